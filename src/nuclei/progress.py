@@ -1,0 +1,36 @@
+"""Progress: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def track(items: Iterable[T], name: str, total: int | None = None, every_s: float = 5.0) -> Iterator[T]:
+    """Yield ``items`` while showing how far they are; silent when all takes under two seconds.
+
+    Args:
+        items: what to go through.
+        name: shown before the figures.
+        total: number of items, when ``items`` has no length.
+        every_s: seconds between two lines when the output is no terminal.
+    """
+    if total is None:
+        total = len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, desc=name, total=total, delay=2, leave=False)
+        return
+    start = last = time.monotonic()
+    for n, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= every_s:
+            last = now
+            left = f", {(now - start) / n * (total - n):.0f} s left" if total else ""
+            print(f"{name}: {n}/{total or '?'}, {now - start:.0f} s{left}", file=sys.stderr, flush=True)
