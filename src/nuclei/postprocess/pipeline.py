@@ -1,0 +1,107 @@
+"""Run the post-processing steps of a config: maps to labels, then labels to labels.
+
+A step is a frozen dataclass whose fields are its parameters and whose ``__call__`` does the work, so that a
+config names it with ``_target_``, tuning replaces its fields, and an ensemble file stores it again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nuclei.errors import UserError
+
+
+def postprocess(maps: np.ndarray, channels: Sequence[str], steps: Sequence[Any]) -> np.ndarray:
+    """Turn the maps of one image into its label map.
+
+    Args:
+        maps: (C, H, W) probabilities; uint8 in 0..255, or float16, float32 or float64 in 0..1. They are rounded
+            to whole 255ths first, so that all dtypes give the same labels.
+        channels: the C names of the maps; ``nucleus`` must be among them.
+        steps: the first is called as ``step(maps_by_name)`` with uint8 (H, W) maps, each later one as
+            ``step(labels)``. No step changes its input.
+
+    Returns:
+        int32 (H, W), 0 for the background, nuclei 1..N without gaps.
+
+    Raises:
+        UserError: no steps, or no channel ``nucleus``.
+        ValueError: wrong shape, dtype or range.
+
+    >>> from nuclei.postprocess.components import Components
+    >>> postprocess(np.array([[[0.9, 0.1, 0.8]]]), ["nucleus"], [Components()])
+    array([[1, 0, 2]], dtype=int32)
+    """
+    if not steps:
+        raise UserError("the post-processing has no steps; choose one with postprocess=watershed")
+    labels = steps[0](by_name(maps, channels))
+    for step in steps[1:]:
+        labels = step(labels)
+    return labels
+
+
+def by_name(maps: np.ndarray, channels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Name the channels of (C, H, W) maps, as uint8 (H, W) arrays.
+
+    Raises:
+        UserError: there is no channel ``nucleus``.
+        ValueError: the number of maps is not the number of names, or their dtype or range is wrong.
+    """
+    if maps.ndim != 3 or len(maps) != len(channels):
+        raise ValueError(
+            f"expected maps of shape ({len(channels)}, H, W) for {list(channels)}, got {maps.shape}"
+        )
+    if "nucleus" not in channels:
+        raise UserError(
+            f"the maps have channels {', '.join(channels)}; post-processing needs one named nucleus"
+        )
+    return dict(zip(channels, as_uint8(maps), strict=True))
+
+
+def as_uint8(maps: np.ndarray) -> np.ndarray:
+    """Round probabilities to whole 255ths (halves go to the even one); uint8 maps are passed on as they are.
+
+    Raises:
+        ValueError: another dtype than uint8 or float, or values outside 0..1 (NaN among them).
+    """
+    if maps.dtype == np.uint8:
+        return maps
+    if maps.dtype.kind != "f":
+        raise ValueError(f"expected uint8 or float maps, got {maps.dtype}")
+    if maps.size and not (maps.min() >= 0 and maps.max() <= 1):
+        raise ValueError(f"expected probabilities in 0..1, got {maps.min()}..{maps.max()}")
+    return np.rint(maps.astype(np.float32) * 255).astype(np.uint8)
+
+
+def with_parameters(steps: Sequence[Any], parameters: Mapping[str, float]) -> list[Any]:
+    """Give new values to fields of the steps, wherever in the list the field is.
+
+    Raises:
+        UserError: a name is a field of no step, or of several.
+    """
+    new = list(steps)
+    for name, value in parameters.items():
+        owners = [i for i, step in enumerate(new) if name in fields(step)]
+        if len(owners) != 1:
+            known = ", ".join(sorted({field for step in steps for field in fields(step)}))
+            found = "no step has" if not owners else "several steps have"
+            raise UserError(f"{found} a parameter {name}; the steps' parameters are: {known}")
+        new[owners[0]] = dataclasses.replace(new[owners[0]], **{name: value})
+    return new
+
+
+def fields(step: Any) -> list[str]:
+    """List the parameter names of a step."""
+    return [field.name for field in dataclasses.fields(step)]
+
+
+def as_config(steps: Sequence[Any]) -> list[dict[str, Any]]:
+    """Write steps as the config that builds them: ``_target_`` and the parameters of each."""
+    return [
+        {"_target_": f"{type(step).__module__}.{type(step).__qualname__}", **dataclasses.asdict(step)}
+        for step in steps
+    ]
