@@ -1,0 +1,124 @@
+"""The competition's metric: mean precision over ten IoU thresholds.
+
+For each threshold t of 0.50, 0.55 … 0.95 a predicted nucleus is a true positive when its IoU with a true
+nucleus is greater than t, strictly. The precision is TP / (TP + FP + FN); the mean is taken over the
+thresholds, then over the images. An image with neither truth nor prediction counts 1.
+
+The thresholds are whole twentieths and every decision is made in integers, so ties are exact.
+See https://www.kaggle.com/c/data-science-bowl-2018/overview/evaluation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+THRESHOLDS = tuple(range(10, 20))
+"""Thresholds in twentieths: 10 is 0.50, 19 is 0.95."""
+
+
+def confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Count matches of two label maps at each threshold.
+
+    Args:
+        truth: integers (H, W), 0 is background; gaps in the numbering are fine.
+        prediction: the same.
+
+    Returns:
+        int64 (10, 3): for each of ``THRESHOLDS`` the TP, FP and FN.
+
+    Raises:
+        ValueError: the shapes differ, or something is no integer map.
+    """
+    shared, true_area, predicted_area, n_true, n_predicted = _overlaps(truth, prediction)
+    union = true_area + predicted_area - shared
+    # Nuclei of one map are disjoint. If IoU(T, P) > 1/2 then |T∩P| > |T∪P|/2 >= |T|/2, so two such P would
+    # share more than |T| pixels with T: at most one fits, and likewise one T for each P. So a pair above the
+    # threshold is a match, and there is nothing to assign.
+    tp = (shared * 20 > np.array(THRESHOLDS)[:, None] * union).sum(axis=1)
+    return np.stack([tp, n_predicted - tp, n_true - tp], axis=1)
+
+
+def precision_at(counts: np.ndarray) -> np.ndarray:
+    """Return TP / (TP + FP + FN) at each threshold, (..., 10) from counts (..., 10, 3); 1 where all are 0."""
+    total = counts.sum(axis=-1)
+    return np.where(total == 0, 1.0, counts[..., 0] / np.maximum(total, 1))
+
+
+def average_precision(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Return the score of one image, in [0, 1]; for the arguments see ``confusion``.
+
+    >>> average_precision(np.array([[1, 1, 0, 2]]), np.array([[1, 1, 0, 0]]))
+    0.5
+    """
+    return float(precision_at(confusion(truth, prediction)).mean())
+
+
+def mean_average_precision(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Return the mean of ``average_precision`` over (truth, prediction) pairs.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    scores = [average_precision(truth, prediction) for truth, prediction in pairs]
+    if not scores:
+        raise ValueError("expected at least one image, got none")
+    return float(np.mean(scores))
+
+
+def table(counts: Sequence[np.ndarray], groups: Sequence[str]) -> list[str]:
+    """Return lines to print: images, precision at 0.5, 0.75 and 0.9, and the mean, by group and for all.
+
+    Args:
+        counts: what ``confusion`` gave for each image.
+        groups: the name of each image's group.
+    """
+    precision, names = precision_at(np.stack(counts)), np.array(groups)
+    width = max(5, *(len(g) for g in groups))
+    parts = [(g, names == g) for g in sorted(set(groups))] + [("all", np.ones(len(names), bool))]
+    lines = [f"{'group':<{width}} images   0.50   0.75   0.90   mean"]
+    for name, chosen in parts:
+        at = precision[chosen].mean(axis=0)
+        lines.append(
+            f"{name:<{width}} {chosen.sum():6d} {at[0]:6.3f} {at[5]:6.3f} {at[8]:6.3f} {at.mean():6.3f}"
+        )
+    return lines
+
+
+def _overlaps(
+    truth: np.ndarray, prediction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
+    """Return for every pair that shares pixels: their number and both areas; then both counts of nuclei."""
+    keys, sizes, base = _contingency(truth, prediction)
+    true_of, predicted_of = np.divmod(keys, base)
+    true_names, true_at = np.unique(true_of, return_inverse=True)
+    predicted_names, predicted_at = np.unique(predicted_of, return_inverse=True)
+    true_area = np.bincount(true_at, sizes).astype(np.int64)
+    predicted_area = np.bincount(predicted_at, sizes).astype(np.int64)
+    both = (true_of > 0) & (predicted_of > 0)
+    return (
+        sizes[both],
+        true_area[true_at[both]],
+        predicted_area[predicted_at[both]],
+        int(np.count_nonzero(true_names)),
+        int(np.count_nonzero(predicted_names)),
+    )
+
+
+def _contingency(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the distinct pairs as ``truth * base + prediction``, the pixels of each, and ``base``.
+
+    Pairs repeat along a row of the image, so runs are counted and sorted, not pixels.
+    """
+    for name, labels in (("truth", truth), ("prediction", prediction)):
+        if labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
+            raise ValueError(f"{name}: expected integer labels of 0 or more, got {labels.dtype}")
+    if truth.shape != prediction.shape:
+        raise ValueError(f"truth is {truth.shape} but prediction is {prediction.shape}")
+    base = int(prediction.max(initial=0)) + 1
+    pair = truth.ravel().astype(np.int64) * base + prediction.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(pair[1:] != pair[:-1]) + 1])[: pair.size]
+    lengths = np.diff(starts, append=pair.size)
+    keys, at = np.unique(pair[starts], return_inverse=True)
+    return keys, np.bincount(at, lengths, minlength=len(keys)).astype(np.int64), base

@@ -1,0 +1,1 @@
+"""From label maps to a submission: run-length code, the CSV, its rules."""

@@ -1,0 +1,111 @@
+"""The competition's run-length code.
+
+Pixels are numbered from 1, top to bottom, then left to right. A nucleus is a row of ``start length``
+pairs, ascending and not touching: a run that reaches the foot of a column goes on at the head of the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nuclei.errors import UserError
+
+
+def encode(labels: np.ndarray) -> list[np.ndarray]:
+    """Return the runs of every nucleus, in the order of the labels.
+
+    Args:
+        labels: integers (H, W); 0 is background. A number that no pixel has gives no row.
+
+    Returns:
+        For each nucleus an int64 array (2k,): start, length, start, length …
+
+    Raises:
+        ValueError: ``labels`` is not two-dimensional, not of integers, or has negative numbers.
+
+    >>> [row.tolist() for row in encode(np.array([[1, 0, 2], [1, 0, 0], [0, 1, 0]]))]
+    [[1, 2, 6, 1], [7, 1]]
+    """
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise ValueError(f"expected integer labels (H, W), got {labels.dtype} {labels.shape}")
+    flat = labels.ravel(order="F")
+    if flat.size == 0:
+        return []
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    lengths = np.diff(starts, append=flat.size)
+    owner = flat[starts]
+    if owner.min() < 0:
+        raise ValueError(f"labels must be 0 or more, got {owner.min()}")
+    nuclei = np.flatnonzero(owner)
+    # A stable sort keeps the runs of one nucleus in the order of their pixels.
+    nuclei = nuclei[np.argsort(owner[nuclei], kind="stable")]
+    pairs = np.stack([starts[nuclei] + 1, lengths[nuclei]], axis=1).ravel()
+    cuts = 2 * (np.flatnonzero(np.diff(owner[nuclei])) + 1)
+    return np.split(pairs, cuts) if pairs.size else []
+
+
+def to_text(runs: np.ndarray) -> str:
+    """Return one nucleus' runs as the submission's second field, for example ``"1 2 6 1"``."""
+    return " ".join(map(str, runs.tolist()))
+
+
+def decode(rows: Sequence[str | np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """Return the label map that ``rows`` describe, the inverse of ``encode``.
+
+    Args:
+        rows: one text or integer array of ``start length`` pairs for each nucleus.
+        shape: height and width of the image.
+
+    Returns:
+        int32 (H, W), 0 for background, ``n`` for the n-th row.
+
+    Raises:
+        UserError: a row is empty, has an odd count or something that is no whole number, leaves the image,
+            or shares a pixel with another row. Rows are counted from 1.
+    """
+    pairs = [_pairs(row, n) for n, row in enumerate(rows, 1)]
+    labels = np.zeros(shape[0] * shape[1], np.int32)
+    if pairs:
+        owner = np.repeat(np.arange(1, len(pairs) + 1, dtype=np.int32), [len(p) for p in pairs])
+        starts, lengths = np.concatenate(pairs).T
+        _check_bounds(starts, lengths, owner, shape)
+        pixels = np.repeat(starts - 1 - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+        colours = np.repeat(owner, lengths)
+        labels[pixels] = colours
+        _check_overlap(labels, pixels, colours)
+    return np.ascontiguousarray(labels.reshape(shape[::-1]).T)
+
+
+def _pairs(row: str | np.ndarray, n: int) -> np.ndarray:
+    """Return one row as int64 (k, 2)."""
+    try:
+        numbers = np.array([int(word) for word in row.split()] if isinstance(row, str) else row, np.int64)
+    except (ValueError, OverflowError) as e:
+        raise UserError(f"row {n}: expected whole numbers 'start length …', got {str(row)[:60]!r}") from e
+    if numbers.size == 0 or numbers.size % 2:
+        raise UserError(f"row {n}: expected pairs 'start length …', got {numbers.size} numbers")
+    return numbers.reshape(-1, 2)
+
+
+def _check_bounds(starts: np.ndarray, lengths: np.ndarray, owner: np.ndarray, shape: tuple[int, int]) -> None:
+    area = shape[0] * shape[1]
+    # 'lengths > area - starts + 1' and not 'starts + lengths > area + 1': the sum of huge numbers would wrap.
+    bad = np.flatnonzero((starts < 1) | (lengths < 1) | (starts > area) | (lengths > area - starts + 1))
+    if bad.size:
+        i = bad[0]
+        raise UserError(
+            f"row {owner[i]}: run '{starts[i]} {lengths[i]}' leaves the image of {shape[0]}x{shape[1]}, "
+            f"whose pixels are 1 to {area}"
+        )
+
+
+def _check_overlap(labels: np.ndarray, pixels: np.ndarray, colours: np.ndarray) -> None:
+    """Raise if a pixel was painted twice; its first colour is then not the one that stayed."""
+    if np.count_nonzero(labels) == pixels.size:
+        return
+    order = np.argsort(pixels, kind="stable")
+    twice = np.flatnonzero(np.diff(pixels[order]) == 0)[0]
+    first, second = colours[order[twice]], colours[order[twice + 1]]
+    raise UserError(f"rows {first} and {second} overlap at pixel {pixels[order[twice]] + 1}")
