@@ -67,21 +67,22 @@ def mean_average_precision(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> fl
     return float(np.mean(scores))
 
 
-def table(counts: Sequence[np.ndarray], groups: Sequence[str]) -> list[str]:
+def table(counts: Sequence[np.ndarray], groups: Sequence[str], name: str = "group") -> list[str]:
     """Return lines to print: images, precision at 0.5, 0.75 and 0.9, and the mean, by group and for all.
 
     Args:
         counts: what ``confusion`` gave for each image.
         groups: the name of each image's group.
+        name: what the groups are, to stand above them.
     """
     precision, names = precision_at(np.stack(counts)), np.array(groups)
-    width = max(5, *(len(g) for g in groups))
+    width = max(len(word) for word in ("all", name, *groups))
     parts = [(g, names == g) for g in sorted(set(groups))] + [("all", np.ones(len(names), bool))]
-    lines = [f"{'group':<{width}} images   0.50   0.75   0.90   mean"]
-    for name, chosen in parts:
+    lines = [f"{name:<{width}} images   0.50   0.75   0.90   mean"]
+    for group, chosen in parts:
         at = precision[chosen].mean(axis=0)
         lines.append(
-            f"{name:<{width}} {chosen.sum():6d} {at[0]:6.3f} {at[5]:6.3f} {at[8]:6.3f} {at.mean():6.3f}"
+            f"{group:<{width}} {chosen.sum():6d} {at[0]:6.3f} {at[5]:6.3f} {at[8]:6.3f} {at.mean():6.3f}"
         )
     return lines
 

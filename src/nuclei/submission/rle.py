@@ -51,12 +51,16 @@ def to_text(runs: np.ndarray) -> str:
     return " ".join(map(str, runs.tolist()))
 
 
-def decode(rows: Sequence[str | np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+def decode(
+    rows: Sequence[str | np.ndarray], shape: tuple[int, int], allow_overlap: bool = False
+) -> np.ndarray:
     """Return the label map that ``rows`` describe, the inverse of ``encode``.
 
     Args:
         rows: one text or integer array of ``start length`` pairs for each nucleus.
         shape: height and width of the image.
+        allow_overlap: where rows share pixels let the smaller nucleus keep them, as ``prepare`` does with
+            masks; Kaggle's own truth has a few such pixels.
 
     Returns:
         int32 (H, W), 0 for background, ``n`` for the n-th row.
@@ -64,6 +68,11 @@ def decode(rows: Sequence[str | np.ndarray], shape: tuple[int, int]) -> np.ndarr
     Raises:
         UserError: a row is empty, has an odd count or something that is no whole number, leaves the image,
             or shares a pixel with another row. Rows are counted from 1.
+
+    >>> decode(["1 2 6 1", "7 1"], (3, 3))
+    array([[1, 0, 2],
+           [1, 0, 0],
+           [0, 1, 0]], dtype=int32)
     """
     pairs = [_pairs(row, n) for n, row in enumerate(rows, 1)]
     labels = np.zeros(shape[0] * shape[1], np.int32)
@@ -73,8 +82,12 @@ def decode(rows: Sequence[str | np.ndarray], shape: tuple[int, int]) -> np.ndarr
         _check_bounds(starts, lengths, owner, shape)
         pixels = np.repeat(starts - 1 - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
         colours = np.repeat(owner, lengths)
+        if allow_overlap:
+            last = np.argsort(-np.bincount(colours)[colours], kind="stable")  # the smaller is painted later
+            pixels, colours = pixels[last], colours[last]
         labels[pixels] = colours
-        _check_overlap(labels, pixels, colours)
+        if not allow_overlap:
+            _check_overlap(labels, pixels, colours)
     return np.ascontiguousarray(labels.reshape(shape[::-1]).T)
 
 
@@ -102,7 +115,7 @@ def _check_bounds(starts: np.ndarray, lengths: np.ndarray, owner: np.ndarray, sh
 
 
 def _check_overlap(labels: np.ndarray, pixels: np.ndarray, colours: np.ndarray) -> None:
-    """Raise if a pixel was painted twice; its first colour is then not the one that stayed."""
+    """Raise if a pixel was painted twice: there are then fewer painted pixels than runs hold."""
     if np.count_nonzero(labels) == pixels.size:
         return
     order = np.argsort(pixels, kind="stable")
