@@ -1,0 +1,154 @@
+"""The metric against hand-worked cases and a slow, obvious reference."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from nuclei.metrics import (
+    THRESHOLDS,
+    average_precision,
+    confusion,
+    mean_average_precision,
+    precision_at,
+    table,
+)
+
+PAIRS = array_shapes(min_dims=2, max_dims=2, max_side=8).flatmap(
+    lambda shape: st.tuples(*[arrays(np.int32, shape, elements=st.integers(0, 5))] * 2)
+)
+
+
+def slow_confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Compare sets of pixels, nucleus by nucleus, in fractions."""
+
+    def nuclei(labels: np.ndarray) -> list[set[int]]:
+        return [set(np.flatnonzero(labels == n)) for n in sorted(set(labels.flat) - {0})]
+
+    true, predicted = nuclei(truth), nuclei(prediction)
+    rows = []
+    for k in range(10, 20):
+        hits = [(t, p) for t in true for p in predicted if Fraction(len(t & p), len(t | p)) > Fraction(k, 20)]
+        rows.append([len(hits), len(predicted) - len(hits), len(true) - len(hits)])
+    return np.array(rows)
+
+
+def row(*runs: tuple[int, int]) -> np.ndarray:
+    """Draw (label, pixels) runs as a map of one line."""
+    return np.concatenate([np.full(n, label, np.int32) for label, n in runs])[None]
+
+
+@given(PAIRS)
+def test_equals_the_reference(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    np.testing.assert_array_equal(confusion(*pair), slow_confusion(*pair))
+
+
+@given(PAIRS, st.permutations(range(1, 6)))
+def test_the_numbering_does_not_matter(pair: tuple[np.ndarray, np.ndarray], names: list[int]) -> None:
+    truth, prediction = pair
+    renamed = np.array([0, *(10**8 * name for name in names)], np.int32)[prediction]
+    np.testing.assert_array_equal(confusion(truth, renamed), confusion(truth, prediction))
+
+
+@given(PAIRS)
+def test_swapping_the_maps_swaps_the_errors(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, prediction = pair
+    np.testing.assert_array_equal(confusion(prediction, truth), confusion(truth, prediction)[:, [0, 2, 1]])
+
+
+def test_equals_the_reference_on_crowded_maps() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        truth = np.kron(np.arange(1, 65).reshape(8, 8), np.ones((4, 4), np.int64))
+        prediction = np.roll(truth, random.integers(0, 2, 2), (0, 1)) * (random.random(truth.shape) > 0.1)
+        np.testing.assert_array_equal(confusion(truth, prediction), slow_confusion(truth, prediction))
+
+
+@pytest.mark.parametrize("k", THRESHOLDS)
+def test_an_iou_that_equals_a_threshold_is_no_match(k: int) -> None:
+    truth, prediction = row((1, 20)), row((1, k), (0, 20 - k))
+    tp = confusion(truth, prediction)[:, 0]
+    assert tp.tolist() == [int(k > t) for t in THRESHOLDS]
+
+
+def test_an_iou_just_above_a_threshold_is_a_match() -> None:
+    """1/2 + 1/10**6 and 19/20 + 1/10**6, as an image of a million pixels can have."""
+    truth = row((1, 10**6))
+    for k, matches in ((10, 1), (19, 10)):
+        prediction = row((1, k * 50_000 + 1), (0, 10**6 - k * 50_000 - 1))
+        assert confusion(truth, prediction)[:, 0].sum() == matches
+
+
+def test_worked_by_hand() -> None:
+    truth = row((1, 10), (2, 10), (3, 10))
+    prediction = row((7, 9), (0, 1), (8, 6), (0, 4), (0, 5), (9, 5))  # IoUs 0.9, 0.6, 0.5
+    counts = confusion(truth, prediction)
+    np.testing.assert_array_equal(counts[:2], [[2, 1, 1], [2, 1, 1]])  # above 0.50 and 0.55
+    np.testing.assert_array_equal(counts[2:8], [[1, 2, 2]] * 6)  # 0.60 to 0.85
+    np.testing.assert_array_equal(counts[8:], [[0, 3, 3]] * 2)
+    assert average_precision(truth, prediction) == pytest.approx((2 * 2 / 4 + 6 * 1 / 5) / 10)
+
+
+def test_one_prediction_over_two_nuclei_matches_at_most_one() -> None:
+    assert confusion(row((1, 6), (2, 4)), row((1, 10)))[0].tolist() == [1, 0, 1]
+    assert confusion(row((1, 5), (2, 5)), row((1, 10)))[0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "score"),
+    [
+        (row((0, 4)), row((0, 4)), 1.0),
+        (row((0, 4)), row((1, 4)), 0.0),
+        (row((1, 4)), row((0, 4)), 0.0),
+        (row((1, 1)), row((5, 1)), 1.0),
+        (np.zeros((0, 0), int), np.zeros((0, 0), int), 1.0),
+    ],
+)
+def test_images_with_and_without_nuclei(truth: np.ndarray, prediction: np.ndarray, score: float) -> None:
+    assert average_precision(truth, prediction) == score
+
+
+def test_the_mean_is_over_images_not_nuclei() -> None:
+    crowded = np.arange(1, 101).reshape(10, 10)
+    assert mean_average_precision([(crowded, crowded), (row((1, 4)), row((0, 4)))]) == 0.5
+    with pytest.raises(ValueError, match="at least one"):
+        mean_average_precision([])
+
+
+def test_precision_of_many_images_at_once() -> None:
+    counts = np.stack([confusion(row((1, 4)), row((1, 3), (0, 1))), confusion(row((0, 4)), row((0, 4)))])
+    np.testing.assert_array_equal(precision_at(counts), [[1] * 5 + [0] * 5, [1] * 10])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
+def test_any_integers_will_do(dtype: type) -> None:
+    labels = np.array([[1, 1, 2], [0, 2, 2]], dtype)
+    assert average_precision(labels, labels.astype(np.int32)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("truth", "message"),
+    [
+        (np.zeros((2, 3), int), r"truth is \(2, 3\) but prediction is \(1, 4\)"),
+        (np.zeros((1, 4)), "truth: expected integer labels"),
+        (np.full((1, 4), -1), "truth: expected integer labels of 0 or more"),
+    ],
+)
+def test_wrong_maps_are_refused(truth: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        confusion(truth, row((1, 4)))
+
+
+def test_table() -> None:
+    half, full = confusion(row((1, 4)), row((1, 3), (0, 1))), confusion(row((1, 4)), row((1, 4)))
+    assert table([half, full, full], ["dim", "bright", "dim"], "kind") == [
+        "kind   images   0.50   0.75   0.90   mean",
+        "bright      1  1.000  1.000  1.000  1.000",
+        "dim         2  1.000  0.500  0.500  0.750",
+        "all         3  1.000  0.667  0.667  0.833",
+    ]
