@@ -104,7 +104,7 @@ def describe(error: BaseException) -> str:
     while inner is not None:
         if isinstance(inner, UserError):
             return " ".join(str(inner).split())
-        inner = inner.__cause__ or inner.__context__
+        inner = inner.__cause__
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("nuclei"):
         return f"the package {error.name} is missing; {sys.executable} -m pip install -r requirements.txt"
     return " ".join(f"{type(error).__name__}: {error} (--debug shows the traceback)".split())
@@ -152,15 +152,16 @@ def launch(command: str) -> None:
             module.main(cfg)
         except Exception as e:
             failed.append(e)
-            raise SystemExit(2) from e
+            raise SystemExit(2) from None
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come up to main() instead of being printed
     try:
         hydra.main(version_base=None, config_path=str(CONFIGS), config_name=command)(job)()
     except SystemExit:
-        if failed:
-            raise failed[0] from None
-        raise
+        if not failed:
+            raise
+    if failed:
+        raise failed[0]
 
 
 if __name__ == "__main__":
