@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         return run(words)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -101,9 +104,11 @@ def usage() -> str:
 def describe(error: BaseException) -> str:
     """Put an error on one line; a UserError that something else wraps speaks for itself."""
     inner: BaseException | None = error
-    while inner is not None:
+    seen: list[BaseException] = []  # a chain of contexts can be a ring
+    while inner is not None and inner not in seen:
         if isinstance(inner, UserError):
             return " ".join(str(inner).split())
+        seen.append(inner)
         inner = inner.__cause__
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("nuclei"):
         return f"the package {error.name} is missing; {sys.executable} -m pip install -r requirements.txt"
@@ -124,7 +129,7 @@ def start(command: str, words: list[str]) -> None:
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Part the flags from the settings; ``--cfg job`` stays together."""
+    """Part the flags from the settings; Hydra wants the flags first."""
     flags: list[str] = []
     settings: list[str] = []
     for word in words:
@@ -142,11 +147,14 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
 def launch(command: str) -> None:
     """Let Hydra compose the config, once or for each run of a sweep, and call the command with it."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
     module = importlib.import_module(f"nuclei.commands.{command}")
     failed: list[Exception] = []
 
     def job(cfg: DictConfig) -> None:
+        # What a process of its own (one for each GPU) has to be started with: this run, not the sweep.
+        sys.argv = [sys.argv[0], command, *HydraConfig.get().overrides.task]
         # Hydra would print its own lines before an error; leaving by SystemExit keeps it silent.
         try:
             module.main(cfg)
