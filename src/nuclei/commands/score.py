@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nuclei.errors import UserError
-from nuclei.metrics import THRESHOLDS, precision_at, table
+from nuclei.metrics import THRESHOLDS, confusion, precision_at, table
+from nuclei.progress import track
 from nuclei.submission.known import read_index
 from nuclei.submission.truth import compare
+
+if TYPE_CHECKING:
+    from nuclei.data.store import Store
+    from nuclei.ensemble.oof import Member
+
+Counts = Mapping[str, np.ndarray]
+"""TP, FP and FN of each image at each threshold, as ``nuclei.metrics.confusion`` gives them."""
 
 
 def main(cfg: DictConfig) -> None:
     """Print tables; the last line is ``mAP 0.1234``."""
     if bool(cfg.submission) == bool(cfg.run):
         raise UserError("what is to be scored? say either submission=submissions/NAME.csv or run=MODEL/NAME")
-    counts = score_submission(cfg)
-    modality = {row["ImageId"]: row["modality"] for row in read_index(cfg.data.store)}
-    show(counts, {"modality": {image_id: modality.get(image_id, "unknown") for image_id in counts}})
+    score = score_submission if cfg.submission else score_run
+    show(*score(cfg))
 
 
-def score_submission(cfg: DictConfig) -> dict[str, np.ndarray]:
-    """Compare ``cfg.submission`` with ``cfg.solution``; TP, FP and FN of each image."""
+def score_submission(cfg: DictConfig) -> tuple[Counts, dict[str, dict[str, str]]]:
+    """Compare ``cfg.submission`` with ``cfg.solution``."""
     if not Path(cfg.solution).is_file():
         advice = f"run ./run.sh prepare data={cfg.data.name}, or give solution=PATH"
         if cfg.data.name == "dsb2018":
@@ -33,10 +43,47 @@ def score_submission(cfg: DictConfig) -> dict[str, np.ndarray]:
                 "score out-of-fold maps instead: ./run.sh score run=unet/default"
             )
         raise UserError(f"no solution at {cfg.solution}: {advice}")
-    return compare(cfg.submission, cfg.solution)
+    counts = compare(cfg.submission, cfg.solution)
+    modality = {row["ImageId"]: row["modality"] for row in read_index(cfg.data.store)}
+    return counts, {"modality": {image_id: modality.get(image_id, "unknown") for image_id in counts}}
 
 
-def show(counts: Mapping[str, np.ndarray], groupings: Mapping[str, Mapping[str, str]]) -> None:
+def score_run(cfg: DictConfig) -> tuple[Counts, dict[str, dict[str, str]]]:
+    """Post-process the out-of-fold maps of ``cfg.run`` and compare them with the store's labels."""
+    # The store opens images with OpenCV, which a submission's score does without.
+    from nuclei.data.folds import folds_sha256, read_folds
+    from nuclei.data.store import Store
+    from nuclei.ensemble.oof import load_oof
+
+    store, rows = Store(cfg.data.store), read_folds(cfg.data.folds)
+    folder = Path(cfg.paths.runs) / cfg.data.name / cfg.run
+    member = load_oof(folder, rows, folds_sha256(cfg.data.folds))
+    count = partial(count_image, store, member, steps_of(cfg, folder))
+    ids = [row["ImageId"] for row in rows]
+    with ProcessPoolExecutor(cfg.workers) as pool:
+        counts = dict(zip(ids, track(pool.map(count, ids, chunksize=8), "score", len(ids)), strict=True))
+    by_fold = {row["ImageId"]: f"fold {row['fold']}" for row in rows}
+    return counts, {"fold": by_fold, "modality": {row["ImageId"]: row["modality"] for row in rows}}
+
+
+def steps_of(cfg: DictConfig, folder: Path) -> list[Any]:
+    """Build the post-processing that was asked for, or else the one the run itself used."""
+    from hydra.utils import instantiate
+
+    asked = cfg.get("postprocess") or OmegaConf.load(folder / "fold0" / "config.json").postprocess
+    # One by one: in a list Hydra would turn these dataclasses back into configs.
+    return [instantiate(step) for step in asked.steps]
+
+
+def count_image(store: Store, member: Member, steps: Sequence[Any], image_id: str) -> np.ndarray:
+    """Compare the nuclei in one image's out-of-fold maps with the truth."""
+    from nuclei.postprocess.pipeline import postprocess
+
+    (maps,) = member.maps([image_id], member.channels)
+    return confusion(store.labels(image_id), postprocess(maps, member.channels, steps))
+
+
+def show(counts: Counts, groupings: Mapping[str, Mapping[str, str]]) -> None:
     """Print a table for each way to group the images, the precision at each threshold, and the mean."""
     for name, group in groupings.items():
         print(
