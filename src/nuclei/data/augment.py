@@ -1,0 +1,83 @@
+"""Random crops and what is done to them; albumentations stays behind this door."""
+
+from __future__ import annotations
+
+import albumentations as A
+import cv2
+import numpy as np
+
+
+class Augment:
+    """Cut a random square out of an image and its label map, and vary it.
+
+    The square's side is ``crop`` divided by a random scale, so that nuclei appear at other
+    magnifications; images smaller than it are mirrored at their edges.
+
+    Args:
+        crop: side of the result in pixels.
+        scale: least and greatest magnification.
+        stretch: greatest anisotropy; 0.15 varies width against height by 15 %.
+        brightness: limit of added brightness and of contrast change.
+        gamma: range of the exponent, in percent.
+        blur: probability of a Gaussian blur.
+        noise: probability of Gaussian noise.
+        invert: probability of an inverted image.
+    """
+
+    def __init__(
+        self,
+        crop: int = 256,
+        scale: tuple[float, float] = (0.5, 2.0),
+        stretch: float = 0.15,
+        brightness: float = 0.2,
+        gamma: tuple[int, int] = (60, 160),
+        blur: float = 0.2,
+        noise: float = 0.2,
+        invert: float = 0.02,
+    ) -> None:
+        self.crop, self.scale, self.stretch = crop, scale, stretch
+        self.transform = A.Compose(
+            [
+                A.D4(p=1.0),
+                A.RandomBrightnessContrast(brightness, brightness, p=0.5),
+                A.RandomGamma(tuple(gamma), p=0.5),
+                A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0), p=blur),
+                A.GaussNoise(std_range=(0.01, 0.06), p=noise),
+                A.InvertImg(p=invert),
+            ]
+        )
+
+    def __call__(self, image: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """One augmented crop.
+
+        Args:
+            image: ``uint8 (H, W)``.
+            labels: ``int32 (H, W)``.
+            seed: the same seed gives the same crop.
+
+        Returns:
+            ``uint8 (crop, crop)`` and ``int32 (crop, crop)``; a nucleus and its mirror image at an
+            edge keep one number.
+        """
+        rng = np.random.default_rng(seed)
+        a, b = self._window(image, labels, rng)
+        self.transform.set_random_seed(int(rng.integers(2**31)))
+        out = self.transform(image=a, mask=b)
+        return out["image"], out["mask"]
+
+    def _window(self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        zoom = np.exp(rng.uniform(*np.log(self.scale)))
+        ratio = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
+        rows, cols = (_indices(n, round(self.crop / z), rng) for n, z in zip(image.shape, (zoom * ratio, zoom / ratio), strict=True))
+        a, b = image[np.ix_(rows, cols)], labels[np.ix_(rows, cols)]
+        size = (self.crop, self.crop)
+        shrink = zoom < 1
+        a = cv2.resize(a, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+        return a, cv2.resize(b, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _indices(length: int, window: int, rng: np.random.Generator) -> np.ndarray:
+    """Row or column numbers of a random window, mirrored where it is longer than the image."""
+    start = int(rng.integers(min(0, length - window), max(0, length - window) + 1))
+    at = np.arange(start, start + window) % max(2 * length - 2, 1)
+    return np.where(at < length, at, 2 * length - 2 - at)

@@ -1,0 +1,135 @@
+"""Crops to train on and whole images to validate on, for Lightning."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from nuclei.data.intensity import normalise
+from nuclei.data.store import Store
+from nuclei.data.targets import targets
+
+Augmentation = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+
+class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Sample number n is one random crop: a pure function of the seed and n.
+
+    Rare modalities and large images are drawn more often: an image's weight is the root of its
+    area over the root of its modality's image count.
+
+    Args:
+        store: where the images are.
+        ids: the images to draw from; held in memory.
+        augment: cuts and varies a crop.
+        seed: of everything random.
+    """
+
+    def __init__(self, store: Store, ids: list[str], augment: Augmentation, seed: int) -> None:
+        self.images = [normalise(store.image(i)) for i in ids]
+        self.labels = [store.labels(i) for i in ids]
+        self.augment, self.seed = augment, seed
+        modality = [store.row(i)["modality"] for i in ids]
+        count = Counter(modality)
+        weight = np.array([(a.size / count[m]) ** 0.5 for a, m in zip(self.images, modality, strict=True)])
+        self.cumulated = np.cumsum(weight / weight.sum())
+
+    def __getitem__(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Image ``uint8 (1, S, S)`` and targets ``float32 (C, S, S)`` of crop number ``n``."""
+        cv2.setNumThreads(0)  # torch's threads are the ones to use
+        rng = np.random.default_rng((self.seed, n))
+        at = min(int(np.searchsorted(self.cumulated, rng.random())), len(self.images) - 1)
+        image, labels = self.augment(self.images[at], self.labels[at], int(rng.integers(2**31)))
+        return torch.from_numpy(image)[None], torch.from_numpy(targets(labels))
+
+
+class Numbers(Sampler[int]):
+    """Counts through the samples of an epoch; a resumed epoch gets the numbers it would have had."""
+
+    def __init__(self, per_epoch: int) -> None:
+        self.per_epoch, self.epoch = per_epoch, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.per_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.epoch * self.per_epoch, (self.epoch + 1) * self.per_epoch))
+
+
+class WholeImages(Dataset[dict[str, Any]]):
+    """Whole images with their label maps, as they are."""
+
+    def __init__(self, store: Store, ids: list[str]) -> None:
+        self.store, self.ids = store, ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, n: int) -> dict[str, Any]:
+        image_id = self.ids[n]
+        return {"image": normalise(self.store.image(image_id)), "labels": self.store.labels(image_id)}
+
+
+class NucleiData(L.LightningDataModule):
+    """The two loaders of one fold.
+
+    Args:
+        store: where the images are.
+        train_ids: images of the other folds.
+        val_ids: images of this fold.
+        augment: cuts and varies a crop.
+        batch_size: crops in a step.
+        samples_per_epoch: crops in an epoch.
+        num_workers: loader processes; 0 leaves a small CPU to the network.
+        seed: of the crops.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        train_ids: list[str],
+        val_ids: list[str],
+        augment: Augmentation,
+        batch_size: int,
+        samples_per_epoch: int,
+        num_workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.store, self.train_ids, self.val_ids, self.augment = store, train_ids, val_ids, augment
+        self.batch_size, self.samples_per_epoch = batch_size, samples_per_epoch
+        self.num_workers, self.seed = num_workers, seed
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of crops."""
+        return DataLoader(
+            Crops(self.store, self.train_ids, self.augment, self.seed),
+            batch_size=self.batch_size,
+            sampler=Numbers(self.samples_per_epoch),
+            num_workers=self.num_workers,
+            persistent_workers=False,  # workers hold no state: a sample is a function of its number
+            drop_last=True,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Whole images, one at a time: sizes differ."""
+        return DataLoader(
+            WholeImages(self.store, self.val_ids), batch_size=None, collate_fn=_as_is, num_workers=self.num_workers
+        )
+
+
+def _as_is(sample: dict[str, Any]) -> dict[str, Any]:
+    """Leave a sample's arrays as arrays."""
+    return sample

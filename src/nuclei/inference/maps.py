@@ -1,0 +1,60 @@
+"""A network's maps of whole images, and the file that keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from nuclei.files import whole
+
+# Dihedral views as (flip rows, flip columns, transpose), most different first.
+VIEWS = ((0, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1))
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: bool = False) -> np.ndarray:
+    """Probability maps of one image at its own size.
+
+    The image is mirrored at its lower and right edge up to the network's stride.
+
+    Args:
+        network: ``(1, 1, H, W)`` in [0, 1] to logits; has an attribute ``stride``.
+        image: ``uint8 (H, W)``, normalised.
+        tta: number of dihedral views to average, 1 to 8.
+        bf16: compute in bfloat16.
+
+    Returns:
+        ``uint8 (C, H, W)``: probabilities times 255.
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    context = torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+    h, w = image.shape
+    total: torch.Tensor | None = None
+    with context:
+        for rows, columns, transpose in VIEWS[:tta]:
+            flips = [d for d, flip in ((-2, rows), (-1, columns)) if flip]
+            x = torch.from_numpy(pad(image, network.stride)).to(device)[None, None].float() / 255  # type: ignore[arg-type]
+            x = (x.mT if transpose else x).flip(flips).contiguous(memory_format=torch.channels_last)
+            y = torch.sigmoid(network(x).float()).flip(flips)
+            y = (y.mT if transpose else y)[0, :, :h, :w]
+            total = y if total is None else total + y
+    assert total is not None
+    return (total * (255 / tta)).round().to(torch.uint8).cpu().numpy()
+
+
+def pad(image: np.ndarray, stride: int) -> np.ndarray:
+    """Mirror ``(H, W)`` at its lower and right edge, so that both sides are multiples of ``stride``."""
+    h, w = image.shape
+    return np.pad(image, ((0, -h % stride), (0, -w % stride)), mode="symmetric")
+
+
+def write_maps(path: str | Path, channels: Sequence[str], folds_sha256: str, maps: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Write maps by ImageId as a compressed ``.npz``, whole; ``uint8 (C, H, W)`` each."""
+    arrays = {"channels": np.array(channels), "folds_sha256": np.array(folds_sha256), **dict(maps)}
+    with whole(path) as part, open(part, "wb") as f:
+        np.savez_compressed(f, **arrays)  # type: ignore[arg-type]

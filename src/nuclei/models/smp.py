@@ -1,0 +1,36 @@
+"""Any segmentation-models-pytorch architecture with any of its or timm's encoders."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from nuclei.errors import UserError
+
+
+def build(arch: str, encoder: str, encoder_weights: str | None, n_channels: int) -> nn.Module:
+    """A network from one input channel to ``n_channels`` logits, at full resolution.
+
+    Args:
+        arch: name of the class in segmentation-models-pytorch: ``Unet``, ``Linknet`` …
+        encoder: ``resnet18`` …, or ``tu-NAME`` for timm's.
+        encoder_weights: ``imagenet`` …, or None to train from scratch.
+        n_channels: number of maps.
+
+    Raises:
+        UserError: an unknown name, or weights that cannot be fetched.
+    """
+    import segmentation_models_pytorch as smp
+
+    try:
+        network = smp.create_model(
+            arch, encoder_name=encoder, encoder_weights=encoder_weights, in_channels=1, classes=n_channels
+        )
+    except (KeyError, ValueError, RuntimeError) as e:
+        raise UserError(f"model.network.arch={arch} encoder={encoder}: {str(e).splitlines()[0]}") from e
+    except OSError as e:
+        raise UserError(
+            f"cannot fetch the weights {encoder_weights} of {encoder}: {str(e).splitlines()[0]}; "
+            "model.network.encoder_weights=null trains from scratch"
+        ) from e
+    network.stride = 32  # sides must be multiples of it
+    return network

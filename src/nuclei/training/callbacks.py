@@ -1,0 +1,79 @@
+"""What a run writes while it trains."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from nuclei.files import whole
+
+
+class MetricsTable(L.Callback):
+    """Keeps ``metrics.csv``: a row for each epoch; a resumed run goes on in the same table.
+
+    Args:
+        path: the file.
+    """
+
+    COLUMNS = ("epoch", "step", "seconds", "lr", "loss", "mAP")
+
+    def __init__(self, path: str | Path) -> None:
+        self.path, self.rows = Path(path), []  # type: ignore[var-annotated]
+        self.start = time.monotonic()
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the rows of the epochs that need not run again."""
+        if self.path.is_file():
+            with open(self.path, newline="") as f:
+                self.rows = [r for r in csv.DictReader(f) if int(r["epoch"]) < trainer.current_epoch]
+        before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
+        self.start = time.monotonic() - before
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add the row of this epoch; mAP is empty in epochs without validation."""
+        metrics: dict[str, Any] = trainer.callback_metrics  # type: ignore[assignment]
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        row = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "seconds": f"{time.monotonic() - self.start:.1f}",
+            "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
+            "loss": f"{float(metrics['loss']):.4f}",
+            "mAP": f"{float(metrics['mAP']):.4f}" if validated and "mAP" in metrics else "",
+        }
+        self.rows.append(row)
+        with whole(self.path) as part, open(part, "w", newline="") as f:
+            table = csv.DictWriter(f, self.COLUMNS, lineterminator="\n")
+            table.writeheader()
+            table.writerows(self.rows)
+
+
+class PlainProgress(L.Callback):
+    """Lines with the time left, for outputs that are no terminal.
+
+    Args:
+        every_s: seconds between two lines.
+    """
+
+    def __init__(self, every_s: float = 10.0) -> None:
+        self.every_s = every_s
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock, at the step that a resumed run starts from."""
+        self.start = self.last = time.monotonic()
+        self.first = trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Say how far the run is, now and then."""
+        now, total, done = time.monotonic(), int(trainer.estimated_stepping_batches), trainer.global_step
+        if now - self.last < self.every_s or done <= self.first:
+            return
+        self.last = now
+        left = (now - self.start) / (done - self.first) * (total - done)
+        where = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, step {done}/{total}"
+        print(f"train: {where}, {left:.0f} s left", file=sys.stderr, flush=True)

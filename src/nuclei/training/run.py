@@ -1,0 +1,69 @@
+"""A run folder: who has it, what was asked of it, and whether it is done."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nuclei.errors import UserError
+from nuclei.files import whole
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` alone; the lock ends with the process, however it ends.
+
+    Raises:
+        UserError: another process has it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")  # noqa: SIM115 - open for as long as the lock
+    except OSError as e:
+        raise UserError(f"cannot write {folder}: {e.strerror}; free some space or choose paths.runs=FOLDER") from e
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder} is in use by another run; wait for it, or choose name=OTHER") from None
+        yield
+
+
+def claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Write ``settings`` as the folder's config, or check that they are the ones it was begun with.
+
+    Raises:
+        UserError: the folder was begun with other settings; the message names the first three.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        with whole(path) as part:
+            part.write_text(json.dumps(settings, indent=2) + "\n")
+        return
+    before, now = _flat(json.loads(path.read_text())), _flat(settings)
+    other = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+    if other:
+        shown = ", ".join(f"{k}={before.get(k)}" for k in other[:3])
+        raise UserError(f"{folder} was begun with {shown}; use these, or choose name=OTHER, or delete it")
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix[:-1]: tree}
+    return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """What ``finish`` wrote, or None."""
+    path = folder / "done.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def finish(folder: Path, result: dict[str, Any]) -> None:
+    """Mark the run as done, with its figures; the last file that a run writes."""
+    with whole(folder / "done.json") as part:
+        part.write_text(json.dumps(result, indent=2) + "\n")

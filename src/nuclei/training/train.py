@@ -1,0 +1,104 @@
+"""Train one network with Lightning's Trainer: resumable, repeatable."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import safetensors.torch
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from nuclei.data.datamodule import NucleiData
+from nuclei.errors import UserError
+from nuclei.files import whole
+from nuclei.training.callbacks import MetricsTable, PlainProgress
+from nuclei.training.module import Segmentation
+
+
+def fit(module: Segmentation, data: NucleiData, folder: str | Path, ema_decay: float, **trainer: Any) -> nn.Module:
+    """Train ``module`` on ``data``, going on from ``folder/last.ckpt`` where there is one.
+
+    Args:
+        module: network, loss, optimizer.
+        data: the loaders of one fold.
+        folder: takes ``last.ckpt``, ``metrics.csv`` and ``tensorboard/``.
+        ema_decay: of the moving average of the weights, each step.
+        **trainer: arguments of Lightning's Trainer.
+
+    Returns:
+        The network with its averaged weights, in eval mode.
+
+    Raises:
+        UserError: the checkpoint is damaged, or a loader worker died.
+    """
+    folder = Path(folder)
+    _quiet()
+    bar: Callback = TQDMProgressBar() if sys.stderr.isatty() else PlainProgress()
+    run = L.Trainer(
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        callbacks=[
+            EMAWeightAveraging(decay=ema_decay),
+            ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False),
+            MetricsTable(folder / "metrics.csv"),
+            bar,
+        ],
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **trainer,
+    )
+    checkpoint = folder / "last.ckpt"
+    if checkpoint.exists():
+        _check(checkpoint)
+        print(f"going on from {checkpoint}", file=sys.stderr)
+    try:
+        run.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=False)
+    except RuntimeError as e:
+        if "DataLoader worker" in str(e):
+            raise UserError(f"{str(e).splitlines()[0]}; num_workers=0 loads in the main process") from e
+        raise
+    if run.interrupted:
+        raise KeyboardInterrupt
+    return module.network.eval()
+
+
+def precision(wanted: str) -> str:
+    """``auto`` is bf16-mixed where the hardware multiplies bfloat16 matrices, else 32-true."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Keep a network's weights as safetensors, whole."""
+    with whole(path) as part:
+        part.write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in network.state_dict().items()}))
+
+
+def _check(checkpoint: Path) -> None:
+    """A checkpoint is a zip: its CRC-32s say whether it is whole."""
+    try:
+        with zipfile.ZipFile(checkpoint) as z:
+            damaged = z.testzip()
+    except zipfile.BadZipFile:
+        damaged = "its directory"
+    if damaged:
+        raise UserError(f"{checkpoint} is damaged at {damaged}; delete it to train this fold from its start")
+
+
+def _quiet() -> None:
+    """Lightning's advice on workers, intervals and hardware is no news to the user here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")
+    warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
