@@ -163,6 +163,8 @@ def test_a_run_that_is_not_there(
 ) -> None:
     assert run(tmp_path, "run=unet/other") == 2
     assert "runs/dsb2018/unet/other" in capsys.readouterr().err
+    assert run(tmp_path, "run=unet") == 2
+    assert "run=unet: expected MODEL/NAME" in capsys.readouterr().err
     (run_folder / "fold1" / "oof.npz").unlink()
     assert run(tmp_path, "run=unet/default") == 2
     assert "fold 1" in capsys.readouterr().err

@@ -55,6 +55,8 @@ def score_run(cfg: DictConfig) -> tuple[Counts, dict[str, dict[str, str]]]:
     from nuclei.data.store import Store
     from nuclei.ensemble.oof import load_oof
 
+    if len(Path(cfg.run).parts) != 2:
+        raise UserError(f"run={cfg.run}: expected MODEL/NAME, for example run=unet/default")
     store, rows = Store(cfg.data.store), read_folds(cfg.data.folds)
     folder = Path(cfg.paths.runs) / cfg.data.name / cfg.run
     member = load_oof(folder, rows, folds_sha256(cfg.data.folds))
