@@ -1,0 +1,108 @@
+"""``./run.sh submit``: validate a submission, send it, wait for its score, write the ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from nuclei.errors import UserError
+from nuclei.submission import ledger
+from nuclei.submission.kaggle import Kaggle, Score
+from nuclei.submission.known import expected_images
+from nuclei.submission.validate import validate
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def main(cfg: DictConfig) -> None:
+    """Send ``cfg.submission``; one that was sent and had no score yet is only waited for."""
+    path, book = chosen(cfg), Path(cfg.paths.submissions) / "ledger.csv"
+    refuse_invalid(path, cfg)
+    kaggle = Kaggle(**cfg.kaggle)
+    row = sent_before(kaggle, ledger.pending(book, ledger.digest(path)))
+    if row is None:
+        row = send(kaggle, path, cfg.message)
+        keep(book, row)
+        print(f"sent {path} to {kaggle.competition} as '{row['message']}'", flush=True)
+    try:
+        score = kaggle.wait(int(row["ref"]), row["message"], cfg.wait, cfg.poll)
+    except UserError as e:
+        raise UserError(f"{path} was sent, but its score could not be read: {e}; {again(path)}") from e
+    keep(book, row | {"public": score.public, "private": score.private, "status": score.status})
+    report(path, book, score, cfg.wait, kaggle)
+
+
+def chosen(cfg: DictConfig) -> Path:
+    """Return the file that ``submission`` or ``name`` names.
+
+    Raises:
+        UserError: neither is given, or there is no such file.
+    """
+    folder = Path(cfg.paths.submissions)
+    if not cfg.submission and not cfg.name:
+        there = ", ".join(sorted(p.stem for p in folder.glob("*.csv") if p.name != "ledger.csv")) or "none"
+        raise UserError(
+            f"which submission? give submission=PATH, or name=NAME of one in {folder} (there: {there})"
+        )
+    path = Path(cfg.submission) if cfg.submission else folder / f"{cfg.name}.csv"
+    if not path.is_file():
+        raise UserError(f"there is no submission {path}; run ./run.sh submission, or correct the path")
+    return path
+
+
+def refuse_invalid(path: Path, cfg: DictConfig) -> None:
+    """Raise a UserError with the first violation of the competition's rules, before anything is sent."""
+    shapes, source = expected_images(cfg.data.store, cfg.data.root, cfg.solution)
+    if found := validate(path, shapes):
+        raise UserError(
+            f"{path} is not valid for the images of {source}, {len(found)} violations; {found[0]}; nothing "
+            f"was sent; ./run.sh validate submission={path} lists all"
+        )
+
+
+def sent_before(kaggle: Kaggle, row: ledger.Row | None) -> ledger.Row | None:
+    """Return ``row`` if Kaggle still knows that submission."""
+    if row is None or kaggle.score(int(row["ref"]), row["message"]) is None:
+        return None
+    print(f"{row['file']} was sent on {row['date']}; waiting for that score", flush=True)
+    return row
+
+
+def send(kaggle: Kaggle, path: Path, message: str | None) -> ledger.Row:
+    """Send the file and return its row for the ledger."""
+    commit, dirty = ledger.code_state(ROOT)
+    message = str(message or f"{path.stem} {commit[:8]}{' and changes' if dirty == 'yes' else ''}".strip())
+    sha256 = ledger.digest(path)
+    ref = kaggle.submit(path, message)
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    values = (date, str(path), sha256, commit, dirty, message, "", "", "pending", str(ref))
+    return dict(zip(ledger.COLUMNS, values, strict=True))
+
+
+def keep(book: Path, row: ledger.Row) -> None:
+    """Write the row; a ledger that cannot be written must not hide that the file was sent."""
+    try:
+        ledger.record(book, row)
+    except UserError as e:
+        raise UserError(f"{row['file']} was sent (number {row['ref']}), but not written down: {e}") from e
+
+
+def again(path: Path) -> str:
+    """Say how to go on waiting."""
+    return f"./run.sh submit submission={path} looks again, without sending it twice"
+
+
+def report(path: Path, book: Path, score: Score, waited: float, kaggle: Kaggle) -> None:
+    """Print the score, or raise a UserError that says why there is none."""
+    if score.status == "pending":
+        raise UserError(f"no score after {waited:.0f} s; {path} was sent; {again(path)}")
+    if score.status == "error":
+        raise UserError(f"Kaggle took {path} but could not score it: {score.reason or 'it gave no reason'}")
+    left = kaggle.left_today()
+    today = "" if left is None else f"; {left} submissions left today"
+    public, private = score.public or "not shown", score.private or "not shown"
+    print(
+        f"wrote {book}; score of {path}: public {public}, private {private}{today}; next: git add {path} {book}"
+    )

@@ -1,0 +1,118 @@
+"""What Kaggle's bare refusals mean, and the page to open for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from nuclei.errors import UserError
+
+if TYPE_CHECKING:
+    from requests import HTTPError, Response
+
+SITE = "https://www.kaggle.com"
+TOKEN = (
+    f"make a token at {SITE}/settings/api and put it into ~/.kaggle/access_token or the variable "
+    "KAGGLE_API_TOKEN (an older kaggle.json in ~/.kaggle, or KAGGLE_USERNAME with KAGGLE_KEY, will do too)"
+)
+# name: (words in Kaggle's own message that give it away, what to tell the user)
+CAUSES = {
+    "rules": (r"\brules?\b|\baccept\b", f"the rules are not accepted: accept them at {SITE}/c/{{0}}/rules"),
+    "account": (r"verif|phone|identity", f"phone or account not verified: see {SITE}/settings"),
+    "limit": (
+        r"limit|per day|daily|too many|maximum|exceed|quota",
+        f"the daily limit is reached: try again after midnight UTC, see {SITE}/c/{{0}}/submissions",
+    ),
+    "name": (
+        r"not found|no such|does not exist|cannot find|could not find|unknown competition",
+        f"the competition's name is mistyped (kaggle.competition={{0}}): see {SITE}/competitions",
+    ),
+    "closed": (
+        r"closed|deadline|ended|no longer|not accepting|is over|late sub",
+        f"the competition is closed and takes no such late submissions: see {SITE}/c/{{0}}",
+    ),
+}
+LIKELY = {
+    400: ("limit", "rules", "account", "closed", "name"),
+    403: ("rules", "account", "closed", "limit", "name"),
+    404: ("name", "closed", "rules"),
+}
+
+
+class Unreachable(UserError):
+    """A fault that may pass by itself: the network, a time limit, an error on Kaggle's side."""
+
+
+@contextmanager
+def explained(competition: str) -> Iterator[None]:
+    """Turn whatever the client raises into one line.
+
+    Raises:
+        Unreachable: no network, no answer in time, or an answer 429 or 5xx.
+        UserError: Kaggle refused, or the local disk did, or the answer makes no sense.
+    """
+    from requests import HTTPError, RequestException
+    from requests.exceptions import InvalidJSONError
+
+    try:
+        yield
+    except (UserError, ImportError):
+        raise
+    except HTTPError as e:
+        raise refusal(e, competition) from e
+    except InvalidJSONError as e:
+        raise _nonsense(e) from e
+    except RequestException as e:
+        raise Unreachable(f"cannot reach Kaggle: {_reason(e)}; check the network and try again") from e
+    except OSError as e:
+        where = e.filename or "the disk"
+        raise UserError(f"cannot use {where}: {e.strerror or e}; free some space or mend its rights") from e
+    except Exception as e:
+        raise _nonsense(e) from e
+
+
+def refusal(error: HTTPError, competition: str) -> UserError:
+    """Return what a refused request most likely means.
+
+    Kaggle's own message decides where it has one; else all causes are listed, the likeliest first.
+    """
+    response = error.response
+    if response is None:
+        return Unreachable(f"Kaggle refused: {error}")
+    status, said = response.status_code, _said(response)
+    answer = f"Kaggle answered {status} {response.reason}" + (f" ('{said}')" if said else "")
+    if status == 401:
+        return UserError(f"{answer}: it does not know these credentials; {TOKEN}")
+    if status == 429 or status >= 500:
+        return Unreachable(f"{answer}: a fault or too many requests; try again in some minutes")
+    named = [text for pattern, text in CAUSES.values() if re.search(pattern, said, re.IGNORECASE)]
+    listed = named or [CAUSES[name][1] for name in LIKELY.get(status, LIKELY[400])]
+    known = "" if named else "known causes: "
+    return UserError(f"{answer}; {known}{'; or '.join(listed).format(competition)}")
+
+
+def _said(response: Response) -> str:
+    """Return Kaggle's own words in a refusal, without line ends; empty where there are none."""
+    try:
+        body = response.json()
+        text = str(body.get("message") or body.get("error") or "")
+    except (ValueError, AttributeError):
+        text = "" if "<" in response.text else response.text
+    text = " ".join(text.split())[:300]
+    return "" if text.lower() == str(response.reason).lower() else text
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost reason of a network fault; the outer ones repeat the address only."""
+    inner = error.args[0] if error.args else error
+    inner = getattr(inner, "reason", inner)
+    return " ".join(str(inner).split())[:300] or type(error).__name__
+
+
+def _nonsense(error: Exception) -> UserError:
+    return UserError(
+        f"cannot make sense of Kaggle's answer ({type(error).__name__}: {error}); "
+        "does a proxy or a log-in page stand between?"
+    )

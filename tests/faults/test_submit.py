@@ -1,0 +1,167 @@
+"""``submit`` with the real kaggle client: what arrives, what is written down, what a fault leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import time
+
+import pytest
+from desk import Desk, one_line
+from kaggle_server import TOKEN, KaggleServer
+
+ENTRY = "ImageId,EncodedPixels\na,1 2 6 1\na,9 1\nb,\n"
+SUBMIT = ("submit", "submission=submissions/x.csv", "poll=0.1", "wait=5.0")
+
+
+@pytest.fixture(autouse=True)
+def entry(desk: Desk) -> None:
+    """Put a valid submission and the list of expected images onto the desk."""
+    for path, text in {
+        "submissions/x.csv": ENTRY,
+        "data/dsb2018/stage1_sample_submission.csv": "ImageId,EncodedPixels\na,1 1\nb,1 1\n",
+    }.items():
+        (desk.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (desk.folder / path).write_text(text)
+
+
+def ledger(desk: Desk) -> list[dict[str, str]]:
+    path = desk.folder / "submissions/ledger.csv"
+    return list(csv.DictReader(path.open())) if path.exists() else []
+
+
+def succeeds(desk: Desk, *words: str, **credentials: str) -> str:
+    done = desk.run(*SUBMIT, *words, **credentials)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fails(desk: Desk, *words: str, **credentials: str) -> str:
+    """Submit, expect one line, and check that neither file nor ledger changed."""
+    before = ledger(desk)
+    said = one_line(desk.run(*SUBMIT, *words, **credentials))
+    assert ledger(desk) == before
+    assert (desk.folder / "submissions/x.csv").read_text() == ENTRY
+    return said
+
+
+def test_a_submission_arrives_is_scored_and_written_down(desk: Desk, server: KaggleServer) -> None:
+    server.state.pending_looks = 2
+    out = succeeds(desk, "message=a first try: 50% done")
+    assert server.state.uploads == {"/up/x.csv": ENTRY.encode()}
+    assert server.state.submissions[0]["description"] == "a first try: 50% done"
+    assert server.state.calls.count("ListSubmissions") == 3
+    assert "public 0.42, private 0.43; 4 submissions left today" in out.splitlines()[-1]
+    (row,) = ledger(desk)
+    assert row["sha256"] == hashlib.sha256(ENTRY.encode()).hexdigest()
+    assert (row["file"], row["status"], row["ref"]) == ("submissions/x.csv", "complete", "100")
+    assert (row["public"], row["private"]) == ("0.42", "0.43")
+    assert row["message"] == "a first try: 50% done"
+    assert len(row["commit"]) in (0, 40)
+
+
+def test_a_name_is_enough_and_a_token_opens_too(desk: Desk, server: KaggleServer) -> None:
+    done = desk.run("submit", "name=x", "poll=0.1", KAGGLE_API_TOKEN=TOKEN)
+    assert done.returncode == 0, done.stderr
+    assert server.state.submissions[0]["description"].startswith("x")
+
+
+def test_an_invalid_file_is_not_sent(desk: Desk, server: KaggleServer) -> None:
+    (desk.folder / "submissions/bad.csv").write_text("ImageId,EncodedPixels\na,5 1 1 1\nb,\n")
+    said = one_line(desk.run("submit", "name=bad"))
+    assert "submissions/bad.csv is not valid" in said and "line 2" in said
+    assert server.state.calls == []
+
+
+def test_no_file_named_lists_what_is_there(desk: Desk) -> None:
+    assert "(there: x)" in one_line(desk.run("submit"))
+
+
+def test_a_bare_400_lists_every_known_cause_and_its_page(desk: Desk, server: KaggleServer) -> None:
+    server.state.refuse["CreateSubmission"] = (400, "")
+    said = fails(desk)
+    assert "400 Bad Request" in said and said.count("https://www.kaggle.com/") == 5
+    for words in ("rules", "phone", "daily limit", "mistyped", "closed"):
+        assert words in said
+
+
+def test_rules_not_accepted(desk: Desk, server: KaggleServer) -> None:
+    server.state.refuse["StartSubmissionUpload"] = (403, "You must accept the rules of this competition")
+    said = fails(desk)
+    assert "https://www.kaggle.com/c/data-science-bowl-2018/rules" in said and "mistyped" not in said
+
+
+def test_500_in_mid_upload_then_trying_again_works(desk: Desk, server: KaggleServer) -> None:
+    server.state.refuse["PUT"] = (500, "")
+    said = fails(desk)
+    assert "submissions/x.csv" in said and "500" in said and "CreateSubmission" not in server.state.calls
+    server.state.refuse.clear()
+    succeeds(desk)
+    assert [row["status"] for row in ledger(desk)] == ["complete"]
+
+
+@pytest.mark.parametrize(
+    "credentials", [{"KAGGLE_USERNAME": "ada", "KAGGLE_KEY": "wrong"}, {"KAGGLE_API_TOKEN": "wrong"}]
+)
+def test_wrong_credentials(desk: Desk, credentials: dict[str, str]) -> None:
+    said = fails(desk, **credentials)
+    assert "https://www.kaggle.com/settings/api" in said and "~/.kaggle/access_token" in said
+
+
+def test_no_credentials(desk: Desk, server: KaggleServer) -> None:
+    said = fails(desk, KAGGLE_KEY="")
+    assert "no Kaggle credentials" in said and "https://www.kaggle.com/settings/api" in said
+    assert server.state.calls == []
+
+
+def test_a_damaged_key_file_is_named(desk: Desk) -> None:
+    (desk.home / ".kaggle").mkdir()
+    (desk.home / ".kaggle/kaggle.json").write_text("{")
+    assert ".kaggle/kaggle.json" in fails(desk, KAGGLE_KEY="")
+
+
+@pytest.mark.parametrize("method", ["StartSubmissionUpload", "PUT", "CreateSubmission"])
+def test_a_server_that_falls_silent_ends_the_wait(desk: Desk, server: KaggleServer, method: str) -> None:
+    server.state.delay[method] = 20
+    start = time.monotonic()
+    said = fails(desk, "kaggle.patience=0.5")
+    assert time.monotonic() - start < 15
+    assert "imed out" in said
+    assert ("it may have arrived" in said) == (method == "CreateSubmission")
+
+
+def test_a_slow_server_is_waited_for(desk: Desk, server: KaggleServer) -> None:
+    server.state.delay = dict.fromkeys(("StartSubmissionUpload", "PUT", "CreateSubmission"), 0.7)
+    succeeds(desk)
+
+
+def test_network_down(desk: Desk, server: KaggleServer) -> None:
+    server.stop()
+    assert "cannot reach Kaggle" in fails(desk)
+
+
+def test_a_page_instead_of_an_answer(desk: Desk, server: KaggleServer) -> None:
+    server.state.refuse["StartSubmissionUpload"] = (200, "")
+    assert "log-in page" in fails(desk)
+
+
+def test_a_file_that_kaggle_cannot_score(desk: Desk, server: KaggleServer) -> None:
+    server.state.verdict = {"status": "ERROR", "errorDescription": "Evaluation failed: bad row 7"}
+    assert "Evaluation failed: bad row 7" in one_line(desk.run(*SUBMIT))
+    assert [row["status"] for row in ledger(desk)] == ["error"]
+
+
+def test_a_late_score_is_fetched_without_sending_twice(desk: Desk, server: KaggleServer) -> None:
+    server.state.pending_looks = 10**6
+    assert "no score after" in one_line(desk.run(*SUBMIT, "wait=0.3"))
+    assert [row["status"] for row in ledger(desk)] == ["pending"]
+    server.state.pending_looks = 0
+    succeeds(desk)
+    assert [row["public"] for row in ledger(desk)] == ["0.42"]
+    assert server.state.calls.count("CreateSubmission") == 1
+
+
+def test_a_damaged_ledger_is_named_before_anything_is_sent(desk: Desk, server: KaggleServer) -> None:
+    (desk.folder / "submissions/ledger.csv").write_text("what,is,this\n")
+    assert "submissions/ledger.csv" in one_line(desk.run(*SUBMIT))
+    assert server.state.calls == []
