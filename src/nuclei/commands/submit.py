@@ -103,6 +103,4 @@ def report(path: Path, book: Path, score: Score, waited: float, kaggle: Kaggle) 
     left = kaggle.left_today()
     today = "" if left is None else f"; {left} submissions left today"
     public, private = score.public or "not shown", score.private or "not shown"
-    print(
-        f"wrote {book}; score of {path}: public {public}, private {private}{today}; next: git add {path} {book}"
-    )
+    print(f"public {public}, private {private}{today}; wrote {book}; next: git add {path} {book}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import Any, NamedTuple
 from nuclei.data.unpack import check_space
 from nuclei.errors import UserError
 from nuclei.progress import track
-from nuclei.submission.patience import limits
-from nuclei.submission.refusals import SITE, TOKEN, Unreachable, explained
+from nuclei.submission.credentials import signed_in
+from nuclei.submission.patience import limits, ticks
+from nuclei.submission.refusals import SITE, Unreachable, explained
 
 
 class Score(NamedTuple):
@@ -92,7 +92,7 @@ class Kaggle:
             UserError: Kaggle refused; a fault that lasts until the end is raised as ``Unreachable``.
         """
         fault: Unreachable | None = None
-        for _ in track(_ticks(limit, poll), "waiting for the score", total=math.ceil(limit / poll) + 1):
+        for _ in track(ticks(limit, poll), "waiting for the score", total=math.ceil(limit / poll) + 1):
             try:
                 found = self.score(ref, message)
                 fault = None
@@ -144,41 +144,5 @@ class Kaggle:
             limits(self.patience, self.retries) as self.answers,
         ):
             if self._client is None:
-                self._client = _signed_in()
+                self._client = signed_in()
             yield self._client
-
-
-def _signed_in() -> Any:
-    """Import the client and sign in with whatever credentials it finds."""
-    from kaggle.api.kaggle_api_extended import KaggleApi
-
-    client = KaggleApi()
-    try:
-        client.authenticate()
-    except SystemExit:
-        raise UserError(f"{_credentials_fault(client)}; {TOKEN}") from None
-    return client
-
-
-def _credentials_fault(client: Any) -> str:
-    from kagglesdk import get_access_token_from_env
-
-    _, source = get_access_token_from_env()
-    if source:
-        return (
-            f"Kaggle does not accept the token in {source.replace('access_token', '~/.kaggle/access_token')}"
-        )
-    if Path(client.config).exists():
-        return f"{client.config} holds no username and key"
-    return "no Kaggle credentials were found"
-
-
-def _ticks(limit: float, poll: float) -> Iterator[None]:
-    """Yield at once, then every ``poll`` seconds until ``limit`` seconds are over."""
-    end = time.monotonic() + limit
-    while True:
-        yield
-        left = end - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(poll, left))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,3 +57,14 @@ def _show(response: Any) -> None:
         return track(plain(size), f"download ({length / 1e6:.0f} MB)", math.ceil(length / size) or None)
 
     response.iter_content = pieces
+
+
+def ticks(limit: float, poll: float) -> Iterator[None]:
+    """Yield at once, then every ``poll`` seconds until ``limit`` seconds are over."""
+    end = time.monotonic() + limit
+    while True:
+        yield
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(poll, left))
