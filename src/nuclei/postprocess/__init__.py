@@ -1,4 +1,4 @@
 """From probability maps to label maps: an ordered list of pure steps, read from ``configs/postprocess/``.
 
-The first step turns maps into labels, the later ones labels into labels; see :mod:`nuclei.postprocess.pipeline`.
+The first step turns maps into labels, the later ones labels into labels; see ``pipeline``.
 """

@@ -32,11 +32,21 @@ class DistanceWatershed:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         mask = fill_holes(hysteresis(maps["nucleus"], self.low, self.high))
         score = smooth(distances(mask), self.sigma)
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * self.peak_distance + 1,) * 2)
-        return flood(score, (score == cv2.dilate(score, disc)).view(np.uint8), mask)
+        highest = cv2.dilate(score, disc(self.peak_distance))
+        return flood(score, (score == highest).view(np.uint8), mask)
 
 
 def distances(mask: np.ndarray) -> np.ndarray:
     """Distance to the background in quarter pixels, uint8 (H, W): 255 stands for all from 63.75 pixels on."""
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.minimum(np.rint(distance * 4), 255).astype(np.uint8)
+
+
+def disc(radius: int) -> np.ndarray:
+    """Draw a disc, uint8 (2 * radius + 1,) * 2; OpenCV's own is not the same when transposed.
+
+    >>> disc(1)
+    array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=uint8)
+    """
+    across = np.arange(-radius, radius + 1) ** 2
+    return (across[:, None] + across <= radius**2).astype(np.uint8)

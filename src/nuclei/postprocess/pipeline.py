@@ -19,8 +19,8 @@ def postprocess(maps: np.ndarray, channels: Sequence[str], steps: Sequence[Any])
     """Turn the maps of one image into its label map.
 
     Args:
-        maps: (C, H, W) probabilities; uint8 in 0..255, or float16, float32 or float64 in 0..1. They are rounded
-            to whole 255ths first, so that all dtypes give the same labels.
+        maps: (C, H, W) probabilities; uint8 in 0..255, or float16, float32 or float64 in 0..1. They are
+            rounded to whole 255ths first, so that all dtypes give the same labels.
         channels: the C names of the maps; ``nucleus`` must be among them.
         steps: the first is called as ``step(maps_by_name)`` with uint8 (H, W) maps, each later one as
             ``step(labels)``. No step changes its input.

@@ -18,8 +18,8 @@ class MapWatershed:
     """Split the mask of nuclei along the valleys between markers.
 
     The mask is the hysteresis threshold of ``nucleus`` with its holes filled. The score of a pixel is
-    ``(1 - distance_weight) * (nucleus - border_weight * border) + distance_weight * distance``, cut to 0..1 and
-    smoothed; regions of the mask with a score above ``marker_threshold`` are the markers. Maps without a
+    ``(1 - distance_weight) * (nucleus - border_weight * border) + distance_weight * distance``, cut to 0..1
+    and smoothed; regions of the mask with a score above ``marker_threshold`` are the markers. Maps without a
     ``border`` or ``distance`` channel give a score without that term.
 
     Attributes:
@@ -69,8 +69,8 @@ def flood(score: np.ndarray, seeds: np.ndarray, mask: np.ndarray) -> np.ndarray:
         mask: uint8 (H, W), 0 or 1.
 
     Returns:
-        int32 (H, W), 1..N: one object for each marker, and one for each 4-connected region of the mask without
-        a marker. No pixel of the mask is lost to dividing lines.
+        int32 (H, W), 1..N: one object for each marker, and one for each 4-connected region of the mask
+        without a marker. No pixel of the mask is lost to dividing lines.
 
     >>> score = np.array([[9, 8, 4, 8, 9, 0, 3]], np.uint8)
     >>> flood(score, (score > 8).astype(np.uint8), (score > 0).astype(np.uint8))

@@ -1,0 +1,1 @@
+"""From out-of-fold maps of several runs to one ensemble: weights and post-processing, scored honestly."""

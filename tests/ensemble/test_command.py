@@ -1,0 +1,157 @@
+"""``./run.sh ensemble`` from run folders to its own, through the door itself."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from nuclei.__main__ import main
+from nuclei.data.folds import COLUMNS, folds_sha256, write_folds
+from nuclei.data.store import encode_image, encode_labels, write_store
+from nuclei.ensemble.saved import read_ensemble
+from nuclei.errors import UserError
+
+IDS = [f"image{n}" for n in range(8)]
+SMALL = ("trials=6", "refine=1", "finalists=1", "images=8", "crop=24")
+
+
+def truth_of(n: int) -> np.ndarray:
+    """Two touching discs and one apart, elsewhere in each image."""
+    labels = np.zeros((32, 36), np.int32)
+    for label, x in ((1, 8), (2, 17), (3, 29)):
+        cv2.circle(labels, (x, 8 + n), 4, label, -1)
+    return labels
+
+
+def maps_of(labels: np.ndarray, sharpness: float) -> np.ndarray:
+    """Nucleus, border and distance as a network would see them."""
+    middle = cv2.distanceTransform((labels > 0).astype(np.uint8), cv2.DIST_L2, 5) / 4
+    grown = cv2.dilate(labels.astype(np.uint8), np.ones((3, 3)))
+    maps = np.stack([labels > 0, (labels > 0) & (grown != labels), np.minimum(middle, 1)])
+    return np.rint(maps * 255 * sharpness).astype(np.uint8)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A store of eight images, two folds, two runs of three maps and one of the nucleus map alone."""
+    facts = [
+        {"ImageId": i, "split": "train", "height": 32, "width": 36, "channels": 1, "nuclei": 3}
+        | {"modality": "histology" if n < 4 else "fluorescence", "fold": n % 2, "group": n}
+        for n, i in enumerate(IDS)
+    ]
+    stored = set(facts[0]) - {"fold", "group"}
+    write_store(
+        tmp_path / "x.store",
+        [
+            (
+                {k: row[k] for k in stored},
+                encode_image(truth_of(n).astype(np.uint8)),
+                encode_labels(truth_of(n)),
+            )
+            for n, row in enumerate(facts)
+        ],
+    )
+    write_folds(tmp_path / "folds.csv", [{c: row[c] for c in COLUMNS} for row in facts])
+    sha256 = np.array(folds_sha256(tmp_path / "folds.csv"))
+    channels = ["nucleus", "border", "distance"]
+    for model, sharpness in (("unet", 1.0), ("linknet", 0.7), ("otsu", 1.0)):
+        for fold in (0, 1):
+            folder = tmp_path / "runs" / "demo" / model / "default" / f"fold{fold}"
+            folder.mkdir(parents=True)
+            c = 1 if model == "otsu" else 3
+            maps = {i: maps_of(truth_of(n), sharpness)[:c] for n, i in enumerate(IDS) if n % 2 == fold}
+            np.savez_compressed(folder / "oof.npz", channels=channels[:c], folds_sha256=sha256, **maps)
+    return tmp_path
+
+
+def run(place: Path, *settings: str) -> int:
+    data = ["data=demo", f"data.store={place}/x.store", f"data.folds={place}/folds.csv"]
+    return main(
+        ["ensemble", *data, f"paths.runs={place}/runs", f"paths.ensembles={place}/e", *SMALL, *settings]
+    )
+
+
+def test_all_runs_by_default(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "ensemble of linknet/default, unet/default; channels nucleus, border, distance"
+    assert out[1] == "not in the ensemble, for it has fewer channels: otsu/default (nucleus)"
+    assert [line.split()[:2] for line in out[3:6]] == [
+        ["ensemble", "nested"],
+        ["ensemble", "tuned"],
+        ["ensemble", "default"],
+    ]
+    folder = place / "e" / "demo" / "default"
+    assert out[-1].startswith(f"wrote {folder}/ensemble.yaml in ")
+    assert out[-1].endswith("next: ./run.sh submission data=demo ensemble=default")
+    ensemble = read_ensemble(folder)
+    assert ensemble["channels"] == ["nucleus", "border", "distance"] and ensemble["n_folds"] == 2
+    assert [m["run"] for m in ensemble["members"]] == ["linknet/default", "unet/default"]
+    assert sum(m["weight"] for m in ensemble["members"]) == pytest.approx(1)
+    assert [s["_target_"].rsplit(".")[-1] for s in ensemble["steps"]] == ["MapWatershed", "RemoveSmall"]
+    assert (
+        f"mAP {ensemble['score']['nested']:.4f} (nested), {ensemble['score']['tuned_on_all']:.4f} (tuned"
+        in out[-1]
+    )
+    assert ensemble["score"]["nested"] > 0.9
+    rows = list(csv.DictReader((folder / "scores.csv").open()))
+    scored = {(row["scored"], row["setting"]) for row in rows}
+    assert {
+        ("unet/default", "nested"),
+        ("otsu/default", "components"),
+        ("otsu/default", "distance"),
+    } <= scored
+    assert len(rows) == 3 * len(scored) == 3 * 11
+    first = [row for row in rows if (row["scored"], row["setting"]) == ("ensemble", "nested")]
+    assert [(row["modality"], row["images"]) for row in first] == [
+        ("all", "8"),
+        ("fluorescence", "4"),
+        ("histology", "4"),
+    ]
+    assert float(first[0]["map"]) == ensemble["score"]["nested"]
+
+
+def test_a_single_run_needs_no_weights(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, "runs=otsu/default", "postprocess=distance", "name=floor") == 0
+    out = capsys.readouterr().out
+    assert "weights: otsu/default 1.000" in out and "peak_distance=" in out
+    assert "border_weight" not in (place / "e" / "demo" / "floor" / "ensemble.yaml").read_text()
+
+
+def test_the_same_seed_writes_the_same_files(place: Path) -> None:
+    assert run(place, "name=one") == run(place, "name=two", "workers=1") == 0
+    for name in ("ensemble.yaml", "scores.csv"):
+        assert (place / "e/demo/one" / name).read_bytes() == (place / "e/demo/two" / name).read_bytes()
+
+
+def test_what_is_missing_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, "runs=[unet/default,segnet/default]") == 2
+    assert "no run at" in (err := capsys.readouterr().err) and "model=segnet name=default fold=0,1" in err
+    shutil.rmtree(place / "runs/demo/unet/default/fold1")
+    assert run(place, "runs=[unet/default]") == 2
+    assert "fold 1; run ./run.sh data=demo model=unet name=default fold=1" in capsys.readouterr().err
+    assert not (place / "e").exists()
+
+
+def test_a_folds_file_of_other_images_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (place / "folds.csv").read_text().splitlines()
+    (place / "folds.csv").write_text("\n".join([*lines[:-1], ""]))
+    assert run(place) == 2
+    assert "differ by 1 training images, image7 among them" in capsys.readouterr().err
+
+
+def test_an_ensemble_file_that_is_none(tmp_path: Path) -> None:
+    folder = tmp_path / "demo" / "mine"
+    with pytest.raises(UserError, match=r"no ensemble at .*; run ./run.sh ensemble data=demo name=mine"):
+        read_ensemble(folder)
+    folder.mkdir(parents=True)
+    for text in ("{", "a: 1", yaml.safe_dump([1])):
+        (folder / "ensemble.yaml").write_text(text)
+        with pytest.raises(UserError, match="is not an ensemble's file"):
+            read_ensemble(folder)

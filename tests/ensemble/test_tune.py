@@ -1,0 +1,141 @@
+"""The search finds what was planted, and its nested score is honest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from nuclei.ensemble.evaluate import Case, Evaluator, Setting
+from nuclei.ensemble.tune import Effort, Images, Range, Space, candidates, stratified, tune
+from nuclei.metrics import average_precision
+from nuclei.postprocess.components import Components
+from nuclei.postprocess.small_objects import RemoveSmall
+
+STEPS = [Components(low=0.5, high=0.5), RemoveSmall(min_area=1)]
+RANGES = {"low": Range(0.05, 0.9), "min_area": Range(1, 60, log=True, integer=True)}
+DEFAULT = Setting((0.5, 0.5), (("low", 0.5), ("min_area", 1)))
+SPACE = Space(RANGES, DEFAULT)
+EFFORT = Effort(trials=24, refine=4, finalists=2, seed=1)
+FOLDS = [0, 1, 2] * 3
+
+
+def case(seed: int) -> Case:
+    """Discs at 0.42 on a background of 0.12 to 0.2, with specks of 6 pixels; a second member is noise."""
+    generator = np.random.default_rng(seed)
+    truth = np.zeros((40, 40), np.int32)
+    for label, (y, x) in enumerate([(10, 10), (10, 29), (29, 10), (29, 29)], start=1):
+        cv2.circle(truth, (x + int(generator.integers(-2, 3)), y), int(generator.integers(4, 7)), label, -1)
+    good = np.where(truth > 0, 107, generator.integers(30, 51, truth.shape)).astype(np.uint8)
+    good[[0, 0, 38, 38], [0, 20, 0, 20]] = 107
+    noise = generator.integers(0, 256, truth.shape).astype(np.uint8)
+    return Case((good[None], noise[None]), truth)
+
+
+def images(cases: list[Case], **changes: object) -> Images:
+    evaluator = Evaluator(cases, ["nucleus"], STEPS, workers=2)
+    return replace(Images(evaluator, evaluator, range(len(cases)), FOLDS), **changes)
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    return [case(seed) for seed in range(9)]
+
+
+def test_a_planted_optimum_is_found(cases: list[Case]) -> None:
+    tuned = tune(SPACE, images(cases), EFFORT, "test")
+    chosen = dict(tuned.setting.parameters)
+    assert tuned.default.mean() < 0.3
+    assert tuned.nested.mean() > 0.9 and tuned.on_all.mean() > 0.9
+    assert tuned.setting.weights[0] > 0.7 and chosen["low"] < 0.5 and chosen["min_area"] > 1
+
+
+def test_scores_are_those_of_the_metric(cases: list[Case]) -> None:
+    evaluator = Evaluator(cases, ["nucleus"], STEPS, workers=2)
+    setting = Setting((1.0, 0.0), (("low", 0.3),))
+    expected = []
+    for c in cases:
+        labels = Components(low=0.3, high=0.5)({"nucleus": c.maps[0][0]})
+        expected.append(average_precision(c.truth, RemoveSmall(1)(labels)))
+    np.testing.assert_allclose(evaluator.precision(setting, range(9)).mean(axis=1), expected)
+    assert evaluator.score(setting, [2, 5]) == pytest.approx(np.mean([expected[2], expected[5]]))
+
+
+def test_no_choice_depends_on_the_fold_it_is_scored_on(cases: list[Case]) -> None:
+    """Spoil all images of a fold: the setting chosen without that fold stays as it was."""
+    before = tune(SPACE, images(cases), EFFORT, "test")
+    for fold in (0, 1, 2):
+        spoilt = [
+            replace(c, truth=np.roll(c.truth, 9, axis=0)) if k == fold else c
+            for c, k in zip(cases, FOLDS, strict=True)
+        ]
+        after = tune(SPACE, images(spoilt), EFFORT, "test")
+        assert after.by_fold[fold] == before.by_fold[fold]
+        held_out = np.array(FOLDS) == fold
+        assert after.nested[held_out].mean() < before.nested[held_out].mean()
+
+
+def test_nested_is_each_fold_under_the_setting_of_the_others(cases: list[Case]) -> None:
+    of = images(cases)
+    tuned = tune(SPACE, of, EFFORT, "test")
+    assert sorted(tuned.by_fold) == [0, 1, 2]
+    for i, fold in enumerate(FOLDS):
+        np.testing.assert_array_equal(tuned.nested[i], of.full.precision(tuned.by_fold[fold], [i])[0])
+
+
+def test_the_default_wins_ties() -> None:
+    nothing = Case((np.zeros((1, 8, 8), np.uint8),) * 2, np.zeros((8, 8), np.int32))
+    tuned = tune(SPACE, images([nothing] * 9), EFFORT, "test")
+    assert tuned.setting == DEFAULT and set(tuned.by_fold.values()) == {DEFAULT}
+    assert tuned.nested.mean() == 1
+
+
+def test_the_same_seed_gives_the_same_choice(cases: list[Case]) -> None:
+    first, second = (tune(SPACE, images(cases), EFFORT, "test") for _ in range(2))
+    assert first.setting == second.setting and first.by_fold == second.by_fold
+
+
+def test_weights_that_are_not_free_stay(cases: list[Case]) -> None:
+    space = Space(RANGES, replace(DEFAULT, weights=(1.0, 0.0)), free_weights=False)
+    tuned = tune(space, images(cases), EFFORT, "test")
+    assert {s.weights for s in [tuned.setting, *tuned.by_fold.values()]} == {(1.0, 0.0)}
+
+
+def test_nothing_to_search_is_the_default(cases: list[Case]) -> None:
+    tuned = tune(Space({}, Setting((1.0, 0.0)), free_weights=False), images(cases), EFFORT, "test")
+    assert tuned.setting == Setting((1.0, 0.0))
+
+
+def test_candidates_start_with_the_default_and_fill_the_space() -> None:
+    points = np.array(candidates(SPACE, 64, seed=3))
+    assert points.shape == (64, 3)
+    np.testing.assert_allclose(points[0], SPACE.point(DEFAULT))
+    assert ((points >= 0) & (points <= 1)).all()
+    assert (np.histogram(points[1:, 2], bins=4, range=(0, 1))[0] >= 14).all()
+    assert candidates(SPACE, 1, seed=3) == [SPACE.point(DEFAULT)]
+
+
+@pytest.mark.parametrize("r", [Range(0, 2), Range(0.1, 10, log=True), Range(3, 80, log=True, integer=True)])
+def test_a_range_is_reached_from_end_to_end_and_undone(r: Range) -> None:
+    assert (r.at(0), r.at(1)) == (r.low, r.high)
+    for u in np.linspace(0, 1, 11):
+        assert r.at(r.where(r.at(u))) == r.at(u)
+    assert (r.where(-5), r.where(500)) == (0, 1)
+
+
+def test_the_middle_of_a_case() -> None:
+    truth = np.arange(60).reshape(6, 10)
+    middle = Case((np.stack([truth, -truth]),), truth).middle(4)
+    np.testing.assert_array_equal(middle.truth, truth[1:5, 3:7])
+    np.testing.assert_array_equal(middle.maps[0][1], -truth[1:5, 3:7])
+    assert Case((truth[None],), truth).middle(100).truth.shape == (6, 10)
+
+
+def test_a_sample_has_every_stratum() -> None:
+    strata = ["a"] * 90 + ["b"] * 9 + ["c"]
+    chosen = stratified(strata, 20, seed=0)
+    assert len(chosen) == len(set(chosen)) == 21
+    assert [sum(strata[i] == s for i in chosen) for s in "abc"] == [18, 2, 1]
+    assert stratified(strata, 1000, seed=0) == list(range(100))
