@@ -28,6 +28,8 @@ def whole(path: str | Path) -> Iterator[Path]:
             os.fsync(f.fileno())
         os.replace(part, path)
     except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}; free some space or choose another folder") from e
+        raise UserError(
+            f"cannot write {path}: {e.strerror or e}; free some space or choose another folder"
+        ) from e
     finally:
         part.unlink(missing_ok=True)

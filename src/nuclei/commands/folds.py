@@ -15,15 +15,24 @@ def main(cfg: DictConfig) -> None:
     """Write the folds file of ``cfg.data``; one that exists is frozen unless ``force=true``."""
     path = Path(cfg.data.folds)
     kept = path.exists() and not cfg.force
-    rows = read_folds(path) if kept else make_folds(Store(cfg.data.store), cfg.n_folds, cfg.seed, cfg.correlation, cfg.jump)
+    rows = (
+        read_folds(path)
+        if kept
+        else make_folds(Store(cfg.data.store), cfg.n_folds, cfg.seed, cfg.correlation, cfg.jump)
+    )
     if not kept:
         write_folds(path, rows)
     groups = Counter(r["group"] for r in rows)
     tiles = [n for n in groups.values() if n > 1]
-    print(f"{len(rows)} images, {len(groups)} groups; {sum(tiles)} images are tiles of {len(tiles)} larger pictures or near-duplicates")
+    print(
+        f"{len(rows)} images, {len(groups)} groups; {sum(tiles)} images are tiles of {len(tiles)} larger pictures or near-duplicates"
+    )
     for fold, n in sorted(Counter(r["fold"] for r in rows).items()):
         kinds = Counter(r["modality"] for r in rows if r["fold"] == fold)
         nuclei = sum(r["nuclei"] for r in rows if r["fold"] == fold)
-        print(f"fold {fold}: {n} images, {nuclei} nuclei, " + ", ".join(f"{v} {k}" for k, v in sorted(kinds.items())))
+        print(
+            f"fold {fold}: {n} images, {nuclei} nuclei, "
+            + ", ".join(f"{v} {k}" for k, v in sorted(kinds.items()))
+        )
     verb = "kept (force=true makes it anew)" if kept else "wrote"
     print(f"{verb} {path}; next: ./run.sh fold=0 data={cfg.data.name}")

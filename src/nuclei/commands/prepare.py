@@ -22,4 +22,6 @@ def main(cfg: DictConfig) -> None:
     print(f"masks: {found}")
     size = Path(cfg.data.store).stat().st_size / 1e6
     took = time.monotonic() - start
-    print(f"wrote {cfg.data.store} ({size:.1f} MB) in {took:.0f} s; next: ./run.sh folds data={cfg.data.name}")
+    print(
+        f"wrote {cfg.data.store} ({size:.1f} MB) in {took:.0f} s; next: ./run.sh folds data={cfg.data.name}"
+    )

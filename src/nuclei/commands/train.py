@@ -11,6 +11,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from nuclei.commands._steps import ensure_data
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.intensity import normalise
 from nuclei.data.store import Store
@@ -22,7 +23,8 @@ from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
 from nuclei.training import run
 
-FREE = ("paths", "num_workers", "postprocess")  # settings that change nothing in the maps
+# What changes nothing in the maps; the data set's name is in the path.
+FREE = ("paths", "num_workers", "postprocess", "data")
 
 
 def main(cfg: DictConfig) -> None:
@@ -30,7 +32,8 @@ def main(cfg: DictConfig) -> None:
     ensure_data(cfg)
     folder = run_folder(cfg.paths.runs, cfg.data.name, cfg.model.name, cfg.name, cfg.fold)
     with run.locked(folder):
-        run.claim(folder, settings(cfg))
+        settings = OmegaConf.to_container(cfg, resolve=True) | {"folds_sha256": folds_sha256(cfg.data.folds)}  # type: ignore[operator]
+        run.claim(folder, settings, FREE)
         done = run.finished(folder)
         if done is None:
             done = train(cfg, folder)
@@ -42,40 +45,23 @@ def main(cfg: DictConfig) -> None:
     print(f"{verb} {folder}; {score}; next: ./run.sh ensemble data={cfg.data.name}")
 
 
-def ensure_data(cfg: DictConfig) -> None:
-    """Prepare the store and the folds where they are missing."""
-    from nuclei.commands import folds, prepare
-
-    needs = [(prepare, "prepare", cfg.data.store), (folds, "folds", cfg.data.folds)]
-    for module, command, path in needs:
-        if not Path(path).exists():
-            defaults = OmegaConf.load(Path(__file__).parents[3] / "configs" / f"{command}.yaml")
-            module.main(OmegaConf.merge(defaults, {"data": cfg.data, "paths": cfg.paths}))
-
-
-def settings(cfg: DictConfig) -> dict[str, Any]:
-    """What the result depends on: the whole config but ``FREE``, and the folds file's hash."""
-    tree = OmegaConf.to_container(cfg, resolve=True)
-    kept = {k: v for k, v in tree.items() if k not in FREE}  # type: ignore[union-attr]
-    return kept | {"data": cfg.data.name, "folds_sha256": folds_sha256(cfg.data.folds)}  # type: ignore[return-value]
-
-
 def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """The wiring: data, network, training, out-of-fold maps, score."""
     import torch
-    from lightning import seed_everything
 
     from nuclei.data.datamodule import NucleiData
     from nuclei.training.module import Segmentation
-    from nuclei.training.train import fit, precision, save_weights
+    from nuclei.training.train import fit, precision, save_weights, seed
 
     start = time.monotonic()
-    seed_everything(cfg.seed, workers=True, verbose=False)
+    seed(cfg.seed)
     store, rows = Store(cfg.data.store), read_folds(cfg.data.folds)
     held_out = [r["ImageId"] for r in rows if r["fold"] == cfg.fold]
     others = [r["ImageId"] for r in rows if r["fold"] != cfg.fold]
     if not held_out:
-        raise UserError(f"fold={cfg.fold}: expected 0 to {max(r['fold'] for r in rows)}, as in {cfg.data.folds}")
+        raise UserError(
+            f"fold={cfg.fold}: expected 0 to {max(r['fold'] for r in rows)}, as in {cfg.data.folds}"
+        )
     channels, bf16 = list(cfg.model.channels), precision(cfg.trainer.precision).startswith("bf16")
     network = instantiate(cfg.model.network, n_channels=len(channels))
     steps = [instantiate(step) for step in cfg.postprocess.steps]
@@ -84,12 +70,16 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         return postprocess(maps, channels, steps)
 
     if any(True for _ in network.parameters()):  # Otsu has nothing to train
-        module = Segmentation(network, instantiate(cfg.loss), instantiate(cfg.optimizer), cfg.warmup, labels_of, bf16)
+        module = Segmentation(
+            network, instantiate(cfg.loss), instantiate(cfg.optimizer), cfg.warmup, labels_of, bf16
+        )
         crops = instantiate(cfg.augment)
         data = NucleiData(
             store, others, held_out, crops, cfg.batch_size, cfg.samples_per_epoch, cfg.num_workers, cfg.seed
         )
-        trainer = OmegaConf.to_container(cfg.trainer, resolve=True) | {"precision": precision(cfg.trainer.precision)}  # type: ignore[operator]
+        trainer = OmegaConf.to_container(cfg.trainer, resolve=True) | {
+            "precision": precision(cfg.trainer.precision)
+        }  # type: ignore[operator]
         network = fit(module, data, folder, cfg.ema_decay, **trainer)
         save_weights(network, folder / "model.safetensors")
     network.to("cuda" if torch.cuda.is_available() else "cpu")

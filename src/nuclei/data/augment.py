@@ -65,10 +65,15 @@ class Augment:
         out = self.transform(image=a, mask=b)
         return out["image"], out["mask"]
 
-    def _window(self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _window(
+        self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         zoom = np.exp(rng.uniform(*np.log(self.scale)))
         ratio = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
-        rows, cols = (_indices(n, round(self.crop / z), rng) for n, z in zip(image.shape, (zoom * ratio, zoom / ratio), strict=True))
+        rows, cols = (
+            _indices(n, round(self.crop / z), rng)
+            for n, z in zip(image.shape, (zoom * ratio, zoom / ratio), strict=True)
+        )
         a, b = image[np.ix_(rows, cols)], labels[np.ix_(rows, cols)]
         size = (self.crop, self.crop)
         shrink = zoom < 1

@@ -126,7 +126,10 @@ class NucleiData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole images, one at a time: sizes differ."""
         return DataLoader(
-            WholeImages(self.store, self.val_ids), batch_size=None, collate_fn=_as_is, num_workers=self.num_workers
+            WholeImages(self.store, self.val_ids),
+            batch_size=None,
+            collate_fn=_as_is,
+            num_workers=self.num_workers,
         )
 
 

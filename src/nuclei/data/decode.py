@@ -64,7 +64,9 @@ def labels(masks: Iterable[tuple[str, bytes]], shape: tuple[int, int], counts: C
             counts["empty"] += 1
             continue
         y, x, h, w = _box(pixels, shape[1])
-        counts["in several pieces"] += cv2.connectedComponents(mask[y : y + h, x : x + w], connectivity=8)[0] > 2
+        counts["in several pieces"] += (
+            cv2.connectedComponents(mask[y : y + h, x : x + w], connectivity=8)[0] > 2
+        )
         kept.append((len(kept) + 1, pixels))
     flat = np.zeros(shape[0] * shape[1], np.int32)
     for label, pixels in sorted(kept, key=lambda k: -k[1].size):

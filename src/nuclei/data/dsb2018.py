@@ -89,7 +89,9 @@ class Dsb2018:
         else:
             raise UserError(f"{self.root} has neither {stem}.zip nor a folder {stem}; run ./run.sh download")
         if not found:
-            raise UserError(f"{self.root} holds no {stem} images (ImageId/images/ImageId.png); download it again")
+            raise UserError(
+                f"{self.root} holds no {stem} images (ImageId/images/ImageId.png); download it again"
+            )
         return sorted(found, key=lambda item: item.image_id)
 
 

@@ -20,7 +20,9 @@ from nuclei.progress import track
 COLUMNS = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
 
 
-def make_folds(store: Store, n_folds: int, seed: int, correlation: float = 0.8, jump: float = 2.5) -> list[dict[str, Any]]:
+def make_folds(
+    store: Store, n_folds: int, seed: int, correlation: float = 0.8, jump: float = 2.5
+) -> list[dict[str, Any]]:
     """Assign each training image of ``store`` to one of ``n_folds`` folds.
 
     Tiles of one larger picture and near-duplicates form a group, which is never split
@@ -47,13 +49,18 @@ def make_folds(store: Store, n_folds: int, seed: int, correlation: float = 0.8, 
     if not 2 <= n_folds <= len(set(group)):
         raise UserError(f"n_folds={n_folds}: expected 2 to {len(set(group))}, the number of groups of images")
     rows = [store.row(i) for i in ids]
-    quartile = np.digitize([r["nuclei"] for r in rows], np.quantile([r["nuclei"] for r in rows], (0.25, 0.5, 0.75)))
+    quartile = np.digitize(
+        [r["nuclei"] for r in rows], np.quantile([r["nuclei"] for r in rows], (0.25, 0.5, 0.75))
+    )
     strata = _merge_rare([f"{r['modality']} {q}" for r, q in zip(rows, quartile, strict=True)], n_folds)
     fold = np.empty(len(ids), int)
     split = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(ids, strata, group)
     for k, (_, held_out) in enumerate(split):
         fold[held_out] = k
-    return [{c: (r | {"fold": int(f), "group": g})[c] for c in COLUMNS} for r, f, g in zip(rows, fold, group, strict=True)]
+    return [
+        {c: (r | {"fold": int(f), "group": g})[c] for c in COLUMNS}
+        for r, f, g in zip(rows, fold, group, strict=True)
+    ]
 
 
 def _merge_rare(strata: list[str], least: int) -> list[str]:
@@ -145,7 +152,9 @@ def read_folds(path: str | Path) -> list[dict[str, Any]]:
     with open(path, newline="") as f:
         table = csv.DictReader(f)
         if tuple(table.fieldnames or ()) != COLUMNS:
-            raise UserError(f"{path}: expected the columns {','.join(COLUMNS)}, got {table.fieldnames}; run ./run.sh folds")
+            raise UserError(
+                f"{path}: expected the columns {','.join(COLUMNS)}, got {table.fieldnames}; run ./run.sh folds"
+            )
         text = ("ImageId", "modality")
         return [{k: v if k in text else int(v) for k, v in row.items()} for row in table]
 

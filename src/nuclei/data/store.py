@@ -104,7 +104,9 @@ class Store:
         try:
             return self._row[image_id]
         except KeyError:
-            raise UserError(f"image {image_id} is not in {self.path}; was it prepared from other data?") from None
+            raise UserError(
+                f"image {image_id} is not in {self.path}; was it prepared from other data?"
+            ) from None
 
     def image(self, image_id: str) -> np.ndarray:
         """``uint8 (H, W)``, or RGB ``(H, W, 3)`` for colour images."""
@@ -132,7 +134,9 @@ class Store:
             raise self._damaged(member) from e
 
     def _damaged(self, member: str) -> UserError:
-        return UserError(f"{self.path} is damaged at {member}; delete it and run ./run.sh prepare data={self.path.stem}")
+        return UserError(
+            f"{self.path} is damaged at {member}; delete it and run ./run.sh prepare data={self.path.stem}"
+        )
 
 
 def _typed(row: dict[str, str]) -> dict[str, Any]:

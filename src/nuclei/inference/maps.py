@@ -53,8 +53,17 @@ def pad(image: np.ndarray, stride: int) -> np.ndarray:
     return np.pad(image, ((0, -h % stride), (0, -w % stride)), mode="symmetric")
 
 
-def write_maps(path: str | Path, channels: Sequence[str], folds_sha256: str, maps: Iterable[tuple[str, np.ndarray]]) -> None:
+def write_maps(
+    path: str | Path, channels: Sequence[str], folds_sha256: str, maps: Iterable[tuple[str, np.ndarray]]
+) -> None:
     """Write maps by ImageId as a compressed ``.npz``, whole; ``uint8 (C, H, W)`` each."""
     arrays = {"channels": np.array(channels), "folds_sha256": np.array(folds_sha256), **dict(maps)}
     with whole(path) as part, open(part, "wb") as f:
         np.savez_compressed(f, **arrays)  # type: ignore[arg-type]
+
+
+def has_bf16() -> bool:
+    """Whether the hardware multiplies bfloat16 matrices: newer GPUs, and CPUs with AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_amx_tile_supported()

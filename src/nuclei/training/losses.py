@@ -17,7 +17,9 @@ class BceDice(nn.Module):
         dice: weight of each channel's dice loss, over the whole batch.
     """
 
-    def __init__(self, bce: Sequence[float] = (1.0, 1.0, 1.0), dice: Sequence[float] = (1.0, 0.5, 0.0)) -> None:
+    def __init__(
+        self, bce: Sequence[float] = (1.0, 1.0, 1.0), dice: Sequence[float] = (1.0, 0.5, 0.0)
+    ) -> None:
         super().__init__()
         self.register_buffer("bce", torch.tensor(list(bce)), persistent=False)
         self.register_buffer("dice", torch.tensor(list(dice)), persistent=False)

@@ -54,13 +54,17 @@ class Segmentation(L.LightningModule):
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         """mAP of one whole image."""
         maps = predict(self.network, batch["image"], bf16=self.bf16)
-        self.log("mAP", average_precision(batch["labels"], self.postprocess(maps)), batch_size=1, sync_dist=True)
+        self.log(
+            "mAP", average_precision(batch["labels"], self.postprocess(maps)), batch_size=1, sync_dist=True
+        )
 
     def configure_optimizers(self) -> Any:
         """Linear warm-up, then a cosine down to zero, step by step."""
         optimizer = self.optimizer(self.network.parameters())
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: warmup_cosine(n, total, self.warmup))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda n: warmup_cosine(n, total, self.warmup)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "w")  # noqa: SIM115 - open for as long as the lock
     except OSError as e:
-        raise UserError(f"cannot write {folder}: {e.strerror}; free some space or choose paths.runs=FOLDER") from e
+        raise UserError(
+            f"cannot write {folder}: {e.strerror}; free some space or choose paths.runs=FOLDER"
+        ) from e
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -33,8 +35,13 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, settings: dict[str, Any]) -> None:
+def claim(folder: Path, settings: dict[str, Any], free: Sequence[str]) -> None:
     """Write ``settings`` as the folder's config, or check that they are the ones it was begun with.
+
+    Args:
+        folder: of the run.
+        settings: all of them, resolved.
+        free: top-level keys that may differ.
 
     Raises:
         UserError: the folder was begun with other settings; the message names the first three.
@@ -45,7 +52,8 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
             part.write_text(json.dumps(settings, indent=2) + "\n")
         return
     before, now = _flat(json.loads(path.read_text())), _flat(settings)
-    other = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+    keys = sorted(k for k in before.keys() | now.keys() if k.split(".")[0] not in free)
+    other = [k for k in keys if before.get(k) != now.get(k)]
     if other:
         shown = ", ".join(f"{k}={before.get(k)}" for k in other[:3])
         raise UserError(f"{folder} was begun with {shown}; use these, or choose name=OTHER, or delete it")

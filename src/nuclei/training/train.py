@@ -19,11 +19,14 @@ from torch import nn
 from nuclei.data.datamodule import NucleiData
 from nuclei.errors import UserError
 from nuclei.files import whole
+from nuclei.inference.maps import has_bf16
 from nuclei.training.callbacks import MetricsTable, PlainProgress
 from nuclei.training.module import Segmentation
 
 
-def fit(module: Segmentation, data: NucleiData, folder: str | Path, ema_decay: float, **trainer: Any) -> nn.Module:
+def fit(
+    module: Segmentation, data: NucleiData, folder: str | Path, ema_decay: float, **trainer: Any
+) -> nn.Module:
     """Train ``module`` on ``data``, going on from ``folder/last.ckpt`` where there is one.
 
     Args:
@@ -46,7 +49,9 @@ def fit(module: Segmentation, data: NucleiData, folder: str | Path, ema_decay: f
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         callbacks=[
             EMAWeightAveraging(decay=ema_decay),
-            ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False),
+            ModelCheckpoint(
+                folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+            ),
             MetricsTable(folder / "metrics.csv"),
             bar,
         ],
@@ -70,13 +75,18 @@ def fit(module: Segmentation, data: NucleiData, folder: str | Path, ema_decay: f
     return module.network.eval()
 
 
+def seed(number: int) -> None:
+    """Seed everything random, so that the same number gives the same checkpoint."""
+    L.seed_everything(number, workers=True, verbose=False)
+
+
 def precision(wanted: str) -> str:
     """``auto`` is bf16-mixed where the hardware multiplies bfloat16 matrices, else 32-true."""
     if wanted != "auto":
         return wanted
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
+    if has_bf16():
+        return "bf16-mixed"
+    return "16-mixed" if torch.cuda.is_available() else "32-true"
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

@@ -1,0 +1,20 @@
+"""``./run.sh all``: from the competition's files to a valid submission."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from nuclei.commands._steps import ensure_data, step
+from nuclei.data.folds import read_folds
+
+
+def main(cfg: DictConfig) -> None:
+    """Run every stage in turn; a finished one is recognised by its files and skipped."""
+    ensure_data(cfg)
+    folds = sorted({row["fold"] for row in read_folds(cfg.data.folds)})
+    for model in cfg.models:
+        for fold in folds:
+            step("train", cfg, f"model={model}", f"fold={fold}", f"name={cfg.name}", *cfg.train)
+    runs = ",".join(f"{model}/{cfg.name}" for model in cfg.models)
+    step("ensemble", cfg, f"runs=[{runs}]", f"name={cfg.name}", *cfg.ensemble)
+    step("submission", cfg, f"ensemble={cfg.name}", *cfg.submission)

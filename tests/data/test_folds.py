@@ -1,0 +1,98 @@
+"""Tiles and copies stay together; folds are alike."""
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from nuclei.data.folds import folds_sha256, make_folds, read_folds, related, write_folds
+from nuclei.data.store import Store, encode_image, encode_labels, modality, write_store
+from nuclei.errors import UserError
+
+
+def picture(seed, shape):
+    noise = np.random.default_rng(seed).normal(size=shape)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 4)
+    return np.interp(smooth, (smooth.min(), smooth.max()), (0, 255)).astype(np.uint8)
+
+
+def tiles(seed):
+    whole = picture(seed, (128, 128))
+    return {f"{seed}-{y}{x}": whole[64 * y : 64 * y + 64, 64 * x : 64 * x + 64] for y in (0, 1) for x in (0, 1)}
+
+
+def test_tiles_of_one_picture_are_related_and_strangers_are_not():
+    pairs = related(tiles(1) | tiles(2), correlation=0.8, jump=2.5)
+    assert {(a, b) for a, b in pairs} == {
+        (f"{s}-{a}", f"{s}-{b}") for s in (1, 2) for a, b in (("00", "01"), ("10", "11"), ("00", "10"), ("01", "11"))
+    }
+
+
+def test_near_duplicates_are_related_and_flat_images_are_not():
+    a = picture(3, (64, 64))
+    noisy = np.clip(a.astype(int) + np.random.default_rng(0).integers(-3, 4, a.shape), 0, 255).astype(np.uint8)
+    flat = {f"flat{n}": np.full((64, 64), 7, np.uint8) for n in range(3)}
+    assert related({"a": a, "noisy": noisy, **flat}, 0.8, 2.5) == [("a", "noisy")]
+
+
+@pytest.fixture
+def store(tmp_path):
+    images = {name: a for seed in range(12) for name, a in tiles(seed).items()}
+    rows = (
+        (
+            {
+                "ImageId": name,
+                "split": "train",
+                "height": 64,
+                "width": 64,
+                "channels": 1,
+                "nuclei": n % 7,
+                "modality": modality(a),
+            },
+            encode_image(a),
+            encode_labels(np.zeros((64, 64), np.int32)),
+        )
+        for n, (name, a) in enumerate(sorted(images.items()))
+    )
+    write_store(tmp_path / "x.store", rows)
+    return Store(tmp_path / "x.store")
+
+
+def test_no_group_is_split_and_folds_are_of_like_size(store):
+    rows = make_folds(store, 4, seed=0)
+    assert [r["ImageId"] for r in rows] == sorted(store.ids("train"))
+    fold_of_picture = {(r["ImageId"].split("-")[0], r["fold"]) for r in rows}
+    assert len(fold_of_picture) == 12
+    assert set(Counter(r["fold"] for r in rows).values()) <= {8, 12, 16}
+    assert make_folds(store, 4, seed=0) == rows
+    assert make_folds(store, 4, seed=1) != rows
+
+
+def test_more_folds_than_groups(store):
+    with pytest.raises(UserError, match="n_folds=50: expected 2 to 12"):
+        make_folds(store, 50, seed=0)
+
+
+def test_file_round_trip(store, tmp_path):
+    rows = make_folds(store, 3, seed=0)
+    write_folds(tmp_path / "f.csv", rows)
+    assert read_folds(tmp_path / "f.csv") == rows
+    assert len(folds_sha256(tmp_path / "f.csv")) == 64
+    (tmp_path / "f.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="expected the columns ImageId"):
+        read_folds(tmp_path / "f.csv")
+    with pytest.raises(UserError, match="no folds file"):
+        read_folds(tmp_path / "none.csv")
+
+
+def test_the_committed_folds_cover_the_competition():
+    rows = read_folds(Path(__file__).parents[2] / "folds" / "dsb2018.csv")
+    assert len(rows) == len({r["ImageId"] for r in rows}) == 664
+    assert sum(r["nuclei"] for r in rows) == 28986
+    folds_of_group = {}
+    for r in rows:
+        folds_of_group.setdefault(r["group"], set()).add(r["fold"])
+    assert all(len(folds) == 1 for folds in folds_of_group.values())
+    assert set(Counter(r["fold"] for r in rows)) == {0, 1, 2, 3, 4}
