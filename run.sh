@@ -5,7 +5,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)"
 venv="$here/.venv"
-stamp="$venv/.installed" # "installing", or what `wanted` says; no file: not made here
+stamp="$venv/.installed" # "installing", "adding" to an environment made by hand, or what `wanted` says
 export PYTHONPATH="$here/src${PYTHONPATH:+:$PYTHONPATH}"
 
 fail() {
@@ -55,30 +55,45 @@ find_any_python() {
 
 # Show how far pip is: on a terminal one line that changes, elsewhere a line now and then.
 follow() {
-    local line count=0 last=0 begin=$SECONDS
+    local line count=0 last=-20 verb=fetching begin=$SECONDS
     while :; do
         if IFS= read -r -t 5 line; then
             echo "$line" >>"$1"
             [[ "$line" != Collecting* ]] || count=$((count + 1))
+            [[ "$line" != "Installing collected"* ]] || verb=unpacking
         elif (($? <= 128)); then
             break
         fi
         if [[ -t 2 ]]; then
-            printf '\r\033[Kinstalling: %d packages, %d s' "$count" $((SECONDS - begin)) >&2
+            printf '\r\033[K%s: %d packages, %d s' "$verb" "$count" $((SECONDS - begin)) >&2
         elif ((SECONDS - last >= 20)); then
             last=$SECONDS
-            echo "installing: $count packages, $((SECONDS - begin)) s" >&2
+            echo "$verb: $count packages, $((SECONDS - begin)) s" >&2
         fi
     done
     cat >>"$1"
     [[ ! -t 2 ]] || printf '\r\033[K' >&2
 }
 
+# Empty the environment and make it anew, unless it is whole; say in the stamp what is going on.
+make_environment() {
+    local state=""
+    [[ ! -f "$stamp" ]] || state="$(<"$stamp")"
+    if [[ "$state" != installing ]] && "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+        # Without a stamp it was made by hand: then it is added to, but never emptied.
+        if [[ -z "$state" || "$state" == adding ]]; then echo adding; else echo installing; fi >"$stamp"
+        return
+    fi
+    echo installing >"$stamp"
+    find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock ! -name .installed -exec rm -rf {} +
+    "$1" -m venv "$venv" >"$log" 2>&1 || fail "no environment in $venv: $(tail -n 1 "$log")"
+}
+
 # Make .venv, or bring it up to date. One at a time; an install that was cut short starts from nothing.
 install() {
     local python log="$venv/install.log"
     python="$(find_python)"
-    mkdir -p "$venv"
+    mkdir -p "$venv" || fail "cannot write $venv"
     exec 9>"$venv/.lock"
     if command -v flock >/dev/null && ! flock -n 9; then
         echo "waiting for another ./run.sh that is installing" >&2
@@ -86,13 +101,10 @@ install() {
     fi
     if ! installed; then
         echo "installing the pinned packages into $venv (once; usually 3 to 10 minutes)" >&2
-        if [[ -f "$stamp" && "$(<"$stamp")" == installing ]] || ! "$venv/bin/python" -c '' 2>/dev/null; then
-            find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock -exec rm -rf {} +
-        fi
-        echo installing >"$stamp"
-        "$python" -m venv "$venv" >"$log" 2>&1 || fail "$(tail -n 1 "$log")"
-        PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
-            -r "$here/requirements.txt" 2>&1 | follow "$log" ||
+        make_environment "$python"
+        # --no-compile: Python compiles what it imports; compiling all of it takes longer than fetching it.
+        PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip install --no-compile --disable-pip-version-check \
+            --progress-bar off -r "$here/requirements.txt" 2>&1 | follow "$log" ||
             fail "the packages could not be installed: $(grep -i '^error' "$log" | tail -n 1) (all of it: $log)"
         wanted >"$stamp.part"
         mv "$stamp.part" "$stamp"

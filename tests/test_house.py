@@ -1,0 +1,118 @@
+"""The house's rules: which room imports which, and where Lightning, Hydra and torch may stand."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+FILES = sorted((SRC / "nuclei").rglob("*.py"))
+ROOMS = ("metrics", "postprocess", "data", "models", "inference", "training", "ensemble", "submission")
+ROOMS += ("analysis", "app", "commands", "__main__")
+COMMON = ("errors", "files", "progress", "paths", "metrics", "settings")
+# Anyone may import these, so they may import nothing of ours but errors and one another.
+FREE = tuple(f"nuclei.submission.{name}" for name in ("rle", "runs", "row", "validate"))
+LIGHTNING = ("data.datamodule", "training.module", "training.callbacks", "training.train")
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module, a package's without __init__."""
+    parts = path.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def imports(name: str, modules: dict[str, Path] = MODULES) -> set[str]:
+    """Every module that a file imports, wherever in it, in full: ``from nuclei import x`` is nuclei.x."""
+    found = set()
+    for node in ast.walk(ast.parse(modules[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import; write it in full"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & modules.keys()) or {str(node.module)}
+    return found
+
+
+def room(name: str) -> str:
+    """The room a module of ours stands in."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def breach(name: str, imported: str) -> bool:
+    """Say whether a module may not import another one of ours."""
+    if imported in FREE or imported == "nuclei.errors":
+        return False
+    if name in FREE:
+        return True
+    if room(imported) in COMMON:
+        return room(name) in COMMON and room(name) != room(imported) and name != "nuclei.paths"
+    return room(name) in COMMON or ROOMS.index(room(imported)) > ROOMS.index(room(name))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_room_imports_only_rooms_to_its_left(name: str) -> None:
+    ours = {imported for imported in imports(name) if imported.startswith("nuclei")}
+    assert not [imported for imported in sorted(ours) if breach(name, imported)]
+
+
+@pytest.mark.parametrize(
+    ("name", "imported", "wrong"),
+    [
+        ("nuclei.data.folds", "nuclei.training.train", True),
+        ("nuclei.training.train", "nuclei.data.folds", False),
+        ("nuclei.postprocess.holes", "nuclei.data.store", True),
+        ("nuclei.submission.rle", "nuclei.files", True),
+        ("nuclei.data.dsb2018", "nuclei.submission.rle", False),
+        ("nuclei.data.dsb2018", "nuclei.submission.encode", True),
+        ("nuclei.metrics", "nuclei.data.store", True),
+        ("nuclei.models.smp", "nuclei.commands.train", True),
+    ],
+)
+def test_the_rule_itself_tells_right_from_wrong(name: str, imported: str, wrong: bool) -> None:
+    assert breach(name, imported) is wrong
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_lightning_stays_behind_its_fence(name: str) -> None:
+    top = {imported.split(".")[0] for imported in imports(name)}
+    inside = name.removeprefix("nuclei.") in LIGHTNING
+    assert inside or not top & {"lightning", "pytorch_lightning", "lightning_fabric"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_hydra_stays_behind_its_fence(name: str) -> None:
+    top = {imported.split(".")[0] for imported in imports(name)}
+    assert room(name) in ("__main__", "commands") or not top & {"hydra", "omegaconf"}
+
+
+def loaded_after(names: list[str]) -> set[str]:
+    """The top names in sys.modules of a fresh Python that imported ``names``."""
+    script = f"import sys, {', '.join(names)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    return set(subprocess.check_output([sys.executable, "-c", script], text=True, cwd=SRC).split())
+
+
+def test_what_runs_anywhere_imports_no_torch() -> None:
+    names = [n for n in MODULES if room(n) in ("metrics", "postprocess", "errors", "files", "progress")]
+    assert "torch" not in loaded_after([*names, *FREE])
+
+
+def test_the_validator_starts_at_once() -> None:
+    assert not loaded_after(["nuclei.submission.validate"]) & {"torch", "pandas", "scipy", "cv2", "skimage"}
+
+
+def test_the_door_imports_nothing_heavy() -> None:
+    heavy = {"torch", "numpy", "hydra", "omegaconf", "pandas", "lightning"}
+    assert not loaded_after(["nuclei.__main__"]) & heavy
+
+
+def test_names_say_what_is_inside() -> None:
+    vague = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler"}
+    assert not [str(path) for path in FILES if {*path.relative_to(SRC).with_suffix("").parts} & vague]
