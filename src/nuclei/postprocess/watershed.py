@@ -92,7 +92,7 @@ def _number(
     """Number the regions of the mask that need no flood, which are most: nuclei that lie apart.
 
     Returns:
-        int32 (regions_count,): the marker's number for a region with one, a new number for a region without, 0
+        int32 (regions_count,): the marker's number for a region with one, a new number for one without, 0
         for the background and where there are several; and bool (regions_count,), true for these.
     """
     inside = np.flatnonzero(markers)
