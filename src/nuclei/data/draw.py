@@ -1,0 +1,114 @@
+"""Drawn microscopy: nuclei as label maps, then as they look under each kind of microscope."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+Rng = np.random.Generator
+
+
+def nuclei(rng: Rng, shape: tuple[int, int], count: int, radius: float, touching: float) -> np.ndarray:
+    """Scatter nuclei of about ``radius`` pixels over an image.
+
+    Args:
+        rng: of everything random.
+        shape: (H, W).
+        count: nuclei to try; those without room are left out.
+        radius: mean, in pixels; single ones vary by a quarter.
+        touching: probability that a nucleus is set beside an earlier one.
+
+    Returns:
+        ``int32 (H, W)``, 1..N; each nucleus is one connected piece of at least 20 pixels.
+    """
+    labels = np.zeros(shape, np.int32)
+    placed: list[tuple[float, float, float]] = []
+    for _ in range(count):
+        r = radius * float(np.clip(rng.normal(1, 0.2), 0.6, 1.6))
+        x, y = _centre(rng, shape, r, placed, touching)
+        pixels = _blob(rng, shape, x, y, r)
+        free = pixels & (labels == 0)
+        if free.sum() < max(20, 0.75 * pixels.sum()):
+            continue
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=4)
+        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+        if stats[largest, cv2.CC_STAT_AREA] < 20:
+            continue
+        placed.append((x, y, r))
+        labels[pieces == largest] = len(placed)
+    return labels
+
+
+def _centre(
+    rng: Rng, shape: tuple[int, int], r: float, placed: list[tuple[float, float, float]], touching: float
+) -> tuple[float, float]:
+    if placed and rng.random() < touching:
+        x, y, other = placed[int(rng.integers(len(placed)))]
+        angle, gap = rng.uniform(0, 2 * np.pi), rng.uniform(0.85, 1.1) * (r + other)
+        return x + gap * np.cos(angle), y + gap * np.sin(angle)
+    return rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
+
+
+def _blob(rng: Rng, shape: tuple[int, int], x: float, y: float, r: float) -> np.ndarray:
+    """Bool (H, W): a rotated ellipse whose radius wavers a little."""
+    t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    waver = 1 + sum(rng.normal(0, 0.05 / k) * np.cos(k * t + rng.uniform(0, 6.3)) for k in (2, 3, 4))
+    stretch, turn = rng.uniform(0.75, 1.0), rng.uniform(0, np.pi)
+    u, v = r * waver * np.cos(t) / stretch**0.5, r * waver * np.sin(t) * stretch**0.5
+    points = np.stack([x + u * np.cos(turn) - v * np.sin(turn), y + u * np.sin(turn) + v * np.cos(turn)], 1)
+    out = np.zeros(shape, np.uint8)
+    cv2.fillPoly(out, [np.round(points * 16).astype(np.int32)], 1, shift=4)
+    return out.astype(bool)
+
+
+def texture(rng: Rng, shape: tuple[int, int], grain: float) -> np.ndarray:
+    """Smooth noise, float32 (H, W) with mean 0 and deviation 1; ``grain`` is its size in pixels."""
+    a = cv2.GaussianBlur(rng.normal(size=shape).astype(np.float32), (0, 0), grain)
+    return (a - a.mean()) / max(float(a.std()), 1e-6)
+
+
+def body(rng: Rng, labels: np.ndarray, spread: float) -> np.ndarray:
+    """How much of each pixel is stained, float32 (H, W): dome-shaped, grainy, different in each nucleus."""
+    strength = np.concatenate([[0], np.clip(rng.normal(1, spread, int(labels.max(initial=0))), 0.45, 1.8)])
+    inside = (labels > 0).astype(np.uint8)
+    dome = np.minimum(cv2.distanceTransform(inside, cv2.DIST_L2, 3) / 4, 1) * 0.25 + 0.75
+    grain = 1 + 0.12 * texture(rng, labels.shape, 1.5)
+    return cv2.GaussianBlur((strength[labels] * dome * grain).astype(np.float32), (0, 0), 0.8)
+
+
+def fluorescence(rng: Rng, labels: np.ndarray) -> np.ndarray:
+    """Bright nuclei on a dark, unevenly lit background; dim or bright; ``uint8 (H, W, 3)``."""
+    gain = rng.uniform(22, 60) if rng.random() < 0.4 else rng.uniform(80, 190)
+    light = 1 + 0.15 * texture(rng, labels.shape, 60)
+    haze = cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), 9) * gain * 0.12
+    debris = 0.5 * gain * np.maximum(texture(rng, labels.shape, 2.0) - 3.6, 0)
+    ground = rng.uniform(4, 18)
+    noise = rng.normal(0, 0.8 + 0.025 * gain, labels.shape)
+    grey = (ground + haze + gain * body(rng, labels, 0.25) + debris) * light + noise
+    return _rgb(grey[..., None] * np.ones(3))
+
+
+def histology(rng: Rng, labels: np.ndarray) -> np.ndarray:
+    """Purple nuclei in a pink stroma on white, or on purple; ``uint8 (H, W, 3)``."""
+    on_white = rng.random() < 0.5
+    ground = np.array((238, 234, 240) if on_white else (196, 168, 220), np.float32)
+    stroma = np.array((60, 105, 55) if on_white else (30, 45, 18), np.float32)
+    fibres = np.clip(0.35 + 0.3 * texture(rng, labels.shape, 5.0), 0, 1)[..., None]
+    stain = np.array((135, 150, 75), np.float32) * rng.uniform(0.75, 1.05)
+    nucleus = body(rng, labels, 0.15)[..., None]
+    colour = ground - stroma * fibres * (1 - 0.6 * np.minimum(nucleus, 1)) - stain * nucleus
+    return _rgb(colour + rng.normal(0, 3, (*labels.shape, 3)) + 5 * texture(rng, labels.shape, 50)[..., None])
+
+
+def brightfield(rng: Rng, labels: np.ndarray) -> np.ndarray:
+    """Dark nuclei inside grey cells on a light background; ``uint8 (H, W, 3)``."""
+    far = cv2.distanceTransform((labels == 0).astype(np.uint8), cv2.DIST_L2, 3)
+    reach = 9 + 3 * texture(rng, labels.shape, 8.0)
+    cell = cv2.GaussianBlur((far < reach).astype(np.float32), (0, 0), 1.0)
+    granules = 10 * np.maximum(texture(rng, labels.shape, 1.2), 0) * cell
+    grey = 228 - 45 * cell - granules - rng.uniform(75, 105) * body(rng, labels, 0.12)
+    return _rgb((grey + rng.normal(0, 3, labels.shape))[..., None] * np.ones(3))
+
+
+def _rgb(a: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(a), 0, 255).astype(np.uint8)
