@@ -37,7 +37,7 @@ def test_sixteen_bits_fill_eight():
 
 @pytest.mark.parametrize("data", [b"", b"not a png", png(np.zeros((4, 4), np.uint8))[:40]])
 def test_damage_names_the_file(data):
-    with pytest.raises(UserError, match="a/b.png is damaged"):
+    with pytest.raises(UserError, match=r"a/b.png is damaged"):
         decode.image(data, "a/b.png")
 
 
@@ -85,5 +85,5 @@ def test_an_image_may_be_covered_to_the_last_pixel():
 
 
 def test_a_damaged_mask_is_named():
-    with pytest.raises(UserError, match="mask 0.png is damaged"):
+    with pytest.raises(UserError, match=r"mask 0.png is damaged"):
         decode.labels([("0.png", b"junk")], (3, 6), Counter())

@@ -50,7 +50,9 @@ def test_the_solution_is_the_truth_of_the_test_images(root):
             rows[row["ImageId"], int(row["Height"]), int(row["Width"])].append(row["EncodedPixels"])
     assert len(rows) == 3
     for (image_id, height, width), runs in rows.items():
-        image = cv2.imread(str(root / "stage1_test" / image_id / "images" / f"{image_id}.png"), 0).astype(float)
+        image = cv2.imread(str(root / "stage1_test" / image_id / "images" / f"{image_id}.png"), 0).astype(
+            float
+        )
         inside = rle.decode(runs, (height, width)) > 0
         assert image.shape == inside.shape
         assert abs(image[inside].mean() - image[~inside].mean()) > 8

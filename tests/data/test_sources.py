@@ -86,7 +86,7 @@ def test_a_damaged_zip_is_named(folders, tmp_path):
     zip_of(folders / "stage1_train", tmp_path / "stage1_train.zip", folders)
     data = (tmp_path / "stage1_train.zip").read_bytes()
     (tmp_path / "stage1_train.zip").write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match="stage1_train.zip is no readable zip"):
+    with pytest.raises(UserError, match=r"stage1_train.zip is no readable zip"):
         Dsb2018(tmp_path).items("train")
 
 

@@ -1,5 +1,7 @@
 """Losses against the formulas, written out."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,6 @@ def test_dice_of_a_perfect_and_an_empty_map():
 def test_schedule_rises_then_falls_to_nothing():
     factors = [warmup_cosine(n, 100, 0.1) for n in range(100)]
     assert factors[0] == pytest.approx(0.1) and max(factors) == factors[9] == factors[10] == 1
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(factors[10:]))
     assert factors[-1] < 0.001
     assert warmup_cosine(0, 1, 0.1) == 1

@@ -19,7 +19,7 @@ def test_other_settings_are_named(tmp_path):
     run.claim(tmp_path, SETTINGS, [])
     with pytest.raises(UserError, match=r"was begun with seed=0; .* name=OTHER"):
         run.claim(tmp_path, SETTINGS | {"seed": 1}, [])
-    with pytest.raises(UserError, match="model.name=unet"):
+    with pytest.raises(UserError, match=r"model.name=unet"):
         run.claim(tmp_path, SETTINGS | {"model": {"name": "linknet", "channels": ["nucleus"]}}, [])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import split
+
 from omegaconf import DictConfig
 
 from nuclei.commands._steps import ensure_data, step
@@ -14,7 +16,7 @@ def main(cfg: DictConfig) -> None:
     folds = sorted({row["fold"] for row in read_folds(cfg.data.folds)})
     for model in cfg.models:
         for fold in folds:
-            step("train", cfg, f"model={model}", f"fold={fold}", f"name={cfg.name}", *cfg.train)
+            step("train", cfg, f"model={model}", f"fold={fold}", f"name={cfg.name}", *split(cfg.train))
     runs = ",".join(f"{model}/{cfg.name}" for model in cfg.models)
-    step("ensemble", cfg, f"runs=[{runs}]", f"name={cfg.name}", *cfg.ensemble)
-    step("submission", cfg, f"ensemble={cfg.name}", *cfg.submission)
+    step("ensemble", cfg, f"runs=[{runs}]", f"name={cfg.name}", *split(cfg.ensemble))
+    step("submission", cfg, f"ensemble={cfg.name}", *split(cfg.submission))

@@ -25,7 +25,8 @@ def main(cfg: DictConfig) -> None:
     groups = Counter(r["group"] for r in rows)
     tiles = [n for n in groups.values() if n > 1]
     print(
-        f"{len(rows)} images, {len(groups)} groups; {sum(tiles)} images are tiles of {len(tiles)} larger pictures or near-duplicates"
+        f"{len(rows)} images, {len(groups)} groups; {sum(tiles)} images are tiles of "
+        f"{len(tiles)} larger pictures, or near-duplicates"
     )
     for fold, n in sorted(Counter(r["fold"] for r in rows).items()):
         kinds = Counter(r["modality"] for r in rows if r["fold"] == fold)

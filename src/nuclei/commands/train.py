@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from hydra.utils import instantiate
@@ -16,12 +16,14 @@ from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.intensity import normalise
 from nuclei.data.store import Store
 from nuclei.errors import UserError
-from nuclei.inference.maps import predict, write_maps
 from nuclei.metrics import average_precision
 from nuclei.paths import run_folder
 from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
 from nuclei.training import run
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # What changes nothing in the maps; the data set's name is in the path.
 FREE = ("paths", "num_workers", "postprocess", "data")
@@ -30,66 +32,94 @@ FREE = ("paths", "num_workers", "postprocess", "data")
 def main(cfg: DictConfig) -> None:
     """Train, predict the held-out images, keep their maps; go on where a killed run stopped."""
     ensure_data(cfg)
+    rows, sha256 = read_folds(cfg.data.folds), folds_sha256(cfg.data.folds)
+    if cfg.fold not in {row["fold"] for row in rows}:
+        last = max(row["fold"] for row in rows)
+        raise UserError(f"fold={cfg.fold}: expected 0 to {last}, the folds in {cfg.data.folds}")
     folder = run_folder(cfg.paths.runs, cfg.data.name, cfg.model.name, cfg.name, cfg.fold)
     with run.locked(folder):
-        settings = OmegaConf.to_container(cfg, resolve=True) | {"folds_sha256": folds_sha256(cfg.data.folds)}  # type: ignore[operator]
-        run.claim(folder, settings, FREE)
-        done = run.finished(folder)
+        run.claim(folder, plain(cfg) | {"folds_sha256": sha256}, FREE)
+        done, verb = run.finished(folder), "finished before:"
         if done is None:
-            done = train(cfg, folder)
+            done, verb = train(cfg, folder, rows, sha256), "wrote"
             run.finish(folder, done)
-            verb = "wrote"
-        else:
-            verb = "finished before:"
-    score = f"out-of-fold mAP {done['mAP']:.4f} on {done['images']} images, {done['seconds']:.0f} s"
-    print(f"{verb} {folder}; {score}; next: ./run.sh ensemble data={cfg.data.name}")
+    print(
+        f"{verb} {folder}; out-of-fold mAP {done['mAP']:.4f} on {done['images']} images, "
+        f"{done['seconds']:.0f} s; next: {following(cfg, rows)}"
+    )
 
 
-def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """The wiring: data, network, training, out-of-fold maps, score."""
-    import torch
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain Python, resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
 
-    from nuclei.data.datamodule import NucleiData
-    from nuclei.training.module import Segmentation
-    from nuclei.training.train import fit, precision, save_weights, seed
+
+def following(cfg: DictConfig, rows: list[dict[str, Any]]) -> str:
+    """The command for the first fold that is not finished, or for the ensemble."""
+    for fold in sorted({row["fold"] for row in rows}):
+        folder = run_folder(cfg.paths.runs, cfg.data.name, cfg.model.name, cfg.name, fold)
+        if run.finished(folder) is None:
+            return f"./run.sh fold={fold} data={cfg.data.name} model={cfg.model.name} name={cfg.name}"
+    return f"./run.sh ensemble data={cfg.data.name}"
+
+
+def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str) -> dict[str, Any]:
+    """The wiring: network, training, out-of-fold maps, score."""
+    from nuclei.inference.maps import has_bf16, place, predict, write_maps
+    from nuclei.training.train import seed
 
     start = time.monotonic()
     seed(cfg.seed)
-    store, rows = Store(cfg.data.store), read_folds(cfg.data.folds)
-    held_out = [r["ImageId"] for r in rows if r["fold"] == cfg.fold]
-    others = [r["ImageId"] for r in rows if r["fold"] != cfg.fold]
-    if not held_out:
-        raise UserError(
-            f"fold={cfg.fold}: expected 0 to {max(r['fold'] for r in rows)}, as in {cfg.data.folds}"
-        )
-    channels, bf16 = list(cfg.model.channels), precision(cfg.trainer.precision).startswith("bf16")
-    network = instantiate(cfg.model.network, n_channels=len(channels))
+    store, channels = Store(cfg.data.store), list(cfg.model.channels)
+    held_out = [row["ImageId"] for row in rows if row["fold"] == cfg.fold]
+    others = [row["ImageId"] for row in rows if row["fold"] != cfg.fold]
     steps = [instantiate(step) for step in cfg.postprocess.steps]
 
     def labels_of(maps: np.ndarray) -> np.ndarray:
         return postprocess(maps, channels, steps)
 
+    network = instantiate(cfg.model.network, n_channels=len(channels))
     if any(True for _ in network.parameters()):  # Otsu has nothing to train
-        module = Segmentation(
-            network, instantiate(cfg.loss), instantiate(cfg.optimizer), cfg.warmup, labels_of, bf16
-        )
-        crops = instantiate(cfg.augment)
-        data = NucleiData(
-            store, others, held_out, crops, cfg.batch_size, cfg.samples_per_epoch, cfg.num_workers, cfg.seed
-        )
-        trainer = OmegaConf.to_container(cfg.trainer, resolve=True) | {
-            "precision": precision(cfg.trainer.precision)
-        }  # type: ignore[operator]
-        network = fit(module, data, folder, cfg.ema_decay, **trainer)
-        save_weights(network, folder / "model.safetensors")
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
+        network = fitted(cfg, folder, network, store, others, held_out, labels_of)
+    network = place(network)
     scores: list[float] = []
 
     def maps_of_fold() -> Iterator[tuple[str, np.ndarray]]:
         for image_id in track(held_out, f"predict fold {cfg.fold}"):
-            maps = predict(network, normalise(store.image(image_id)), cfg.tta, bf16)
+            maps = predict(network, normalise(store.image(image_id)), cfg.tta, has_bf16())
             scores.append(average_precision(store.labels(image_id), labels_of(maps)))
             yield image_id, maps
 
-    write_maps(folder / "oof.npz", channels, folds_sha256(cfg.data.folds), maps_of_fold())
+    write_maps(folder / "oof.npz", channels, sha256, maps_of_fold())
     return {"images": len(held_out), "mAP": float(np.mean(scores)), "seconds": time.monotonic() - start}
+
+
+def fitted(
+    cfg: DictConfig,
+    folder: Path,
+    network: nn.Module,
+    store: Store,
+    train_ids: list[str],
+    val_ids: list[str],
+    labels_of: Callable[[np.ndarray], np.ndarray],
+) -> nn.Module:
+    """Train ``network``, keep its weights in ``folder``, and return it."""
+    from nuclei.data.datamodule import NucleiData
+    from nuclei.training.module import Segmentation
+    from nuclei.training.train import fit, precision, save_weights
+
+    trainer = plain(cfg.trainer) | {"precision": precision(cfg.trainer.precision)}
+    module = Segmentation(network, instantiate(cfg.loss), instantiate(cfg.optimizer), cfg.warmup, labels_of)
+    data = NucleiData(
+        store,
+        train_ids,
+        val_ids,
+        instantiate(cfg.augment),
+        batch_size=cfg.batch_size,
+        samples_per_epoch=cfg.samples_per_epoch,
+        num_workers=cfg.num_workers,
+        seed=cfg.seed,
+    )
+    network = fit(module, data, folder, cfg.ema_decay, **trainer)
+    save_weights(network, folder / "model.safetensors")
+    return network

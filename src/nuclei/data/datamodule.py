@@ -133,6 +133,6 @@ class NucleiData(L.LightningDataModule):
         )
 
 
-def _as_is(sample: dict[str, Any]) -> dict[str, Any]:
+def _as_is(sample: Any) -> Any:
     """Leave a sample's arrays as arrays."""
     return sample

@@ -1,4 +1,4 @@
-"""The demo data set: drawn images in the competition's layout and modalities, for machines without its data."""
+"""The demo data set: drawn images in the competition's layout and modalities."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def draw_demo(root: Path, seed: int = 0, n_train: int = 96, n_test: int = 16) ->
         _write_tables(part, tables)
         os.replace(part, root)
     except OSError as e:
-        raise UserError(f"cannot write {root}: {e.strerror}; free some space or choose data.root=FOLDER") from e
+        raise UserError(
+            f"cannot write {root}: {e.strerror}; free some space or choose data.root=FOLDER"
+        ) from e
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

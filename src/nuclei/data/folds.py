@@ -153,7 +153,8 @@ def read_folds(path: str | Path) -> list[dict[str, Any]]:
         table = csv.DictReader(f)
         if tuple(table.fieldnames or ()) != COLUMNS:
             raise UserError(
-                f"{path}: expected the columns {','.join(COLUMNS)}, got {table.fieldnames}; run ./run.sh folds"
+                f"{path}: expected the columns {','.join(COLUMNS)}, got {table.fieldnames}; "
+                "run ./run.sh folds force=true"
             )
         text = ("ImageId", "modality")
         return [{k: v if k in text else int(v) for k, v in row.items()} for row in table]

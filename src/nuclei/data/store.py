@@ -40,7 +40,7 @@ def encode_labels(labels: np.ndarray) -> bytes:
 
 
 def modality(a: np.ndarray) -> str:
-    """``fluorescence`` (dark background), ``brightfield`` (grey, light background) or ``histology`` (colour)."""
+    """``fluorescence`` (dark ground), ``brightfield`` (grey, light ground) or ``histology`` (colour)."""
     if a.ndim == 3:
         return "histology"
     return "brightfield" if np.median(a) > 110 else "fluorescence"

@@ -62,6 +62,12 @@ def write_maps(
         np.savez_compressed(f, **arrays)  # type: ignore[arg-type]
 
 
+def place(network: nn.Module) -> nn.Module:
+    """Put a network on the GPU if there is one, channels last, in eval mode."""
+    network = network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
 def has_bf16() -> bool:
     """Whether the hardware multiplies bfloat16 matrices: newer GPUs, and CPUs with AMX."""
     if torch.cuda.is_available():

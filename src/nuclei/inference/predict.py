@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from nuclei.errors import UserError
-from nuclei.inference.maps import has_bf16, predict
+from nuclei.inference.maps import has_bf16, place, predict
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,7 @@ class Voter:
             except (SafetensorError, RuntimeError) as e:
                 what = str(e).splitlines()[0]
                 raise UserError(f"{weights} is damaged or of another network ({what}); train it again") from e
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(network.to(device, memory_format=torch.channels_last).eval(), channels, weight, tta)
+        return cls(place(network), channels, weight, tta)
 
 
 def average(voters: Sequence[Voter], channels: Sequence[str], image: np.ndarray) -> np.ndarray:

@@ -26,8 +26,8 @@ class MetricsTable(L.Callback):
         self.path, self.rows = Path(path), []  # type: ignore[var-annotated]
         self.start = time.monotonic()
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the rows of the epochs that need not run again."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the rows of the epochs that need not run again; by now a checkpoint has been read."""
         if self.path.is_file():
             with open(self.path, newline="") as f:
                 self.rows = [r for r in csv.DictReader(f) if int(r["epoch"]) < trainer.current_epoch]

@@ -21,6 +21,8 @@ class BceDice(nn.Module):
         self, bce: Sequence[float] = (1.0, 1.0, 1.0), dice: Sequence[float] = (1.0, 0.5, 0.0)
     ) -> None:
         super().__init__()
+        self.bce: torch.Tensor
+        self.dice: torch.Tensor
         self.register_buffer("bce", torch.tensor(list(bce)), persistent=False)
         self.register_buffer("dice", torch.tensor(list(dice)), persistent=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nuclei.inference.maps import predict
+from nuclei.inference.maps import has_bf16, predict
 from nuclei.metrics import average_precision
 
 PostProcess = Callable[[np.ndarray], np.ndarray]
@@ -26,7 +26,6 @@ class Segmentation(L.LightningModule):
         optimizer: from parameters to an optimizer.
         warmup: share of all steps in which the learning rate rises linearly.
         postprocess: maps to label map, for validation.
-        bf16: validate in bfloat16.
     """
 
     def __init__(
@@ -36,12 +35,11 @@ class Segmentation(L.LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer],
         warmup: float,
         postprocess: PostProcess,
-        bf16: bool,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.loss, self.optimizer, self.warmup = loss, optimizer, warmup
-        self.postprocess, self.bf16 = postprocess, bf16
+        self.postprocess = postprocess
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
         """The loss of one batch of crops."""
@@ -53,7 +51,7 @@ class Segmentation(L.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         """mAP of one whole image."""
-        maps = predict(self.network, batch["image"], bf16=self.bf16)
+        maps = predict(self.network, batch["image"], bf16=has_bf16())
         self.log(
             "mAP", average_precision(batch["labels"], self.postprocess(maps)), batch_size=1, sync_dist=True
         )
