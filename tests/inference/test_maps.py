@@ -8,7 +8,7 @@ from torch import nn
 
 from nuclei.errors import UserError
 from nuclei.inference.maps import VIEWS, pad, predict, write_maps
-from nuclei.inference.predict import Voter, average
+from nuclei.inference.predict import Voter, average, load
 
 
 class Brightness(nn.Module):
@@ -85,12 +85,12 @@ def test_weights_come_whole_or_not_at_all(tmp_path):
     network = nn.Conv2d(1, 1, 1)
     path = tmp_path / "model.safetensors"
     with pytest.raises(UserError, match="no weights at"):
-        Voter.load(network, path, ["nucleus"], 1.0, 1)
+        load(network, path)
     path.write_bytes(safetensors.torch.save(nn.Conv2d(1, 1, 1).state_dict()))
-    Voter.load(network, path, ["nucleus"], 1.0, 1)
+    load(network, path)
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(UserError, match="damaged or of another network"):
-        Voter.load(network, path, ["nucleus"], 1.0, 1)
+        load(network, path)
     path.write_bytes(safetensors.torch.save(nn.Conv2d(1, 2, 1).state_dict()))
     with pytest.raises(UserError, match="damaged or of another network"):
-        Voter.load(network, path, ["nucleus"], 1.0, 1)
+        load(network, path)

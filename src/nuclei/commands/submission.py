@@ -16,12 +16,13 @@ from nuclei.data.intensity import normalise
 from nuclei.data.store import Store
 from nuclei.ensemble.saved import read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.predict import Voter, average
+from nuclei.inference.predict import Voter, average, load
 from nuclei.paths import run_folder
 from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
 from nuclei.submission.encode import write_submission
 from nuclei.submission.validate import validate
+from nuclei.training.run import finished
 
 
 def main(cfg: DictConfig) -> None:
@@ -74,10 +75,10 @@ def voter_of(folder: Path, weight: float, tta: int | None) -> Voter:
     Raises:
         UserError: the run is not finished, or its weights are missing or damaged.
     """
-    if not (folder / "done.json").is_file():
+    done = finished(folder)
+    if done is None:
         raise UserError(f"{folder} is not finished; train it again as the ensemble's other runs were")
     run = json.loads((folder / "config.json").read_text())
     network = instantiate(run["model"]["network"], n_channels=len(run["model"]["channels"]))
-    return Voter.load(
-        network, folder / "model.safetensors", run["model"]["channels"], weight, tta or run["tta"]
-    )
+    network = load(network, folder / "model.safetensors")
+    return Voter(network, run["model"]["channels"], weight, tta or done["tta"], done["diameter"])

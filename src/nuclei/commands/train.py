@@ -25,8 +25,8 @@ from nuclei.training import run
 if TYPE_CHECKING:
     from torch import nn
 
-# What changes nothing in the maps; the data set's name is in the path.
-FREE = ("paths", "num_workers", "postprocess", "data")
+# What changes nothing in the weights; the data set's name is in the path.
+FREE = ("paths", "num_workers", "postprocess", "data", "tta", "diameter")
 
 
 def main(cfg: DictConfig) -> None:
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     with run.locked(folder):
         run.claim(folder, plain(cfg) | {"folds_sha256": sha256}, FREE)
         done, verb = run.finished(folder), "finished before:"
-        if done is None:
+        if done is None or (done.get("tta"), done.get("diameter")) != (cfg.tta, cfg.diameter):
             done, verb = train(cfg, folder, rows, sha256), "wrote"
             run.finish(folder, done)
     print(
@@ -65,7 +65,8 @@ def following(cfg: DictConfig, rows: list[dict[str, Any]]) -> str:
 
 def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str) -> dict[str, Any]:
     """The wiring: network, training, out-of-fold maps, score."""
-    from nuclei.inference.maps import has_bf16, place, predict, write_maps
+    from nuclei.inference.maps import write_maps
+    from nuclei.inference.predict import Voter, load
     from nuclei.training.train import seed
 
     start = time.monotonic()
@@ -79,31 +80,33 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
         return postprocess(maps, channels, steps)
 
     network = instantiate(cfg.model.network, n_channels=len(channels))
-    if any(True for _ in network.parameters()):  # Otsu has nothing to train
-        network = fitted(cfg, folder, network, store, others, held_out, labels_of)
-    network = place(network)
+    weights = folder / "model.safetensors"
+    if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
+        fit_network(cfg, weights, network, store, others, held_out, labels_of)
+    voter = Voter(load(network, weights), channels, 1.0, cfg.tta, cfg.diameter)
     scores: list[float] = []
 
     def maps_of_fold() -> Iterator[tuple[str, np.ndarray]]:
         for image_id in track(held_out, f"predict fold {cfg.fold}"):
-            maps = predict(network, normalise(store.image(image_id)), cfg.tta, has_bf16())
+            maps = voter.maps(normalise(store.image(image_id)))
             scores.append(average_precision(store.labels(image_id), labels_of(maps)))
             yield image_id, maps
 
     write_maps(folder / "oof.npz", channels, sha256, maps_of_fold())
-    return {"images": len(held_out), "mAP": float(np.mean(scores)), "seconds": time.monotonic() - start}
+    took, settings = time.monotonic() - start, {"tta": cfg.tta, "diameter": cfg.diameter}
+    return {"images": len(held_out), "mAP": float(np.mean(scores)), "seconds": took, **settings}
 
 
-def fitted(
+def fit_network(
     cfg: DictConfig,
-    folder: Path,
+    weights: Path,
     network: nn.Module,
     store: Store,
     train_ids: list[str],
     val_ids: list[str],
     labels_of: Callable[[np.ndarray], np.ndarray],
-) -> nn.Module:
-    """Train ``network``, keep its weights in ``folder``, and return it."""
+) -> None:
+    """Train ``network`` and keep its averaged weights."""
     from nuclei.data.datamodule import NucleiData
     from nuclei.training.module import Segmentation
     from nuclei.training.train import fit, precision, save_weights
@@ -120,6 +123,4 @@ def fitted(
         num_workers=cfg.num_workers,
         seed=cfg.seed,
     )
-    network = fit(module, data, folder, cfg.ema_decay, **trainer)
-    save_weights(network, folder / "model.safetensors")
-    return network
+    save_weights(fit(module, data, weights.parent, cfg.ema_decay, **trainer), weights)

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from nuclei.errors import UserError
-from nuclei.inference.maps import has_bf16, place, predict
+from nuclei.inference.maps import has_bf16, place
+from nuclei.inference.size import predict_at_size
 
 
 @dataclass(frozen=True)
@@ -24,33 +25,36 @@ class Voter:
         channels: names of its maps.
         weight: of its maps; the weights of all voters sum to 1.
         tta: dihedral views to average.
+        diameter: that nuclei are zoomed to; see ``nuclei.inference.size``.
     """
 
     network: nn.Module
     channels: Sequence[str]
-    weight: float
-    tta: int
+    weight: float = 1.0
+    tta: int = 1
+    diameter: float | None = None
 
-    @classmethod
-    def load(
-        cls, network: nn.Module, weights: Path, channels: Sequence[str], weight: float, tta: int
-    ) -> Voter:
-        """Put the weights of a file into a network; one without parameters needs no file.
+    def maps(self, image: np.ndarray) -> np.ndarray:
+        """``uint8 (C, H, W)`` maps of a normalised ``uint8 (H, W)`` image."""
+        return predict_at_size(self.network, image, self.channels, self.diameter, self.tta, has_bf16())
 
-        Raises:
-            UserError: the file is missing, damaged, or of another network.
-        """
-        if any(True for _ in network.parameters()):
-            try:
-                network.load_state_dict(safetensors.torch.load_file(weights))
-            except FileNotFoundError:
-                raise UserError(
-                    f"no weights at {weights}; delete {weights.parent} and train it again"
-                ) from None
-            except (SafetensorError, RuntimeError) as e:
-                what = str(e).splitlines()[0]
-                raise UserError(f"{weights} is damaged or of another network ({what}); train it again") from e
-        return cls(place(network), channels, weight, tta)
+
+def load(network: nn.Module, weights: Path) -> nn.Module:
+    """Put the weights of a file into a network, and the network where it runs; no parameters need no file.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another network.
+    """
+    if any(True for _ in network.parameters()):
+        try:
+            network.load_state_dict(safetensors.torch.load_file(weights))
+        except FileNotFoundError:
+            raise UserError(f"no weights at {weights}; delete {weights.parent} and train it again") from None
+        except (SafetensorError, RuntimeError) as e:
+            what = str(e).splitlines()[0]
+            advice = "delete it and train again"
+            raise UserError(f"{weights} is damaged or of another network ({what}); {advice}") from e
+    return place(network)
 
 
 def average(voters: Sequence[Voter], channels: Sequence[str], image: np.ndarray) -> np.ndarray:
@@ -66,6 +70,6 @@ def average(voters: Sequence[Voter], channels: Sequence[str], image: np.ndarray)
     """
     total = np.zeros((len(channels), *image.shape), np.float32)
     for voter in voters:
-        maps = predict(voter.network, image, voter.tta, has_bf16())
-        total += np.float32(voter.weight) * maps[[list(voter.channels).index(c) for c in channels]]
+        at = [list(voter.channels).index(c) for c in channels]
+        total += np.float32(voter.weight) * voter.maps(image)[at]
     return np.rint(np.clip(total, 0, 255)).astype(np.uint8)

@@ -1,0 +1,66 @@
+"""The zoom that brings nuclei to one size."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nuclei.data.targets import CHANNELS, targets
+from nuclei.inference.size import mean_diameter, predict_at_size
+
+
+def discs(diameter, side=160):
+    """Touching pairs of discs."""
+    labels = np.zeros((side, side), np.int32)
+    for n, (y, x) in enumerate([(40, 40), (40, 40 + diameter), (110, 80), (110, 80 + diameter)], 1):
+        disc = np.zeros(labels.shape, np.uint8)
+        cv2.circle(disc, (x, y), diameter // 2, 1, -1)
+        labels[(disc > 0) & (labels == 0)] = n
+    return labels
+
+
+@pytest.mark.parametrize("diameter", [12, 20, 32])
+def test_touching_nuclei_are_counted_one_by_one(diameter):
+    maps = (targets(discs(diameter)) * 255).astype(np.uint8)
+    assert mean_diameter(dict(zip(CHANNELS, maps, strict=True))) == pytest.approx(diameter, rel=0.15)
+
+
+def test_no_nuclei_no_diameter():
+    assert mean_diameter({name: np.zeros((9, 9), np.uint8) for name in CHANNELS}) == 0
+
+
+class Seen(nn.Module):
+    """Answers with the true maps of its input, and notes the size of it."""
+
+    stride = 1
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, x):
+        self.sizes.append(tuple(x.shape[-2:]))
+        _, labels = cv2.connectedComponents((x[0, 0].numpy() > 0.5).astype(np.uint8))
+        return torch.logit(torch.from_numpy(targets(labels.astype(np.int32)))[None], 1e-6)
+
+
+@pytest.mark.parametrize(("diameter", "side"), [(13, 320), (26, 160), (52, 112), (200, 112), (9, 320)])
+def test_images_are_zoomed_within_limits_and_maps_come_back_at_their_size(diameter, side):
+    image = np.zeros((160, 160), np.uint8)
+    cv2.circle(image, (80, 80), diameter // 2, 255, -1)
+    network = Seen()
+    maps = predict_at_size(network, image, CHANNELS, 26.0)
+    assert maps.shape == (3, 160, 160) and maps.dtype == np.uint8
+    assert network.sizes[0] == (160, 160)
+    assert network.sizes[1][0] == pytest.approx(side, abs=16)
+    if diameter < 160:
+        assert ((maps[0] > 127) == (image > 0)).mean() > 0.98
+
+
+def test_nothing_is_zoomed_when_not_asked_or_without_a_distance_map():
+    image = np.zeros((32, 32), np.uint8)
+    for channels, diameter in ((CHANNELS, None), (("a", "b", "c"), 26.0)):
+        network = Seen()
+        predict_at_size(network, image, channels, diameter)
+        assert network.sizes == [(32, 32)]
