@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,13 +16,16 @@ from hypothesis.extra import numpy as hnp
 
 from nuclei.errors import UserError
 from nuclei.postprocess.components import Components
-from nuclei.postprocess.distance import DistanceWatershed
 from nuclei.postprocess.pipeline import as_config, by_name, postprocess, with_parameters
 from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "postprocess").glob("*.yaml"))
 CHANNELS = ("nucleus", "border", "distance")
+
+MAPS = MapWatershed(
+    low=0.4, high=0.5, border_weight=0.5, distance_weight=0.5, marker_threshold=0.5, sigma=1.0
+)
 
 
 def build(path: Path) -> list:
@@ -88,7 +92,7 @@ def test_flips_keep_the_nuclei(path, image, turn):
 @given(image=maps(), sigma=st.sampled_from([0.0, 1.0]))
 @settings(max_examples=60, deadline=None)
 def test_the_watershed_keeps_every_marker_and_every_region_and_merges_none(image, sigma):
-    step = MapWatershed(sigma=sigma)
+    step = replace(MAPS, sigma=sigma)
     labels = step(by_name(image, CHANNELS))
     mask = Components(step.low, step.high)(by_name(image, CHANNELS))
     np.testing.assert_array_equal(labels > 0, mask > 0)
@@ -134,9 +138,9 @@ def test_a_dumbbell_is_cut_at_its_waist():
     border = np.zeros_like(nucleus)
     border[:, 23:25] = nucleus[:, 23:25]
     by_maps = postprocess(
-        np.stack([nucleus, border]), ["nucleus", "border"], [MapWatershed(border_weight=1.0)]
+        np.stack([nucleus, border]), ["nucleus", "border"], [replace(MAPS, border_weight=1.0)]
     )
-    by_distance = postprocess(nucleus[None], ["nucleus"], [DistanceWatershed()])
+    by_distance = postprocess(nucleus[None], ["nucleus"], build(CONFIGS[1]))
     for labels in (by_maps, by_distance):
         assert labels.max() == 2
         assert labels[12, 14] != labels[12, 33]
@@ -144,7 +148,7 @@ def test_a_dumbbell_is_cut_at_its_waist():
 
 
 def test_wrong_maps_are_refused():
-    steps = [Components()]
+    steps = [Components(low=0.5, high=0.5)]
     with pytest.raises(UserError, match="nucleus"):
         postprocess(np.zeros((1, 4, 4), np.uint8), ["border"], steps)
     with pytest.raises(UserError, match="no steps"):
@@ -159,10 +163,10 @@ def test_wrong_maps_are_refused():
 
 
 def test_parameters_reach_the_step_that_has_them_and_survive_a_config():
-    steps = with_parameters([MapWatershed(), RemoveSmall()], {"min_area": 3, "low": 0.2})
-    assert steps == [MapWatershed(low=0.2), RemoveSmall(3)]
+    steps = with_parameters([MAPS, RemoveSmall(20)], {"min_area": 3, "low": 0.2})
+    assert steps == [replace(MAPS, low=0.2), RemoveSmall(3)]
     assert [instantiate(step) for step in as_config(steps)] == steps
     with pytest.raises(UserError, match="no step has a parameter minarea"):
         with_parameters(steps, {"minarea": 3})
     with pytest.raises(UserError, match="several"):
-        with_parameters([RemoveSmall(), RemoveSmall()], {"min_area": 3})
+        with_parameters([RemoveSmall(2), RemoveSmall(2)], {"min_area": 3})

@@ -95,7 +95,7 @@ def test_distances_are_quarter_pixels_and_stop_at_255():
 def test_a_peak_reaches_as_far_as_its_distance():
     mask = np.zeros((13, 40), np.uint8)
     mask[1:12, 1:12] = mask[1:12, 28:39] = mask[5:8, 10:30] = 1
-    near = DistanceWatershed(peak_distance=3, sigma=0)({"nucleus": mask * 255})
-    far = DistanceWatershed(peak_distance=38, sigma=0)({"nucleus": mask * 255})
+    near = DistanceWatershed(low=0.5, high=0.5, sigma=0, peak_distance=3)({"nucleus": mask * 255})
+    far = DistanceWatershed(low=0.5, high=0.5, sigma=0, peak_distance=38)({"nucleus": mask * 255})
     assert near[6, 6] != near[6, 33]
     assert far.max() == 2  # both squares are equally high, and nothing between them is

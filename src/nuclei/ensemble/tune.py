@@ -134,14 +134,15 @@ class Effort:
         seed: of the Sobol sequence and of TPE.
     """
 
-    trials: int = 96
-    refine: int = 8
-    finalists: int = 3
-    seed: int = 0
+    trials: int
+    refine: int
+    finalists: int
+    seed: int
 
     def half(self) -> Effort:
         """Search half as long."""
-        return replace(self, trials=max(1, self.trials // 2), refine=self.refine // 2)
+        trials, refined, finalists = (max(1, n // 2) for n in (self.trials, self.refine, self.finalists))
+        return Effort(trials, refined, finalists, self.seed)
 
 
 @dataclass(frozen=True)

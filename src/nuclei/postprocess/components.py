@@ -16,12 +16,12 @@ from nuclei.postprocess.hysteresis import hysteresis
 class Components:
     """Each 4-connected region of the mask is a nucleus, its holes filled.
 
-    >>> Components()({"nucleus": np.array([[255, 255, 0, 255]], np.uint8)})
+    >>> Components(low=0.5, high=0.5)({"nucleus": np.array([[255, 255, 0, 255]], np.uint8)})
     array([[1, 1, 0, 2]], dtype=int32)
     """
 
-    low: float = 0.5
-    high: float = 0.5
+    low: float
+    high: float
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""

@@ -23,10 +23,10 @@ class DistanceWatershed:
         peak_distance: a marker is a pixel whose distance no other within this many pixels exceeds.
     """
 
-    low: float = 0.5
-    high: float = 0.5
-    sigma: float = 1.0
-    peak_distance: int = 7
+    low: float
+    high: float
+    sigma: float
+    peak_distance: int
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""

@@ -33,7 +33,7 @@ def postprocess(maps: np.ndarray, channels: Sequence[str], steps: Sequence[Any])
         ValueError: wrong shape, dtype or range.
 
     >>> from nuclei.postprocess.components import Components
-    >>> postprocess(np.array([[[0.9, 0.1, 0.8]]]), ["nucleus"], [Components()])
+    >>> postprocess(np.array([[[0.9, 0.1, 0.8]]]), ["nucleus"], [Components(low=0.5, high=0.5)])
     array([[1, 0, 2]], dtype=int32)
     """
     if not steps:

@@ -15,7 +15,7 @@ class RemoveSmall:
     array([[0, 0, 1, 1]], dtype=int32)
     """
 
-    min_area: int = 20
+    min_area: int
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
         """Take int32 (H, W) labels and return new ones."""

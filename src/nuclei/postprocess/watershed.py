@@ -30,12 +30,12 @@ class MapWatershed:
         sigma: standard deviation of the smoothing in pixels; 0 for none.
     """
 
-    low: float = 0.4
-    high: float = 0.5
-    border_weight: float = 0.5
-    distance_weight: float = 0.5
-    marker_threshold: float = 0.5
-    sigma: float = 1.0
+    low: float
+    high: float
+    border_weight: float
+    distance_weight: float
+    marker_threshold: float
+    sigma: float
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
