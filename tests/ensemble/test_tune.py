@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
-from nuclei.ensemble.tune import Effort, Images, Range, Space, candidates, stratified, tune
+from nuclei.ensemble.space import Range, Space, candidates
+from nuclei.ensemble.tune import Effort, Images, stratified, tune
 from nuclei.metrics import average_precision
 from nuclei.postprocess.components import Components
 from nuclei.postprocess.small_objects import RemoveSmall

@@ -18,7 +18,8 @@ from nuclei.ensemble.blend import shared_channels
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.oof import Member, find_members
 from nuclei.ensemble.saved import Scored, lines, write_ensemble, write_scores
-from nuclei.ensemble.tune import Effort, Images, Range, Space, Tuned, stratified, tune
+from nuclei.ensemble.space import Range, Space
+from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
 from nuclei.errors import UserError
 from nuclei.postprocess.pipeline import as_config, fields, with_parameters
 from nuclei.progress import track

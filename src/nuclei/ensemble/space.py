@@ -1,0 +1,85 @@
+"""What is searched: ranges of parameters and the simplex of weights, as one unit cube."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
+
+from scipy.stats import qmc
+
+from nuclei.ensemble.blend import in_cube, on_simplex
+from nuclei.ensemble.evaluate import Setting
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a post-processing parameter may take: from ``low`` to ``high``, both included."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def at(self, u: float) -> float:
+        """Map 0..1 to the range; floats are rounded to three decimals.
+
+        >>> Range(1, 100, log=True, integer=True).at(0.5)
+        10
+        """
+        value = (
+            exp(log(self.low) + u * log(self.high / self.low))
+            if self.log
+            else self.low + u * (self.high - self.low)
+        )
+        return round(value) if self.integer else round(value, 3)
+
+    def where(self, value: float) -> float:
+        """Undo ``at``; values outside the range go to its nearer end."""
+        value = min(max(value, self.low), self.high)
+        return (
+            log(value / self.low) / log(self.high / self.low)
+            if self.log
+            else (value - self.low) / (self.high - self.low)
+        )
+
+
+@dataclass(frozen=True)
+class Space:
+    """All settings that are searched, as the points of a unit cube.
+
+    Attributes:
+        ranges: name of each parameter and its range.
+        default: the first setting that is tried; it wins ties.
+        free_weights: whether the weights are searched too; else they are the default's.
+    """
+
+    ranges: Mapping[str, Range]
+    default: Setting
+    free_weights: bool = True
+
+    @property
+    def dimensions(self) -> int:
+        """Number of coordinates: one less than there are weights, and one for each parameter."""
+        return len(self.ranges) + (len(self.default.weights) - 1 if self.free_weights else 0)
+
+    def setting(self, point: Sequence[float]) -> Setting:
+        """Decode a point of the cube."""
+        n = len(self.ranges)
+        values = tuple((name, r.at(u)) for (name, r), u in zip(self.ranges.items(), point[:n], strict=True))
+        return Setting(on_simplex(point[n:]) if self.free_weights else self.default.weights, values)
+
+    def point(self, setting: Setting) -> list[float]:
+        """Encode a setting; for the default, the nearest point there is."""
+        values = dict(setting.parameters)
+        weights = in_cube(setting.weights) if self.free_weights else []
+        return [r.where(values[name]) for name, r in self.ranges.items()] + weights
+
+
+def candidates(space: Space, trials: int, seed: int) -> list[list[float]]:
+    """Return the points of round 1: the default's, then a scrambled Sobol sequence."""
+    points = [space.point(space.default)]
+    if space.dimensions and trials > 1:
+        sobol = qmc.Sobol(space.dimensions, scramble=True, rng=seed)
+        points += sobol.random_base2((trials - 1).bit_length())[: trials - 1].tolist()
+    return points
