@@ -112,6 +112,7 @@ def test_errors_are_one_line(place):
     assert "was begun with seed=0" in run(place, *DATA, *TINY, "name=mine", "seed=5", status=2)
     folder = place / "runs/demo/unet/mine/fold0"
     (folder / "done.json").unlink()
+    (folder / "model.safetensors").unlink()
     checkpoint = folder / "last.ckpt"
     data = bytearray(checkpoint.read_bytes())
     data[len(data) // 2] ^= 1

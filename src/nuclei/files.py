@@ -28,6 +28,8 @@ def whole(path: str | Path) -> Iterator[Path]:
             os.fsync(f.fileno())
         os.replace(part, path)
     except OSError as e:
+        if e.filename and str(e.filename) not in map(str, (part, path, path.parent)):
+            raise  # about another file, which could not be read
         raise UserError(
             f"cannot write {path}: {e.strerror or e}; free some space or choose another folder"
         ) from e

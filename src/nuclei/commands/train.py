@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,6 +71,7 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     from nuclei.training.train import seed
 
     start = time.monotonic()
+    gc.collect()  # in a sweep, the run before left its network in a ring of references
     seed(cfg.seed)
     store, channels = Store(cfg.data.store), list(cfg.model.channels)
     held_out = [row["ImageId"] for row in rows if row["fold"] == cfg.fold]

@@ -70,6 +70,9 @@ def fit(
         if "DataLoader worker" in str(e):
             raise UserError(f"{str(e).splitlines()[0]}; num_workers=0 loads in the main process") from e
         raise
+    except OSError as e:
+        advice = "free some space, or choose paths.runs=FOLDER; the same command then goes on"
+        raise UserError(f"cannot write {folder}: {e.strerror or e}; {advice}") from e
     if run.interrupted:
         raise KeyboardInterrupt
     return module.network.eval()

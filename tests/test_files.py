@@ -1,0 +1,53 @@
+"""Files appear whole or not at all."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from nuclei.errors import UserError
+from nuclei.files import whole
+
+
+def test_a_file_appears_whole(tmp_path):
+    with whole(tmp_path / "new" / "a.txt") as part:
+        part.write_text("done")
+        assert not (tmp_path / "new" / "a.txt").exists()
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(ZeroDivisionError), whole(tmp_path / "a.txt") as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert (tmp_path / "a.txt").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_is_named(tmp_path):
+    said = r"cannot write .*a.txt: No space left on device; free some space"
+    with pytest.raises(UserError, match=said), whole(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_read_is_not_said_to_be_unwritable(tmp_path):
+    with pytest.raises(FileNotFoundError, match="other"), whole(tmp_path / "a.txt"):
+        (tmp_path / "other").read_text()
+
+
+def test_a_real_write_that_runs_out_of_room(tmp_path):
+    code = "import sys; from nuclei.files import whole\n"
+    code += "with whole(sys.argv[1]) as part: part.write_bytes(bytes(99999))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.bin")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert "UserError: cannot write" in done.stderr and "File too large" in done.stderr
+    assert not list(tmp_path.iterdir())
