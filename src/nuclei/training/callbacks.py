@@ -5,12 +5,38 @@ from __future__ import annotations
 import csv
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 
 from nuclei.files import whole
+
+
+def warm_average(decay: float) -> Callable[..., None]:
+    """Moving average of the weights that forgets its start.
+
+    The decay at step n is min(``decay``, (1 + n) / (10 + n)), as in TensorFlow's
+    ``ExponentialMovingAverage`` with ``num_updates``: a fixed one would keep much of the untrained weights in
+    runs of a few hundred steps.
+
+    Args:
+        decay: 0 keeps the last weights.
+
+    Returns:
+        ``multi_avg_fn`` for ``torch.optim.swa_utils.AveragedModel``.
+    """
+
+    def average(averaged: list[torch.Tensor], current: list[torch.Tensor], n: torch.Tensor | int) -> None:
+        keep = min(decay, (1 + int(n)) / (10 + int(n)))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 - keep)
+        else:  # counters
+            torch._foreach_copy_(averaged, current)
+
+    return average
 
 
 class MetricsTable(L.Callback):

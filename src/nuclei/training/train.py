@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import safetensors.torch
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -20,7 +20,7 @@ from nuclei.data.datamodule import NucleiData
 from nuclei.errors import UserError
 from nuclei.files import whole
 from nuclei.inference.maps import has_bf16
-from nuclei.training.callbacks import MetricsTable, PlainProgress
+from nuclei.training.callbacks import MetricsTable, PlainProgress, warm_average
 from nuclei.training.module import Segmentation
 
 
@@ -33,7 +33,7 @@ def fit(
         module: network, loss, optimizer.
         data: the loaders of one fold.
         folder: takes ``last.ckpt``, ``metrics.csv`` and ``tensorboard/``.
-        ema_decay: of the moving average of the weights, each step.
+        ema_decay: highest decay of the moving average of the weights; see ``warm_average``.
         **trainer: arguments of Lightning's Trainer.
 
     Returns:
@@ -48,7 +48,7 @@ def fit(
     run = L.Trainer(
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         callbacks=[
-            EMAWeightAveraging(decay=ema_decay),
+            WeightAveraging(multi_avg_fn=warm_average(ema_decay)),
             ModelCheckpoint(
                 folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
             ),
