@@ -232,6 +232,14 @@ def interrupted(cfg: Any) -> None:
     raise KeyboardInterrupt
 
 
+def interrupted_in_training(cfg: Any) -> None:
+    """Be stopped by Ctrl-C as Lightning passes it on."""
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
 @pytest.mark.parametrize("sweep", [[], ["-m"]])
 @pytest.mark.parametrize(
     ("command", "status", "said"),
@@ -239,6 +247,7 @@ def interrupted(cfg: Any) -> None:
         (broken, 2, "error: ValueError: the colour is wrong (--debug shows the traceback)\n"),
         (wrapped, 2, "error: no file x; make it\n"),
         (interrupted, 130, "stopped\n"),
+        (interrupted_in_training, 130, "stopped\n"),
     ],
 )
 def test_a_failure_is_one_line(

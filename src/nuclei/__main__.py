@@ -165,7 +165,9 @@ def launch(command: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come up to main() instead of being printed
     try:
         hydra.main(version_base=None, config_path=str(CONFIGS), config_name=command)(job)()
-    except SystemExit:
+    except SystemExit as e:
+        if isinstance(e.__context__, KeyboardInterrupt):  # how Lightning leaves after Ctrl-C
+            raise KeyboardInterrupt from None
         if not failed:
             raise
     if failed:
