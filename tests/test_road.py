@@ -110,7 +110,7 @@ def test_errors_are_one_line(place):
     assert "no competition data at" in run(place, "data=dsb2018", "data.root=nowhere", status=2)
     run(place, *DATA, *TINY, "name=mine")
     assert "was begun with seed=0" in run(place, *DATA, *TINY, "name=mine", "seed=5", status=2)
-    folder = place / "runs/demo/unet/mine/fold0"
+    folder = place / "runs/demo/linknet/mine/fold0"
     (folder / "done.json").unlink()
     (folder / "model.safetensors").unlink()
     checkpoint = folder / "last.ckpt"

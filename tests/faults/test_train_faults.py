@@ -50,7 +50,7 @@ def test_no_room_for_a_checkpoint(place):
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 2, out
     assert "error: cannot write" in out and "Traceback" not in out
-    folder = place / "runs/demo/unet/full/fold0"
+    folder = place / "runs/demo/linknet/full/fold0"
     assert not list(folder.glob("*.safetensors")) and not (folder / "done.json").exists()
 
 
