@@ -83,6 +83,8 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
 
     network = instantiate(cfg.model.network, n_channels=len(channels))
     weights = folder / "model.safetensors"
+    if cfg.init is not None:
+        load(network, weights_of(cfg, sha256))
     if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
         fit_network(cfg, weights, network, store, others, held_out, labels_of)
     voter = Voter(load(network, weights), channels, 1.0, cfg.tta, cfg.diameter)
@@ -97,6 +99,17 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     write_maps(folder / "oof.npz", channels, sha256, maps_of_fold())
     took, settings = time.monotonic() - start, {"tta": cfg.tta, "diameter": cfg.diameter}
     return {"images": len(held_out), "mAP": float(np.mean(scores)), "seconds": took, **settings}
+
+
+def weights_of(cfg: DictConfig, sha256: str) -> Path:
+    """The weights of the same fold of ``cfg.init``; another fold's have seen the held-out images."""
+    name, slash, rest = str(cfg.init).partition("/")
+    folder = run_folder(cfg.paths.runs, cfg.data.name, name, rest, cfg.fold)
+    if not slash or run.finished(folder) is None:
+        raise UserError(f"init={cfg.init}: expected MODEL/NAME, a run whose fold {cfg.fold} is finished")
+    if run.settings_of(folder)["folds_sha256"] != sha256:
+        raise UserError(f"init={cfg.init} was trained on another folds file: it has seen held-out images")
+    return folder / "model.safetensors"
 
 
 def fit_network(

@@ -51,12 +51,17 @@ def claim(folder: Path, settings: dict[str, Any], free: Sequence[str]) -> None:
         with whole(path) as part:
             part.write_text(json.dumps(settings, indent=2) + "\n")
         return
-    before, now = _flat(json.loads(path.read_text())), _flat(settings)
+    before, now = _flat(settings_of(folder)), _flat(settings)
     keys = sorted(k for k in before.keys() | now.keys() if k.split(".")[0] not in free)
     other = [k for k in keys if before.get(k) != now.get(k)]
     if other:
         shown = ", ".join(f"{k}={before.get(k)}" for k in other[:3])
         raise UserError(f"{folder} was begun with {shown}; use these, or choose name=OTHER, or delete it")
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The settings that ``claim`` wrote."""
+    return dict(json.loads((folder / "config.json").read_text()))
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
