@@ -17,6 +17,8 @@ KINDS = {
     dict: "a group of settings",
 }
 
+WORDS = {"fold": ("all",)}  # what may be given beside the type of the default
+
 
 def flatten(config: Any, prefix: str = "") -> list[str]:
     """List every key of nested dicts and lists, groups included, in dotted form.
@@ -62,7 +64,7 @@ def check(key: str, value: Any, default: Any) -> None:
     Raises:
         UserError: the type is another one; or, for a group, a key is unknown.
     """
-    if value is None or default is None or is_reference(value):
+    if value is None or default is None or is_reference(value) or value in WORDS.get(key, ()):
         return
     if not fits(value, default):
         shown = f"'{value}'" if isinstance(value, str) else value

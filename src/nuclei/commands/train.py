@@ -34,9 +34,9 @@ def main(cfg: DictConfig) -> None:
     """Train, predict the held-out images, keep their maps; go on where a killed run stopped."""
     ensure_data(cfg)
     rows, sha256 = read_folds(cfg.data.folds), folds_sha256(cfg.data.folds)
-    if cfg.fold not in {row["fold"] for row in rows}:
+    if cfg.fold != "all" and cfg.fold not in {row["fold"] for row in rows}:
         last = max(row["fold"] for row in rows)
-        raise UserError(f"fold={cfg.fold}: expected 0 to {last}, the folds in {cfg.data.folds}")
+        raise UserError(f"fold={cfg.fold}: expected 0 to {last}, the folds in {cfg.data.folds}, or all")
     folder = run_folder(cfg.paths.runs, cfg.data.name, cfg.model.name, cfg.name, cfg.fold)
     with run.locked(folder):
         run.claim(folder, plain(cfg) | {"folds_sha256": sha256}, FREE)
@@ -44,10 +44,12 @@ def main(cfg: DictConfig) -> None:
         if done is None or (done.get("tta"), done.get("diameter")) != (cfg.tta, cfg.diameter):
             done, verb = train(cfg, folder, rows, sha256), "wrote"
             run.finish(folder, done)
-    print(
-        f"{verb} {folder}; out-of-fold mAP {done['mAP']:.4f} on {done['images']} images, "
-        f"{done['seconds']:.0f} s; next: {following(cfg, rows)}"
+    score = (
+        f"out-of-fold mAP {done['mAP']:.4f} on {done['images']} images"
+        if done["images"]
+        else "no image held out"
     )
+    print(f"{verb} {folder}; {score}, {done['seconds']:.0f} s; next: {following(cfg, rows)}")
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -87,6 +89,9 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
         load(network, weights_of(cfg, sha256))
     if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
         fit_network(cfg, weights, network, store, others, held_out, labels_of)
+    settings = {"tta": cfg.tta, "diameter": cfg.diameter}
+    if not held_out:
+        return {"images": 0, "mAP": None, "seconds": time.monotonic() - start, **settings}
     voter = Voter(load(network, weights), channels, 1.0, cfg.tta, cfg.diameter)
     scores: list[float] = []
 
@@ -97,7 +102,7 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
             yield image_id, maps
 
     write_maps(folder / "oof.npz", channels, sha256, maps_of_fold())
-    took, settings = time.monotonic() - start, {"tta": cfg.tta, "diameter": cfg.diameter}
+    took = time.monotonic() - start
     return {"images": len(held_out), "mAP": float(np.mean(scores)), "seconds": took, **settings}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from nuclei.errors import UserError
 
 
-def build(arch: str, encoder: str, encoder_weights: str | None, n_channels: int) -> nn.Module:
+def build(arch: str, encoder: str, encoder_weights: str | None, n_channels: int, **options: Any) -> nn.Module:
     """A network from one input channel to ``n_channels`` logits, at full resolution.
 
     Args:
@@ -15,22 +17,28 @@ def build(arch: str, encoder: str, encoder_weights: str | None, n_channels: int)
         encoder: ``resnet18`` …, or ``tu-NAME`` for timm's.
         encoder_weights: ``imagenet`` …, or None to train from scratch.
         n_channels: number of maps.
+        **options: more of the architecture's arguments, such as ``encoder_depth`` and ``decoder_channels``.
 
     Raises:
-        UserError: an unknown name, or weights that cannot be fetched.
+        UserError: an unknown name or option, or weights that cannot be fetched.
     """
     import segmentation_models_pytorch as smp
 
     try:
         network = smp.create_model(
-            arch, encoder_name=encoder, encoder_weights=encoder_weights, in_channels=1, classes=n_channels
+            arch,
+            encoder_name=encoder,
+            encoder_weights=encoder_weights,
+            in_channels=1,
+            classes=n_channels,
+            **options,
         )
-    except (KeyError, ValueError, RuntimeError) as e:
+    except (KeyError, TypeError, ValueError, RuntimeError) as e:
         raise UserError(f"model.network.arch={arch} encoder={encoder}: {str(e).splitlines()[0]}") from e
     except OSError as e:
         raise UserError(
             f"cannot fetch the weights {encoder_weights} of {encoder}: {str(e).splitlines()[0]}; "
             "model.network.encoder_weights=null trains from scratch"
         ) from e
-    network.stride = 32  # sides must be multiples of it
+    network.stride = 2 ** options.get("encoder_depth", 5)  # sides must be multiples of it
     return network
