@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from nuclei.data.kinds import kinds
 from nuclei.data.folds import folds_sha256, make_folds, read_folds, related, write_folds
 from nuclei.data.store import Store, encode_image, encode_labels, modality, write_store
 from nuclei.errors import UserError
@@ -97,3 +98,14 @@ def test_the_committed_folds_cover_the_competition():
         folds_of_group.setdefault(r["group"], set()).add(r["fold"])
     assert all(len(folds) == 1 for folds in folds_of_group.values())
     assert set(Counter(r["fold"] for r in rows)) == {0, 1, 2, 3, 4}
+
+
+def test_whole_kinds_are_held_out_and_groups_stay_together(store):
+    plain, by_kind = make_folds(store, 3, 0), make_folds(store, 3, 0, n_kinds=6)
+    group = {row["ImageId"]: row["group"] for row in plain}
+    kind = dict(zip(store.ids("train"), kinds(store, [group[i] for i in store.ids("train")], 6), strict=True))
+    assert len(set(kind.values())) == 6
+    for together in (group, kind):
+        where = {(together[row["ImageId"]], row["fold"]) for row in by_kind}
+        assert len(where) == len(set(together.values()))
+    assert {row["fold"] for row in by_kind} == {0, 1, 2}

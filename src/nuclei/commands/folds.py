@@ -18,15 +18,15 @@ def main(cfg: DictConfig) -> None:
     rows = (
         read_folds(path)
         if kept
-        else make_folds(Store(cfg.data.store), cfg.n_folds, cfg.seed, cfg.correlation, cfg.jump)
+        else make_folds(Store(cfg.data.store), cfg.n_folds, cfg.seed, cfg.correlation, cfg.jump, cfg.n_kinds)
     )
     if not kept:
         write_folds(path, rows)
     groups = Counter(r["group"] for r in rows)
     tiles = [n for n in groups.values() if n > 1]
     print(
-        f"{len(rows)} images, {len(groups)} groups; {sum(tiles)} images are tiles of "
-        f"{len(tiles)} larger pictures, or near-duplicates"
+        f"{len(rows)} images; {sum(tiles)} of them are tiles or near-duplicates of others, "
+        f"in {len(tiles)} groups that stay together"
     )
     for fold, n in sorted(Counter(r["fold"] for r in rows).items()):
         kinds = Counter(r["modality"] for r in rows if r["fold"] == fold)

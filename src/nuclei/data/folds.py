@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from nuclei.data.kinds import kinds
 from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.files import whole
@@ -21,12 +22,14 @@ COLUMNS = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
 
 
 def make_folds(
-    store: Store, n_folds: int, seed: int, correlation: float = 0.8, jump: float = 2.5
+    store: Store, n_folds: int, seed: int, correlation: float = 0.8, jump: float = 2.5, n_kinds: int = 0
 ) -> list[dict[str, Any]]:
     """Assign each training image of ``store`` to one of ``n_folds`` folds.
 
     Tiles of one larger picture and near-duplicates form a group, which is never split
-    (``related``). Strata are modality by quartile of the nucleus count.
+    (``related``). Strata are modality by quartile of the nucleus count. With ``n_kinds`` whole kinds of
+    images (``nuclei.data.kinds``) are kept together instead, so that a fold shows what a network makes of
+    kinds that it has never seen.
 
     Args:
         store: the images.
@@ -34,6 +37,7 @@ def make_folds(
         seed: of the shuffle.
         correlation: see ``related``.
         jump: see ``related``.
+        n_kinds: number of kinds; 0 keeps only groups together.
 
     Returns:
         Rows with ``COLUMNS``, sorted by ImageId.
@@ -53,8 +57,9 @@ def make_folds(
         [r["nuclei"] for r in rows], np.quantile([r["nuclei"] for r in rows], (0.25, 0.5, 0.75))
     )
     strata = _merge_rare([f"{r['modality']} {q}" for r, q in zip(rows, quartile, strict=True)], n_folds)
+    together = kinds(store, group, n_kinds) if n_kinds else group
     fold = np.empty(len(ids), int)
-    split = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(ids, strata, group)
+    split = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(ids, strata, together)
     for k, (_, held_out) in enumerate(split):
         fold[held_out] = k
     return [
