@@ -28,6 +28,8 @@ COMMANDS = {
     "train": "train one model on one fold, then predict that fold's images",
     "ensemble": "average runs; tune weights and post-processing on their out-of-fold maps",
     "submission": "predict the test images and write a submission",
+    "export": "put one run's network and post-processing into one small file",
+    "predict": "find the nuclei in any images, with the model in the box or an ensemble",
     "validate": "check a submission against the competition's rules",
     "score": "show the competition's metric for a submission or for out-of-fold maps",
     "submit": "validate a submission, send it, wait for its score",

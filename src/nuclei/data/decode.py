@@ -22,9 +22,26 @@ def image(data: bytes, name: str) -> np.ndarray:
     a = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if a is None:
         raise UserError(f"{name} is damaged or no image; replace it or download the data again")
+    return to_8_bit(a)
+
+
+def pages(data: bytes, name: str) -> list[np.ndarray]:
+    """Decode every page of an image file, each as ``image`` does; only TIFF has several.
+
+    Raises:
+        UserError: ``data`` is no image; ``name`` is the file to name in the message.
+    """
+    whole, found = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else (0, ())
+    if not whole or not found:
+        raise UserError(f"{name} is damaged or no image; expected PNG, JPEG or TIFF")
+    return [to_8_bit(a) for a in found]
+
+
+def to_8_bit(a: np.ndarray) -> np.ndarray:
+    """Bring what OpenCV decoded, BGR of any depth, to the form that ``image`` describes."""
     if a.dtype != np.uint8:
         low, high = float(a.min()), float(a.max())
-        a = ((a - low) * (255.0 / max(high - low, 1.0))).round().astype(np.uint8)
+        a = ((a - low) * (255.0 / ((high - low) or 1.0))).round().astype(np.uint8)
     if a.ndim == 2:
         return a
     if a.shape[2] == 2:  # grey and alpha

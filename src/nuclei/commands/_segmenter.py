@@ -1,0 +1,64 @@
+"""Build what segments images: an ensemble of runs, or the model in the box."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from nuclei.ensemble.saved import read_ensemble
+from nuclei.errors import UserError
+from nuclei.inference.box import read_box
+from nuclei.inference.maps import place
+from nuclei.inference.predict import Voter, load
+from nuclei.inference.segment import Segmenter
+from nuclei.paths import run_folder
+from nuclei.training.run import finished
+
+BOX = Path(__file__).parents[3] / "weights" / "nuclei.safetensors"
+
+
+def of_ensemble(cfg: DictConfig) -> Segmenter:
+    """Every fold of every member that has a weight, of ``cfg.ensemble``."""
+    ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
+    voters = []
+    for member in (m for m in ensemble["members"] if m["weight"] > 0):
+        for fold in range(ensemble["n_folds"]):
+            model, name = member["run"].split("/")
+            folder = run_folder(cfg.paths.runs, cfg.data.name, model, name, fold)
+            voters.append(voter_of(folder, member["weight"] / ensemble["n_folds"], cfg.tta))
+    return Segmenter(voters, ensemble["channels"], [instantiate(step) for step in ensemble["steps"]])
+
+
+def voter_of(folder: Path, weight: float, tta: int | None) -> Voter:
+    """Load one trained fold.
+
+    Raises:
+        UserError: the run is not finished, or its weights are missing or damaged.
+    """
+    done = finished(folder)
+    if done is None:
+        raise UserError(f"{folder} is not finished; train it again as the ensemble's other runs were")
+    run = json.loads((folder / "config.json").read_text())
+    network = instantiate(run["model"]["network"], n_channels=len(run["model"]["channels"]))
+    network = load(network, folder / "model.safetensors")
+    return Voter(network, run["model"]["channels"], weight, tta or done["tta"], done["diameter"])
+
+
+def of_box(path: Path, tta: int | None) -> Segmenter:
+    """The network of one file that ``export`` wrote."""
+    settings, tensors = read_box(path)
+    channels = settings["channels"]
+    network = instantiate(settings["network"], n_channels=len(channels))
+    network.load_state_dict(tensors)
+    voter = Voter(place(network), channels, 1.0, tta or settings["tta"], settings["diameter"])
+    return Segmenter([voter], channels, [instantiate(step) for step in settings["steps"]])
+
+
+def segmenter(cfg: DictConfig) -> Segmenter:
+    """The ensemble where ``cfg.ensemble`` names one, else the file ``cfg.weights``, else the box."""
+    if cfg.ensemble is not None:
+        return of_ensemble(cfg)
+    return of_box(Path(cfg.weights) if cfg.weights else BOX, cfg.tta)

@@ -1,0 +1,42 @@
+"""``./run.sh export``: one run's network, with its post-processing, as one small file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import safetensors.torch
+from omegaconf import DictConfig
+
+from nuclei.commands._segmenter import BOX
+from nuclei.ensemble.saved import read_ensemble
+from nuclei.errors import UserError
+from nuclei.inference.box import write_box
+from nuclei.paths import run_folder
+from nuclei.training.run import finished, settings_of
+
+
+def main(cfg: DictConfig) -> None:
+    """Take the weights of ``cfg.run`` and the post-processing of ``cfg.ensemble``."""
+    model, slash, name = str(cfg.run).partition("/")
+    folder = run_folder(cfg.paths.runs, cfg.data.name, model, name, cfg.fold)
+    done = finished(folder)
+    if not slash or done is None:
+        train = f"./run.sh model={model} name={name or 'default'} fold={cfg.fold} data={cfg.data.name}"
+        raise UserError(f"run={cfg.run}: expected MODEL/NAME with a finished {folder.name}; {train}")
+    ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
+    trained = settings_of(folder)["model"]
+    settings = {
+        "network": trained["network"],
+        "channels": trained["channels"],
+        "steps": ensemble["steps"],
+        "tta": 1,
+        "diameter": done["diameter"],
+    }
+    path = Path(cfg.output) if cfg.output else BOX
+    write_box(path, safetensors.torch.load_file(folder / "model.safetensors"), settings)
+    data = path.read_bytes()
+    print(
+        f"wrote {path}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}; "
+        f"next: ./run.sh predict input=FOLDER weights={path}"
+    )
