@@ -47,7 +47,7 @@ def timed(name: str, command: list[str], cwd: str) -> None:
 
 
 def main() -> None:
-    """Measure each stage that needs no training."""
+    """Measure each stage; ensemble and submission where there are finished runs in runs/."""
     root = Path(sys.argv[1] if len(sys.argv) > 1 else HERE / "data" / "dsb2018").resolve()
     run = str(HERE / "run.sh")
     with tempfile.TemporaryDirectory() as folder:
@@ -57,6 +57,18 @@ def main() -> None:
         timed("prepare", [run, "prepare", *data], folder)
         timed("random access", [sys.executable, "-c", ACCESS, "data/dsb2018.store"], folder)
         timed("folds", [run, "folds", *data], folder)
+        brief = [
+            "batch_size=16",
+            "samples_per_epoch=320",
+            "trainer.max_epochs=1",
+            "trainer.limit_val_batches=0",
+        ]
+        timed("train, batch 16", [run, "model=unet", *brief, "tta=1", "diameter=null", *data], folder)
+        runs = HERE / "runs"
+        if (runs / "dsb2018").is_dir():  # what was trained before
+            trained = [f"paths.runs={runs}", f"data.folds={HERE / 'folds' / 'dsb2018.csv'}", *data]
+            timed("ensemble", [run, "ensemble", *trained], folder)
+            timed("submission", [run, "submission", *trained], folder)
         for csv in sorted((HERE / "submissions").glob("dsb2018*.csv")):
             timed("validate", [run, "validate", f"submission={csv}", *data], folder)
 
