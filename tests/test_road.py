@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import signal
@@ -10,7 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import safetensors.numpy
 
 RUN = Path(__file__).parents[1] / "run.sh"
 ENV = os.environ | {"NUCLEI_PYTHON": sys.executable}
@@ -58,13 +62,13 @@ def test_all_ends_in_a_valid_submission_and_skips_what_is_done(place):
     settings = ["all", *DATA, f"train={' '.join(TINY)}", "ensemble=trials=4 refine=1"]
     out = run(place, *settings)
     assert out.count("wrote runs/demo/") == 4
-    csv = place / "submissions" / "demo_default.csv"
-    assert "valid" in run(place, "validate", f"submission={csv}", *DATA)
-    assert run(place, "score", f"submission={csv}", *DATA).splitlines()[-1].startswith("mAP 0.")
-    before = sha(csv)
+    file = place / "submissions" / "demo_default.csv"
+    assert "valid" in run(place, "validate", f"submission={file}", *DATA)
+    assert run(place, "score", f"submission={file}", *DATA).splitlines()[-1].startswith("mAP 0.")
+    before = sha(file)
     again = run(place, *settings)
     assert again.count("finished before: runs/demo/") == 4 and "wrote runs/" not in again
-    assert sha(csv) == before
+    assert sha(file) == before
     folder = place / "runs" / "demo" / "unet" / "default" / "fold0"
     assert {
         "config.json",
@@ -76,6 +80,43 @@ def test_all_ends_in_a_valid_submission_and_skips_what_is_done(place):
         "done.json",
     } <= {p.name for p in folder.iterdir()}
     assert run(place, "score", "run=unet/default", *DATA).splitlines()[-1].startswith("mAP 0.")
+
+
+def test_predict_with_one_file_and_with_the_ensemble(place):
+    weights = place / "box.safetensors"
+    source = ["run=unet/default", "fold=0", "ensemble=default", "data=demo"]
+    assert "MB, sha256" in run(place, "export", *source, f"output={weights}")
+    (place / "data/demo/stage1_test/broken.png").write_bytes(b"no image")
+    words = ["predict", "input=data/demo/stage1_test"]
+    out = run(place, *words, f"weights={weights}")
+    assert "broken.png is damaged or no image" in out and "in 2 images, 1 files skipped" in out
+    predictions = place / "predictions"
+    names = {row["ImageId"] for row in csv.DictReader((predictions / "submission.csv").open())}
+    assert names == {path.stem for path in (predictions / "labels").iterdir()} and len(names) == 2
+    for name in names:
+        labels = cv2.imread(str(predictions / "labels" / f"{name}.tif"), cv2.IMREAD_UNCHANGED)
+        picture = cv2.imread(str(predictions / "overlays" / f"{name}.png"))
+        assert labels.dtype == np.uint16 and picture.shape[:2] == labels.shape
+        rows = [r for r in csv.DictReader((predictions / "nuclei.csv").open()) if r["image"] == name]
+        assert [float(r["area"]) for r in rows] == np.bincount(labels.ravel())[1:].tolist()
+    out = run(place, *words, "ensemble=default", "data=demo", "output=voted", "tta=1", "overlays=false")
+    assert "wrote voted" in out and not (place / "voted/overlays").exists()
+    (place / "data/demo/stage1_test/broken.png").unlink()
+
+
+def test_every_image_can_be_trained_on_and_a_run_can_start_from_another(place):
+    assert "no image held out" in run(place, *DATA, *TINY, "fold=all", "name=whole")
+    assert not (place / "runs/demo/linknet/whole/foldall/oof.npz").exists()
+    run(place, *DATA, *TINY, "fold=0", "name=first")
+    out = run(place, *DATA, *TINY, "fold=0", "name=second", "init=linknet/first", "optimizer.lr=1e-30")
+    assert "out-of-fold mAP" in out
+    first, second = (
+        safetensors.numpy.load_file(place / f"runs/demo/linknet/{name}/fold0/model.safetensors")
+        for name in ("first", "second")
+    )
+    assert all(np.allclose(a, second[k], atol=1e-6) for k, a in first.items() if k.endswith("weight"))
+    out = run(place, *DATA, *TINY, "fold=1", "name=second", "init=linknet/first", status=2)
+    assert "init=linknet/first: expected MODEL/NAME, a run whose fold 1 is finished" in out
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(place):

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.kinds import kinds
 from nuclei.data.folds import folds_sha256, make_folds, read_folds, related, write_folds
+from nuclei.data.kinds import kinds
 from nuclei.data.store import Store, encode_image, encode_labels, modality, write_store
 from nuclei.errors import UserError
 

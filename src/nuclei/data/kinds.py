@@ -53,8 +53,18 @@ def features(image: np.ndarray, labels: np.ndarray) -> list[float]:
     low, middle, high = np.percentile(colour, (5, 50, 95), axis=(0, 1))
     grey = colour.mean(2)
     spread = float(grey.std()) + 1
-    contrast = (grey[inside].mean() - grey[~inside].mean()) / spread if 0 < inside.sum() < inside.size else 0.0
+    contrast = (
+        (grey[inside].mean() - grey[~inside].mean()) / spread if 0 < inside.sum() < inside.size else 0.0
+    )
     sharpness = np.log(np.abs(np.diff(grey, axis=0)).mean() / spread + 1e-3)
     count = max(1, np.unique(labels[inside]).size)
     diameter = np.log(2 * np.sqrt(max(1, inside.sum()) / count / np.pi))
-    return [*middle, *(high - low), contrast, sharpness, np.log(inside.size), diameter, np.log(inside.mean() + 1e-3)]
+    return [
+        *middle,
+        *(high - low),
+        contrast,
+        sharpness,
+        np.log(inside.size),
+        diameter,
+        np.log(inside.mean() + 1e-3),
+    ]
