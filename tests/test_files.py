@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import signal
 import subprocess
 import sys
 
@@ -51,3 +52,17 @@ def test_a_real_write_that_runs_out_of_room(tmp_path):
     )
     assert "UserError: cannot write" in done.stderr and "File too large" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_goes_at_the_next_write(tmp_path):
+    code = "import os, signal, sys; from nuclei.files import whole\n"
+    code += "with whole(sys.argv[1]) as part:\n part.touch(); os.kill(os.getpid(), signal.SIGTERM)"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], env=env)
+    assert done.returncode == -signal.SIGTERM and len(list(tmp_path.iterdir())) == 1
+    others = [f".a.txt.{os.getppid()}.part", ".b.txt.1.part", ".a.txt.old.part"]
+    for name in others:  # of a process that lives, of another file, of nobody
+        (tmp_path / name).touch()
+    with whole(tmp_path / "a.txt") as part:
+        part.write_text("done")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, "a.txt"])
