@@ -35,7 +35,7 @@ def configs(here: Path) -> Path:
     """Configs of one command, ``paint``, with a group of two options."""
     files = {
         "paint.yaml": "defaults: [brush: thin, _self_]\ncount: 3\nshare: 0.5\nname: red\nbright: true\n"
-        "sizes: [1, 2]\nlimit: null\nalias: ${count}\nneeded: ???\nbox: {tall: 1}\n",
+        'sizes: [1, 2]\nlimit: null\nnote: ""\nalias: ${count}\nneeded: ???\nbox: {tall: 1}\n',
         "brush/thin.yaml": "width: 1.0\n",
         "brush/thick.yaml": "width: 9.0\nhairs: 80\n",
     }
@@ -146,6 +146,26 @@ def test_each_value_is_checked_against_its_default(word: str, said: str, configs
 )
 def test_a_value_that_fits_passes_as_it_is(word: str, configs: Path) -> None:
     assert checked("paint", [word], configs) == [word]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("note=first, and best", "note='first, and best'"),
+        ("note=a,b", "note='a,b'"),
+        ("note=it's a, b", "note='it\\'s a, b'"),
+        ("name=red, then blue", "name='red, then blue'"),
+    ],
+)
+def test_a_text_with_a_comma_is_no_sweep(word: str, expected: str, configs: Path) -> None:
+    assert checked("paint", [word], configs) == [expected]
+
+
+@pytest.mark.parametrize("word", ["name=a,b", "count=1, 2", "brush=thin,thick", "limit=a, b"])
+def test_values_with_a_comma_are_a_sweep_elsewhere(word: str, configs: Path) -> None:
+    with pytest.raises(UserError, match="names several values: add -m"):
+        checked("paint", [word], configs)
+    assert checked("paint", [word], configs, sweep=True)
 
 
 def test_an_option_brings_its_own_settings(configs: Path) -> None:

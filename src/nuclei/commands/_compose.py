@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from nuclei.errors import UserError
 from nuclei.settings import check, flatten, nearest
 
 # Commands that use the demo data set on a machine that has no competition data.
-DEMO = ("prepare", "folds", "train", "ensemble", "submission", "score", "all")
+DEMO = ("prepare", "folds", "train", "ensemble", "submission", "validate", "score", "all")
 
 
 def checked(command: str, words: list[str], configs: Path, sweep: bool = False) -> list[str]:
@@ -38,10 +39,12 @@ def checked(command: str, words: list[str], configs: Path, sweep: bool = False) 
         raise UserError(f"{configs / command}.yaml is missing; get the whole repository again")
     with initialize_config_dir(str(configs), version_base=None):
         overrides = [read(word) for word in words]
-        own = [override for override in overrides if not override.is_hydra_override()]
+        plain = composed(command, [])
         if not sweep:
-            refuse_sweeps(own)
-        known = composed(command, []).hydra.runtime.choices
+            overrides = [as_sentence(override, plain) for override in overrides]
+            refuse_sweeps(override for override in overrides if not override.is_hydra_override())
+        own = [override for override in overrides if not override.is_hydra_override()]
+        known = plain.hydra.runtime.choices
         groups = [override for override in own if is_group(override, known, configs)]
         values = [override for override in own if override not in groups]
         for choice in product(*map(single_words, groups)):
@@ -72,7 +75,21 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
 
 
-def refuse_sweeps(overrides: list[Override]) -> None:
+def as_sentence(override: Override, config: DictConfig) -> Override:
+    """Take ``message=first, and best`` as the text it is.
+
+    A default of text is not enough: ``name=a,b`` is more likely a sweep whose -m was forgotten. A text that
+    is empty by default, or a comma with a space behind it, is no name.
+    """
+    if not override.is_sweep_override():
+        return override
+    before, text = default(config, override.key_or_group), override.get_value_string()
+    if isinstance(before, str) and (not before or ", " in text):
+        return read(f"{override.get_key_element()}={quoted(text)}")
+    return override
+
+
+def refuse_sweeps(overrides: Iterable[Override]) -> None:
     """Raise for ``key=a,b`` where nothing is swept."""
     for override in overrides:
         if override.is_sweep_override():
