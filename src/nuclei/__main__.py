@@ -37,6 +37,7 @@ COMMANDS = {
     "test": "run the whole test suite",
 }
 FLAGS = ("-m", "--multirun", "-h", "--help")
+SHORT = {"--fix": "fix=true"}
 # No output folders, no logging set-up: a path here is a function of names, never of time.
 PLAIN = (
     "hydra.run.dir=.",
@@ -139,6 +140,8 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
             settings.append(word)
         elif word in FLAGS:
             flags.append(word)
+        elif word in SHORT:
+            settings.append(SHORT[word])
         else:
             raise UserError(
                 f"no option '{word}'; settings are written key=value, options: {', '.join(FLAGS)}"
