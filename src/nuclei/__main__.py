@@ -33,6 +33,7 @@ COMMANDS = {
     "validate": "check a submission against the competition's rules",
     "score": "show the competition's metric for a submission or for out-of-fold maps",
     "submit": "validate a submission, send it, wait for its score",
+    "ledger": "show what was sent, and how out-of-fold and leaderboard scores go together",
     "all": "everything from prepare to submission; finished steps are skipped",
     "test": "run the whole test suite",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import time
 
 import pytest
@@ -165,3 +166,37 @@ def test_a_damaged_ledger_is_named_before_anything_is_sent(desk: Desk, server: K
     (desk.folder / "submissions/ledger.csv").write_text("what,is,this\n")
     assert "submissions/ledger.csv" in one_line(desk.run(*SUBMIT))
     assert server.state.calls == []
+
+
+def test_the_same_bytes_are_sent_twice_only_when_told(desk: Desk, server: KaggleServer) -> None:
+    succeeds(desk)
+    (desk.folder / "submissions/other.csv").write_text(ENTRY)
+    said = fails(desk, "submission=submissions/other.csv")
+    assert "sent as submissions/x.csv" in said and "public 0.42" in said and "again=true" in said
+    assert server.state.calls.count("CreateSubmission") == 1
+    succeeds(desk, "again=true")
+    assert [row["ref"] for row in ledger(desk)] == ["100", "101"]
+
+
+def test_the_ledger_says_how_the_file_was_made(desk: Desk, server: KaggleServer) -> None:
+    made = {
+        "commit": "0123456789abcdef", "dirty": "yes", "command": "./run.sh submission tta=4",
+        "members": "unet/cpu linknet/cpu", "weights": "0.3 0.7", "postprocess": "RemoveSmall(min_area=29)",
+        "oof_nested": "0.51", "oof_tuned": "0.52",
+    }  # fmt: skip
+    sha256 = hashlib.sha256(ENTRY.encode()).hexdigest()
+    (desk.folder / "submissions/x.json").write_text(json.dumps({"sha256": sha256, **made}))
+    done = desk.run(*SUBMIT)
+    assert "made by code that differs from commit 01234567" in done.stderr
+    (row,) = ledger(desk)
+    assert {name: row[name] for name in made} == made and row["message"] == "x 01234567 and changes"
+
+
+def test_without_a_record_that_is_said(desk: Desk) -> None:
+    assert "no record of how submissions/x.csv was made" in desk.run(*SUBMIT).stderr
+
+
+def test_what_is_left_today_is_said_before_anything_is_sent(desk: Desk, server: KaggleServer) -> None:
+    server.state.left = 2
+    assert succeeds(desk).splitlines()[0] == "2 submissions left today"
+    assert server.state.calls.index("GetSubmissionLimits") < server.state.calls.index("CreateSubmission")

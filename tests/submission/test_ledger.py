@@ -37,14 +37,23 @@ def test_a_score_replaces_the_row_of_the_same_number(tmp_path: Path) -> None:
     ]
 
 
-def test_pending_is_the_newest_row_of_a_file_or_none(tmp_path: Path) -> None:
+def test_sent_is_the_newest_row_of_a_file_or_none(tmp_path: Path) -> None:
     path = tmp_path / "ledger.csv"
-    ledger.record(path, row("1"))
-    found = ledger.pending(path, "s")
-    assert found and found["ref"] == "1"
-    assert ledger.pending(path, "other") is None
-    ledger.record(path, row("2", status="complete"))
-    assert ledger.pending(path, "s") is None
+    assert ledger.sent(path, "s") is None
+    for each in (row("1"), row("2", status="complete"), row("3", sha256="other")):
+        ledger.record(path, each)
+    found = ledger.sent(path, "s")
+    assert found and found["ref"] == "2"
+
+
+def test_a_ledger_of_the_earlier_version_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    path.write_text(",".join(ledger.OLD) + "\n" + ",".join(f"old {name}" for name in ledger.OLD) + "\n")
+    ledger.record(path, row("2", members="unet/cpu"))
+    first, second = ledger.read(path)
+    assert [first[name] for name in ledger.OLD] == [f"old {name}" for name in ledger.OLD]
+    assert first["members"] == first["oof_nested"] == "" and second["members"] == "unet/cpu"
+    assert path.read_text().splitlines()[0] == ",".join(ledger.COLUMNS)
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n", ",".join(ledger.COLUMNS) + "\n1,2\n", "\0\xff"])
@@ -72,29 +81,3 @@ def test_two_writers_lose_no_row(tmp_path: Path) -> None:
     ]
     assert [w.wait(timeout=60) for w in writers] == [0, 0]
     assert sorted(r["ref"] for r in ledger.read(path)) == sorted(f"{w}{n}" for w in "ab" for n in range(15))
-
-
-def git(folder: Path, *words: str) -> None:
-    name = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run(["git", "-C", str(folder), *name, *words], check=True, capture_output=True)
-
-
-def test_code_state_sees_changes_but_not_the_ledger(tmp_path: Path) -> None:
-    git(tmp_path, "init")
-    (tmp_path / "submissions").mkdir()
-    for name in ("code.py", "submissions/ledger.csv"):
-        (tmp_path / name).write_text("1")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "-m", "x")
-    (tmp_path / "submissions/ledger.csv").write_text("2")
-    (tmp_path / "submissions/new.csv").write_text("2")
-    commit, dirty = ledger.code_state(tmp_path)
-    assert len(commit) == 40 and dirty == "no"
-    (tmp_path / "code.py").write_text("2")
-    assert ledger.code_state(tmp_path) == (commit, "yes")
-
-
-def test_code_state_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ledger.code_state(tmp_path) == ("", "")
-    monkeypatch.setenv("PATH", "")
-    assert ledger.code_state(tmp_path) == ("", "")

@@ -11,10 +11,14 @@ from omegaconf import DictConfig
 
 from nuclei.commands._segmenter import of_ensemble
 from nuclei.data.store import Store
+from nuclei.ensemble.saved import read_ensemble
 from nuclei.errors import UserError
 from nuclei.progress import track
 from nuclei.submission.encode import write_submission
+from nuclei.submission.record import made_by, write_record
 from nuclei.submission.validate import validate
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def main(cfg: DictConfig) -> None:
@@ -39,6 +43,8 @@ def main(cfg: DictConfig) -> None:
         raise UserError(
             f"{path} is not valid: {violations[0]} ({len(violations)} violations); please report this"
         )
+    ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
+    write_record(path, made_by(ensemble, ROOT))
     took = time.monotonic() - start
     print(
         f"wrote {path}: {n_rows} rows, {n_nuclei} nuclei in {len(ids)} images, valid, {took:.0f} s; "

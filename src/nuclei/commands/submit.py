@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -11,6 +11,7 @@ from nuclei.errors import UserError
 from nuclei.submission import ledger
 from nuclei.submission.kaggle import Kaggle, Score
 from nuclei.submission.known import expected_images
+from nuclei.submission.record import code_state, digest, read_record
 from nuclei.submission.validate import validate
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     path, book = chosen(cfg), Path(cfg.paths.submissions) / "ledger.csv"
     refuse_invalid(path, cfg)
     kaggle = Kaggle(**cfg.kaggle)
-    row = sent_before(kaggle, ledger.pending(book, ledger.digest(path)))
+    row = sent_before(kaggle, ledger.sent(book, digest(path)), cfg.again)
     if row is None:
         row = send(kaggle, path, cfg.message)
         keep(book, row)
@@ -29,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     try:
         score = kaggle.wait(int(row["ref"]), row["message"], cfg.wait, cfg.poll)
     except UserError as e:
-        raise UserError(f"{path} was sent, but its score could not be read: {e}; {again(path)}") from e
+        raise UserError(f"{path} was sent, but its score could not be read: {e}; {resume(path)}") from e
     keep(book, row | {"public": score.public, "private": score.private, "status": score.status})
     report(path, book, score, cfg.wait, kaggle)
 
@@ -62,9 +63,21 @@ def refuse_invalid(path: Path, cfg: DictConfig) -> None:
         )
 
 
-def sent_before(kaggle: Kaggle, row: ledger.Row | None) -> ledger.Row | None:
-    """Return ``row`` if Kaggle still knows that submission."""
-    if row is None or kaggle.score(int(row["ref"]), row["message"]) is None:
+def sent_before(kaggle: Kaggle, row: ledger.Row | None, again: bool) -> ledger.Row | None:
+    """Return the row of a file whose score is still to come, if Kaggle knows that submission.
+
+    Raises:
+        UserError: the very same bytes were sent and judged, and it was not said to send them again.
+    """
+    if row is None or (again and row["status"] != "pending"):
+        return None
+    if row["status"] != "pending":
+        score = f"public {row['public']}, private {row['private']}" if row["public"] else row["status"]
+        raise UserError(
+            f"the same file was sent as {row['file']} on {row['date']} ({score}); "
+            "it would score the same; again=true sends it all the same"
+        )
+    if kaggle.score(int(row["ref"]), row["message"]) is None:
         return None
     print(f"{row['file']} was sent on {row['date']}; waiting for that score", flush=True)
     return row
@@ -72,13 +85,25 @@ def sent_before(kaggle: Kaggle, row: ledger.Row | None) -> ledger.Row | None:
 
 def send(kaggle: Kaggle, path: Path, message: str | None) -> ledger.Row:
     """Send the file and return its row for the ledger."""
-    commit, dirty = ledger.code_state(ROOT)
-    message = str(message or f"{path.stem} {commit[:8]}{' and changes' if dirty == 'yes' else ''}".strip())
-    sha256 = ledger.digest(path)
-    ref = kaggle.submit(path, message)
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    values = (date, str(path), sha256, commit, dirty, message, "", "", "pending", str(ref))
-    return dict(zip(ledger.COLUMNS, values, strict=True))
+    made = read_record(path) or unrecorded(path)
+    commit, changed = made["commit"], made["dirty"] == "yes"
+    if changed:
+        warn(f"{path} was made by code that differs from commit {commit[:8]}: it cannot be made again")
+    if (left := kaggle.left_today()) is not None:
+        print(f"{left} submissions left today", flush=True)
+    message = str(message or f"{path.stem} {commit[:8]}{' and changes' if changed else ''}".strip())
+    return ledger.new_row(path, made, message, kaggle.submit(path, message))
+
+
+def unrecorded(path: Path) -> dict[str, str]:
+    """Say that nothing is known of how the file was made; return the state of the code that is here."""
+    warn(f"no record of how {path} was made, so the ledger will not name its members and scores")
+    return dict(zip(("commit", "dirty"), code_state(ROOT), strict=True))
+
+
+def warn(text: str) -> None:
+    """Print a warning."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def keep(book: Path, row: ledger.Row) -> None:
@@ -89,7 +114,7 @@ def keep(book: Path, row: ledger.Row) -> None:
         raise UserError(f"{row['file']} was sent (number {row['ref']}), but not written down: {e}") from e
 
 
-def again(path: Path) -> str:
+def resume(path: Path) -> str:
     """Say how to go on waiting."""
     return f"./run.sh submit submission={path} looks again, without sending it twice"
 
@@ -97,10 +122,10 @@ def again(path: Path) -> str:
 def report(path: Path, book: Path, score: Score, waited: float, kaggle: Kaggle) -> None:
     """Print the score, or raise a UserError that says why there is none."""
     if score.status == "pending":
-        raise UserError(f"no score after {waited:.0f} s; {path} was sent; {again(path)}")
+        raise UserError(f"no score after {waited:.0f} s; {path} was sent; {resume(path)}")
     if score.status == "error":
         raise UserError(f"Kaggle took {path} but could not score it: {score.reason or 'it gave no reason'}")
     left = kaggle.left_today()
     today = "" if left is None else f"; {left} submissions left today"
     public, private = score.public or "not shown", score.private or "not shown"
-    print(f"public {public}, private {private}{today}; wrote {book}; next: git add {path} {book}")
+    print(f"public {public}, private {private}{today}; wrote {book}; next: ./run.sh ledger")

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import hashlib
 import os
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from nuclei.errors import UserError
 from nuclei.files import whole
+from nuclei.submission.record import MADE, digest
 
-COLUMNS = ("date", "file", "sha256", "commit", "dirty", "message", "public", "private", "status", "ref")
+COLUMNS = ("date", "file", "sha256", *MADE, "public", "private", "message", "status", "ref")
+OLD = ("date", "file", "sha256", "commit", "dirty", "message", "public", "private", "status", "ref")
 Row = dict[str, str]
+
+
+def new_row(path: Path, made: Mapping[str, str], message: str, ref: int) -> Row:
+    """Return the row of a file that was just sent.
+
+    Args:
+        path: the file.
+        made: how it was made, as far as that is known; see ``nuclei.submission.record``.
+        message: what it was sent with.
+        ref: the number that Kaggle gave it.
+    """
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    known = {"date": date, "file": str(path), "sha256": digest(path), **made}
+    known |= {"message": message, "status": "pending", "ref": str(ref)}
+    return dict.fromkeys(COLUMNS, "") | known
 
 
 def read(path: str | Path) -> list[Row]:
     """Return the rows, oldest first; none where there is no ledger yet.
+
+    What the columns of an earlier version do not have is empty.
 
     Raises:
         UserError: the file cannot be read, or is no ledger.
@@ -31,13 +49,14 @@ def read(path: str | Path) -> list[Row]:
         return []
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"cannot read the ledger {path}: {e}; mend it or move it away") from e
+    header = OLD if lines and tuple(lines[0]) == OLD else COLUMNS
     for number, line in enumerate(lines, 1):
-        if len(line) != len(COLUMNS) or (number == 1 and tuple(line) != COLUMNS):
+        if len(line) != len(header) or (number == 1 and tuple(line) != header):
             raise UserError(
-                f"{path}, row {number}: expected {','.join(COLUMNS)}, got {','.join(line)[:80]}; "
+                f"{path}, row {number}: expected {','.join(header)}, got {','.join(line)[:80]}; "
                 "mend it or move it away"
             )
-    return [dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]]
+    return [dict.fromkeys(COLUMNS, "") | dict(zip(header, line, strict=True)) for line in lines[1:]]
 
 
 def record(path: str | Path, row: Row) -> None:
@@ -60,36 +79,10 @@ def record(path: str | Path, row: Row) -> None:
             table.writerows(rows)
 
 
-def pending(path: str | Path, sha256: str) -> Row | None:
-    """Return the newest row of a file that was sent and whose score was not there yet."""
+def sent(path: str | Path, sha256: str) -> Row | None:
+    """Return the newest row of a file, or None if it was never sent."""
     rows = [row for row in read(path) if row["sha256"] == sha256]
-    return rows[-1] if rows and rows[-1]["status"] == "pending" else None
-
-
-def digest(path: str | Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def code_state(folder: str | Path) -> tuple[str, str]:
-    """Return the commit of the code in ``folder``, and ``yes`` or ``no``: does it differ from that commit.
-
-    Files that git does not know and the ledger itself do not count. Both are empty without git.
-    """
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=60
-        ).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        changes = git(
-            "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)*ledger.csv"
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "", ""
-    return commit, "yes" if changes else "no"
+    return rows[-1] if rows else None
 
 
 @contextmanager
