@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ from nuclei.training.module import Segmentation
 
 
 def fit(
-    module: Segmentation, data: NucleiData, folder: str | Path, ema_decay: float, **trainer: Any
+    module: Segmentation,
+    data: NucleiData,
+    folder: str | Path,
+    ema_decay: float,
+    callbacks: Sequence[Callback] = (),
+    **trainer: Any,
 ) -> nn.Module:
     """Train ``module`` on ``data``, going on from ``folder/last.ckpt`` where there is one.
 
@@ -34,6 +40,7 @@ def fit(
         data: the loaders of one fold.
         folder: takes ``last.ckpt``, ``metrics.csv`` and ``tensorboard/``.
         ema_decay: highest decay of the moving average of the weights; see ``warm_average``.
+        callbacks: more of them.
         **trainer: arguments of Lightning's Trainer.
 
     Returns:
@@ -54,6 +61,7 @@ def fit(
             ),
             MetricsTable(folder / "metrics.csv"),
             bar,
+            *callbacks,
         ],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
