@@ -88,7 +88,8 @@ def run(words: list[str]) -> int:
         raise UserError(f"Python 3.11 or 3.12 is needed; {sys.executable} is {sys.version.split()[0]}")
     if command == "test":
         os.chdir(ROOT)
-        os.execv(sys.executable, [sys.executable, "-m", "pytest", *rest])
+        workers = ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile"]
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *workers, *rest])
     start(command, rest)
     return 0
 
