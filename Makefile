@@ -2,7 +2,7 @@
 PYTHON := $(or $(NUCLEI_PYTHON),.venv/bin/python)
 export PYTHONPATH := src
 
-.PHONY: check format-check lint types doctests format test
+.PHONY: check format-check lint types doctests format notebooks test
 check: format-check lint types doctests
 
 format-check: $(PYTHON)
@@ -17,6 +17,10 @@ doctests: $(PYTHON)
 format: $(PYTHON)
 	$(PYTHON) -m ruff format
 	$(PYTHON) -m ruff check --fix
+
+# The notebooks are written as scripts; Kaggle wants them as .ipynb.
+notebooks: $(PYTHON)
+	$(PYTHON) -m jupytext --quiet --to ipynb --update kernels/*/*.py
 
 test:
 	./run.sh test

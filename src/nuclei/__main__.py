@@ -33,6 +33,7 @@ COMMANDS = {
     "validate": "check a submission against the competition's rules",
     "score": "show the competition's metric for a submission or for out-of-fold maps",
     "submit": "validate a submission, send it, wait for its score",
+    "bundle": "put source, configs, wheels and weights into one zip for Kaggle's notebooks",
     "ledger": "show what was sent, and how out-of-fold and leaderboard scores go together",
     "all": "everything from prepare to submission; finished steps are skipped",
     "test": "run the whole test suite",
@@ -169,6 +170,7 @@ def launch(command: str) -> None:
             failed.append(e)
             raise SystemExit(2) from None
 
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else each import of it asks the network for a newer one
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come up to main() instead of being printed
     try:
         hydra.main(version_base=None, config_path=str(CONFIGS), config_name=command)(job)()

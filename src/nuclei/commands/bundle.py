@@ -1,0 +1,40 @@
+"""``./run.sh bundle``: source, configs, wheels and weights in one zip for Kaggle's notebooks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from nuclei.ensemble.saved import read_ensemble
+from nuclei.submission.bundle import Entry, chosen, project, weights, wheels, write_bundle
+from nuclei.submission.record import digest
+
+ROOT = Path(__file__).resolve().parents[3]
+NAME = "nuclei.zip"
+
+
+def main(cfg: DictConfig) -> None:
+    """Write the zip and say what is in it."""
+    folder = Path(cfg.paths.kernels) / "dataset"
+    runs = [cfg.runs] if isinstance(cfg.runs, str) else cfg.runs
+    whole = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
+    ensemble = chosen(whole, runs)
+    settings = {key: cfg[key] for key in ("ensemble", "tta", "time_limit", "train")} | {"data": cfg.data.name}
+    entries: list[Entry] = [
+        ("bundle.json", json.dumps(settings, indent=2, sort_keys=True) + "\n"),
+        (f"folds/{cfg.data.name}.csv", Path(cfg.data.folds)),
+        *project(ROOT),
+        *weights(ensemble, cfg.paths.runs, cfg.data.name, cfg.ensemble),
+        *wheels(ROOT / "kernels" / "dataset" / "wheels.txt", folder / "wheels"),
+    ]
+    write_bundle(folder / NAME, entries)
+    print("members: " + ", ".join(f"{m['run']} {m['weight']:.3f}" for m in ensemble["members"]))
+    if ensemble["members"] != [m for m in whole["members"] if m["weight"] > 0]:
+        print("left out members: the weights are scaled to sum to 1; the post-processing is that of all")
+    size = (folder / NAME).stat().st_size / 1e6
+    print(
+        f"wrote {folder / NAME}: {len(entries)} files, {size:.1f} MB, sha256 {digest(folder / NAME)}; "
+        "next: ./run.sh push owner=YOUR_KAGGLE_NAME"
+    )

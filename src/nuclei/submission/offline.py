@@ -1,0 +1,56 @@
+"""What the notebooks on Kaggle do with the bundle; nothing but the standard library is there yet."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nuclei.errors import UserError
+
+
+def find(place: Path, *names: str) -> Path:
+    """Return the first file or folder of one of these names below ``place``; images are not looked through.
+
+    Raises:
+        UserError: there is none.
+    """
+    for folder, folders, files in os.walk(place):
+        for name in names:
+            if name in folders or name in files:
+                return Path(folder) / name
+        folders[:] = sorted(name for name in folders if not name.startswith("stage1_"))
+    raise UserError(f"none of {', '.join(names)} is under {place}: attach the competition as an input")
+
+
+def install(bundle: Path, packages: Path) -> dict[str, str]:
+    """Install the bundle's wheels into a folder of their own, and return the environment that has them.
+
+    Nothing of the image changes, and its own PYTHONPATH stays.
+    """
+    words = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade"]
+    wheels = map(str, sorted((bundle / "wheels").glob("*.whl")))
+    subprocess.run([sys.executable, "-m", "pip", *words, "--target", str(packages), *wheels], check=True)
+    path = [str(bundle / "project" / "src"), str(packages), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
+def run(words: Sequence[str], environment: dict[str, str]) -> None:
+    """Run a command of the project and print what it prints, where a notebook shows it.
+
+    Raises:
+        UserError: it failed.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", "nuclei", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+    if process.returncode:
+        raise UserError(f"{words[0]} failed with status {process.returncode}, see above")

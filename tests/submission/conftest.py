@@ -1,0 +1,90 @@
+"""Tiny finished runs on drawn images, and the wheels that pip would fetch, without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import os
+import re
+import zipfile
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+
+from nuclei.__main__ import main
+from nuclei.ensemble.saved import write_ensemble
+
+REPO = Path(__file__).parents[2]
+DATA = ["data=demo", "data.source.n_train=4", "data.source.n_test=3"]
+TINY = ["augment.crop=64", "batch_size=2", "samples_per_epoch=4", "tta=2", "trainer.max_epochs=1"]
+TINY += ["model=linknet", "model.network.encoder=mobilenet_v2", "trainer.limit_val_batches=0"]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with demo data, two members of two folds, and an ensemble of them."""
+    place = tmp_path_factory.mktemp("bundle")
+    with chdir(place):
+        for words in (["prepare", *DATA], ["folds", *DATA, "n_folds=2"]):
+            assert main(words) == 0
+        for fold in ("fold=0", "fold=1"):
+            assert main([*DATA, *TINY, fold]) == 0
+            assert main([*DATA, "model=otsu", fold]) == 0
+        steps = {"_target_": "nuclei.postprocess.components.Components", "low": 0.5, "high": 0.5}
+        members = [{"run": "linknet/default", "weight": 0.25}, {"run": "otsu/default", "weight": 0.75}]
+        ensemble = {
+            "data": "demo",
+            "folds_sha256": "0",
+            "n_folds": 2,
+            "channels": ["nucleus"],
+            "steps": [steps],
+        }
+        score = {"nested": 0.25, "tuned_on_all": 0.5}
+        write_ensemble(place / "ensembles/demo/default", ensemble | {"members": members, "score": score})
+    return place
+
+
+@pytest.fixture
+def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder, as the one to work in."""
+    monkeypatch.chdir(made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel of each package that the bundle names, made of what is installed here."""
+    shelf = tmp_path_factory.mktemp("shelf")
+    pins = (REPO / "kernels/dataset/wheels.txt").read_text()
+    for name in re.findall(r"^([\w.-]+)==", pins, re.MULTILINE):
+        repack(importlib.metadata.distribution(name), shelf)
+    return shelf
+
+
+def repack(package: importlib.metadata.Distribution, shelf: Path) -> None:
+    """Turn an installed pure-Python package back into a wheel."""
+    name = re.sub("[-_.]+", "_", package.name).lower()
+    kept = [
+        f for f in package.files or () if ".." not in f.parts and f.suffix != ".pyc" and f.name != "RECORD"
+    ]
+    contents = {f.as_posix(): Path(str(f.locate())).read_bytes() for f in kept}
+    folder = next(f.parent.as_posix() for f in kept if f.name == "METADATA")
+    hashes = {
+        k: base64.urlsafe_b64encode(hashlib.sha256(v).digest()).rstrip(b"=") for k, v in contents.items()
+    }
+    record = "".join(f"{k},sha256={hashes[k].decode()},{len(v)}\n" for k, v in contents.items())
+    contents[f"{folder}/RECORD"] = f"{record}{folder}/RECORD,,\n".encode()
+    with zipfile.ZipFile(shelf / f"{name}-{package.version}-py3-none-any.whl", "w") as z:
+        for path, data in contents.items():
+            z.writestr(path, data)
+
+
+@pytest.fixture
+def offline_pip(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let pip find its packages on the shelf, and nowhere else."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return shelf
