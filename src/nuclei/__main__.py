@@ -34,6 +34,7 @@ COMMANDS = {
     "score": "show the competition's metric for a submission or for out-of-fold maps",
     "submit": "validate a submission, send it, wait for its score",
     "bundle": "put source, configs, wheels and weights into one zip for Kaggle's notebooks",
+    "push": "send the bundle to Kaggle, run the notebooks there, fetch their output",
     "ledger": "show what was sent, and how out-of-fold and leaderboard scores go together",
     "all": "everything from prepare to submission; finished steps are skipped",
     "test": "run the whole test suite",

@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlparse
 
+from kaggle_workshop import Bench, Workshop
+
 USER, KEY, TOKEN = "ada", "right-key", "KGAT_right"
 GOOD = ("Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode(), f"Bearer {TOKEN}")
 OPEN = ("IntrospectToken",)  # needs no credentials: it judges them
@@ -46,6 +48,8 @@ class State:
     ranges: list[str] = field(default_factory=list)
     redirect: bool = True
     """Whether the archive lies elsewhere, as on Kaggle, or comes as the answer itself."""
+    workshop: Bench = field(default_factory=Bench)
+    """Datasets and notebooks."""
 
 
 class KaggleServer:
@@ -86,7 +90,7 @@ class KaggleServer:
         }  # fmt: skip
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler, Workshop):
     state: State
     protocol_version = "HTTP/1.1"
 
@@ -108,17 +112,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self.state.calls.append("PUT")
-        data = self._body()
-        if not self._faulty("PUT"):
-            self.state.uploads[urlparse(self.path).path] = data
-            self._send(200, b"", "text/plain")
+        data, path = self._body(), urlparse(self.path).path
+        if self._faulty("PUT"):
+            return
+        if self.headers.get("Content-Range", "").startswith("bytes */"):  # how much has arrived?
+            self._send(200 if path in self.state.uploads else 308, b"", "text/plain")
+            return
+        self.state.uploads[path] = data
+        self._send(200, b"", "text/plain")
 
     def do_GET(self) -> None:
         """The storage: one archive, with ranges."""
         self.state.calls.append("GET")
         if self._faulty("GET"):
             return
-        data, start = self.state.archive, 0
+        data, start = self.state.workshop.outputs.get(urlparse(self.path).path, self.state.archive), 0
         if asked := self.headers.get("Range"):
             self.state.ranges.append(asked)
             start = int(asked.removeprefix("bytes=").rstrip("-"))

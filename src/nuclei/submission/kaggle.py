@@ -1,23 +1,17 @@
-"""The door to Kaggle: the real ``kaggle`` client, with time limits and errors that say what to do.
-
-The client is imported when it is first needed: its import signs in, prints, and may end the process.
-"""
+"""A competition on Kaggle: its files, submissions and scores."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nuclei.data.unpack import check_space
 from nuclei.errors import UserError
 from nuclei.progress import track
-from nuclei.submission.credentials import signed_in
-from nuclei.submission.patience import limits, ticks
-from nuclei.submission.refusals import SITE, Unreachable, explained
+from nuclei.submission.patience import ticks
+from nuclei.submission.refusals import SITE, Unreachable
+from nuclei.submission.session import Session
 
 
 class Score(NamedTuple):
@@ -29,7 +23,7 @@ class Score(NamedTuple):
     reason: str
 
 
-class Kaggle:
+class Kaggle(Session):
     """One competition on Kaggle.
 
     Args:
@@ -39,12 +33,8 @@ class Kaggle:
     """
 
     def __init__(self, competition: str, patience: float, retries: int) -> None:
+        super().__init__(competition, patience, retries)
         self.competition = competition
-        self.patience = patience
-        self.retries = retries
-        self.answers: list[str] = []
-        self.said = io.StringIO()
-        self._client: Any = None
 
     def submit(self, path: Path, message: str) -> int:
         """Send a file and return the number that Kaggle gave the submission.
@@ -53,21 +43,16 @@ class Kaggle:
             UserError: it was not sent, or Kaggle refused it; nothing counts as submitted.
         """
         try:
-            with self._open() as client:
+            with self.open() as client:
                 response = client.competition_submit(str(path), message, self.competition, quiet=True)
                 if response.message == client.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-                    raise Unreachable(f"the upload of {path} broke off ({self._upload_fault()}); try again")
+                    raise Unreachable(f"the upload of {path} broke off ({self.upload_fault()}); try again")
         except Unreachable as e:
             if any(answer.startswith("PUT 20") for answer in self.answers):
                 page = f"{SITE}/c/{self.competition}/submissions"
                 raise Unreachable(f"{e}; it may have arrived all the same: look at {page} first") from e
             raise
         return int(response.ref)
-
-    def _upload_fault(self) -> str:
-        """Say why an upload broke off: the client prints a fault, and drops the answer of the storage."""
-        printed = " ".join(self.said.getvalue().split())[-300:]
-        return printed or f"the answer was {self.answers[-1].removeprefix('PUT ')}"
 
     def score(self, ref: int, message: str) -> Score | None:
         """Look up a submission; None where Kaggle lists no such one.
@@ -76,7 +61,7 @@ class Kaggle:
             ref: its number; with 0 the newest that has the same message.
             message: what it was sent with.
         """
-        with self._open() as client:
+        with self.open() as client:
             listed = client.competition_submissions(self.competition) or []
         for s in listed:
             if s.ref == ref or (not ref and s.description == message):
@@ -108,7 +93,7 @@ class Kaggle:
     def left_today(self) -> int | None:
         """Return how many submissions remain today; None where Kaggle does not say."""
         try:
-            with self._open() as client:
+            with self.open() as client:
                 return int(client.competition_get_submission_limits(self.competition).num_allowed_now)
         except UserError:
             return None  # only a courtesy: it must not spoil a submission that went well
@@ -120,7 +105,7 @@ class Kaggle:
             UserError: Kaggle refused, the network failed, or there is not enough space.
         """
         archive = folder / f"{self.competition}.zip"
-        with self._open() as client:
+        with self.open() as client:
             plain = client.download_file
 
             def fetch(response: Any, outfile: str, http: Any, quiet: bool, resume: bool) -> None:
@@ -133,16 +118,3 @@ class Kaggle:
             client.download_file = fetch
             client.competition_download_files(self.competition, path=str(folder), quiet=True)
         return archive
-
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        """Yield the client, signed in, with its prints kept off the screen and its errors explained."""
-        self.said = io.StringIO()
-        with (
-            redirect_stdout(self.said),
-            explained(self.competition),
-            limits(self.patience, self.retries) as self.answers,
-        ):
-            if self._client is None:
-                self._client = signed_in()
-            yield self._client

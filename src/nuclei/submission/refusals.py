@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nuclei.errors import UserError
 
@@ -17,7 +17,20 @@ TOKEN = (
     f"make a token at {SITE}/settings/api and put it into ~/.kaggle/access_token or the variable "
     "KAGGLE_API_TOKEN (an older kaggle.json in ~/.kaggle, or KAGGLE_USERNAME with KAGGLE_KEY, will do too)"
 )
-# name: (words in Kaggle's own message that give it away, what to tell the user)
+
+
+class Causes(NamedTuple):
+    """What may lie behind a refusal.
+
+    Attributes:
+        named: for each cause the words in Kaggle's own message that give it away, and what to tell the user.
+        likely: for a status without words the causes, the likeliest first.
+    """
+
+    named: Mapping[str, tuple[str, str]]
+    likely: Mapping[int, tuple[str, ...]]
+
+
 CAUSES = {
     "rules": (r"\brules?\b|\baccept\b", f"the rules are not accepted: accept them at {SITE}/c/{{0}}/rules"),
     "account": (r"verif|phone|identity", f"phone or account not verified: see {SITE}/settings"),
@@ -39,6 +52,19 @@ LIKELY = {
     403: ("rules", "account", "closed", "limit", "name"),
     404: ("name", "closed", "rules"),
 }
+COMPETITION = Causes(CAUSES, LIKELY)
+NOTEBOOKS = Causes(
+    {
+        "account": CAUSES["account"],
+        "limit": (r"limit|too many|maximum|exceed|quota", f"a quota is used up: see {SITE}/settings"),
+        "owner": (
+            r"permission|denied|forbidden|owner|not found|cannot access",
+            "the account that is signed in has no {0}: owner=NAME must be its name, as in the address of "
+            "its profile",
+        ),
+    },
+    {400: ("account", "limit", "owner"), 403: ("owner", "account"), 404: ("owner",)},
+)
 
 
 class Unreachable(UserError):
@@ -46,8 +72,12 @@ class Unreachable(UserError):
 
 
 @contextmanager
-def explained(competition: str) -> Iterator[None]:
+def explained(subject: str, causes: Causes = COMPETITION) -> Iterator[None]:
     """Turn whatever the client raises into one line.
+
+    Args:
+        subject: the name of the competition, dataset or notebook.
+        causes: what may lie behind a refusal.
 
     Raises:
         Unreachable: no network, no answer in time, or an answer 429 or 5xx.
@@ -61,7 +91,7 @@ def explained(competition: str) -> Iterator[None]:
     except (UserError, ImportError):
         raise
     except HTTPError as e:
-        raise refusal(e, competition) from e
+        raise refusal(e, subject, causes) from e
     except InvalidJSONError as e:
         raise _nonsense(e) from e
     except RequestException as e:
@@ -73,7 +103,7 @@ def explained(competition: str) -> Iterator[None]:
         raise _nonsense(e) from e
 
 
-def refusal(error: HTTPError, competition: str) -> UserError:
+def refusal(error: HTTPError, subject: str, causes: Causes = COMPETITION) -> UserError:
     """Return what a refused request most likely means.
 
     Kaggle's own message decides where it has one; else all causes are listed, the likeliest first.
@@ -87,10 +117,10 @@ def refusal(error: HTTPError, competition: str) -> UserError:
         return UserError(f"{answer}: it does not know these credentials; {TOKEN}")
     if status == 429 or status >= 500:
         return Unreachable(f"{answer}: a fault or too many requests; try again in some minutes")
-    named = [text for pattern, text in CAUSES.values() if re.search(pattern, said, re.IGNORECASE)]
-    listed = named or [CAUSES[name][1] for name in LIKELY.get(status, LIKELY[400])]
+    named = [text for pattern, text in causes.named.values() if re.search(pattern, said, re.IGNORECASE)]
+    listed = named or [causes.named[name][1] for name in causes.likely.get(status, causes.likely[400])]
     known = "" if named else "known causes: "
-    return UserError(f"{answer}; {known}{'; or '.join(listed).format(competition)}")
+    return UserError(f"{answer}; {known}{'; or '.join(listed).format(subject)}")
 
 
 def _said(response: Response) -> str:
