@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -67,6 +67,33 @@ def test_equals_the_reference_on_crowded_maps() -> None:
         truth = np.kron(np.arange(1, 65).reshape(8, 8), np.ones((4, 4), np.int64))
         prediction = np.roll(truth, random.integers(0, 2, 2), (0, 1)) * (random.random(truth.shape) > 0.1)
         np.testing.assert_array_equal(confusion(truth, prediction), slow_confusion(truth, prediction))
+
+
+def test_five_thousand_nuclei() -> None:
+    """Squares of 6 by 6 pixels, moved by one: IoU 5/7, and 5/6 for the 50 that are cut off."""
+    truth = np.kron(np.arange(1, 5001).reshape(50, 100), np.ones((6, 6), np.int64))
+    prediction = np.roll(truth, 1, axis=1)
+    prediction[:, 0] = 0
+    counts = confusion(truth, prediction)
+    np.testing.assert_array_equal(counts[:, 0], [5000] * 5 + [50] * 2 + [0] * 3)
+    np.testing.assert_array_equal(counts.sum(axis=1), 10_000 - counts[:, 0])
+
+
+def test_every_pixel_another_nucleus() -> None:
+    truth = np.random.default_rng(0).permutation(5000).reshape(50, 100)
+    np.testing.assert_array_equal(confusion(truth, truth), [[4999, 0, 0]] * 10)
+    np.testing.assert_array_equal(confusion(truth, truth + 1)[0], [4999, 1, 0])
+
+
+@given(PAIRS)
+@settings(max_examples=50, deadline=None)
+def test_stardist_counts_the_same_just_above_each_threshold(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    """It counts an IoU that equals a threshold too; small maps have none this near to one."""
+    peer = pytest.importorskip("stardist.matching", reason="a peer of requirements-bench.txt")
+    above = peer.matching(*pair, thresh=[k / 20 + 1e-6 for k in THRESHOLDS])
+    np.testing.assert_array_equal(confusion(*pair), [[m.tp, m.fp, m.fn] for m in above])
+    at = peer.matching(*pair, thresh=[k / 20 - 1e-6 for k in THRESHOLDS])
+    assert (confusion(*pair)[:, 0] <= [m.tp for m in at]).all()
 
 
 @pytest.mark.parametrize("k", THRESHOLDS)

@@ -14,6 +14,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from nuclei.loops.changes import pair_runs
+from nuclei.loops.numbering import compact
+from nuclei.loops.overlap import matches
+
 THRESHOLDS = tuple(range(10, 20))
 """Thresholds in twentieths: 10 is 0.50, 19 is 0.95."""
 
@@ -31,13 +35,23 @@ def confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: the shapes differ, or something is no integer map.
     """
-    shared, true_area, predicted_area, n_true, n_predicted = _overlaps(truth, prediction)
-    union = true_area + predicted_area - shared
+    for name, labels in (("truth", truth), ("prediction", prediction)):
+        if labels.dtype.kind not in "iu":
+            raise ValueError(f"{name}: expected integer labels of 0 or more, got {labels.dtype}")
+    if truth.shape != prediction.shape:
+        raise ValueError(f"truth is {truth.shape} but prediction is {prediction.shape}")
+    if not truth.size:
+        return np.zeros((len(THRESHOLDS), 3), np.int64)
+    lengths, true_number, predicted_number = pair_runs(truth.ravel(), prediction.ravel())
     # Nuclei of one map are disjoint. If IoU(T, P) > 1/2 then |T∩P| > |T∪P|/2 >= |T|/2, so two such P would
     # share more than |T| pixels with T: at most one fits, and likewise one T for each P. So a pair above the
     # threshold is a match, and there is nothing to assign.
-    tp = (shared * 20 > np.array(THRESHOLDS)[:, None] * union).sum(axis=1)
-    return np.stack([tp, n_predicted - tp, n_true - tp], axis=1)
+    return matches(
+        lengths,
+        _numbers("truth", true_number),
+        _numbers("prediction", predicted_number),
+        np.array(THRESHOLDS, np.int64),
+    )
 
 
 def precision_at(counts: np.ndarray) -> np.ndarray:
@@ -87,39 +101,8 @@ def table(counts: Sequence[np.ndarray], groups: Sequence[str], name: str = "grou
     return lines
 
 
-def _overlaps(
-    truth: np.ndarray, prediction: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Return for every pair that shares pixels: their number and both areas; then both counts of nuclei."""
-    keys, sizes, base = _contingency(truth, prediction)
-    true_of, predicted_of = np.divmod(keys, base)
-    true_names, true_at = np.unique(true_of, return_inverse=True)
-    predicted_names, predicted_at = np.unique(predicted_of, return_inverse=True)
-    true_area = np.bincount(true_at, sizes).astype(np.int64)
-    predicted_area = np.bincount(predicted_at, sizes).astype(np.int64)
-    both = (true_of > 0) & (predicted_of > 0)
-    return (
-        sizes[both],
-        true_area[true_at[both]],
-        predicted_area[predicted_at[both]],
-        int(np.count_nonzero(true_names)),
-        int(np.count_nonzero(predicted_names)),
-    )
-
-
-def _contingency(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the distinct pairs as ``truth * base + prediction``, the pixels of each, and ``base``.
-
-    Pairs repeat along a row of the image, so runs are counted and sorted, not pixels.
-    """
-    for name, labels in (("truth", truth), ("prediction", prediction)):
-        if labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
-            raise ValueError(f"{name}: expected integer labels of 0 or more, got {labels.dtype}")
-    if truth.shape != prediction.shape:
-        raise ValueError(f"truth is {truth.shape} but prediction is {prediction.shape}")
-    base = int(prediction.max(initial=0)) + 1
-    pair = truth.ravel().astype(np.int64) * base + prediction.ravel()
-    starts = np.concatenate([[0], np.flatnonzero(pair[1:] != pair[:-1]) + 1])[: pair.size]
-    lengths = np.diff(starts, append=pair.size)
-    keys, at = np.unique(pair[starts], return_inverse=True)
-    return keys, np.bincount(at, lengths, minlength=len(keys)).astype(np.int64), base
+def _numbers(name: str, labels: np.ndarray) -> np.ndarray:
+    try:
+        return compact(labels)
+    except ValueError as e:
+        raise ValueError(f"{name}: {e}") from None

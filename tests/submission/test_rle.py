@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -30,6 +30,17 @@ def slow_runs(mask: np.ndarray) -> list[int]:
 def test_equals_the_reference(labels: np.ndarray) -> None:
     expected = [slow_runs(labels == n) for n in sorted(set(labels.flat) - {0})]
     assert [runs.tolist() for runs in rle.encode(labels)] == expected
+
+
+@given(MAPS)
+@settings(max_examples=50, deadline=None)
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+def test_pycocotools_finds_the_same_runs(labels: np.ndarray) -> None:
+    peer = pytest.importorskip("pycocotools.mask", reason="a peer of requirements-bench.txt")
+    for n, runs in zip(sorted(set(labels.flat) - {0}), rle.encode(labels), strict=True):
+        code = peer.encode(np.asfortranarray(labels == n))
+        np.testing.assert_array_equal(peer.decode(code), rle.decode([runs], labels.shape))
+        assert peer.area(code) == runs[1::2].sum()
 
 
 @given(MAPS)

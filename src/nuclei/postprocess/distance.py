@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from nuclei.loops.flood import flood
+from nuclei.loops.maps import peaks
+from nuclei.loops.regions import squared_distances
 from nuclei.postprocess.holes import fill_holes
 from nuclei.postprocess.hysteresis import hysteresis
-from nuclei.postprocess.watershed import flood, smooth
+from nuclei.postprocess.watershed import smooth
+
+QUARTERS = np.minimum(np.rint(4 * np.sqrt(np.arange(64**2 + 1))), 255).astype(np.uint8)
+"""Quarter pixels by squared distance."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +37,21 @@ class DistanceWatershed:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         mask = fill_holes(hysteresis(maps["nucleus"], self.low, self.high))
         score = smooth(distances(mask), self.sigma)
-        highest = cv2.dilate(score, disc(self.peak_distance))
-        return flood(score, (score == highest).view(np.uint8), mask)
+        return flood(score, peaks(score, mask, disc(self.peak_distance)), mask)
 
 
 def distances(mask: np.ndarray) -> np.ndarray:
     """Distance to the background in quarter pixels, uint8 (H, W): 255 stands for all from 63.75 pixels on."""
-    distance = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.minimum(np.rint(distance * 4), 255).astype(np.uint8)
+    return QUARTERS[squared_distances(mask, 64)]
 
 
 def disc(radius: int) -> np.ndarray:
-    """Draw a disc, uint8 (2 * radius + 1,) * 2; OpenCV's own is not the same when transposed.
+    """List the offsets within a disc but for its middle, the nearest first: int64 (k, 2).
 
-    >>> disc(1)
-    array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=uint8)
+    >>> disc(1).tolist()
+    [[-1, 0], [0, -1], [0, 1], [1, 0]]
     """
-    across = np.arange(-radius, radius + 1) ** 2
-    return (across[:, None] + across <= radius**2).astype(np.uint8)
+    offsets = np.argwhere(np.ones((2 * radius + 1,) * 2)) - radius
+    squared = (offsets**2).sum(axis=1)
+    order = np.argsort(squared, kind="stable")
+    return offsets[order[(squared[order] > 0) & (squared[order] <= radius**2)]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+
+from nuclei.loops.regions import reached
 
 
 def cut(level: float) -> int:
@@ -32,8 +33,4 @@ def hysteresis(nucleus: np.ndarray, low: float, high: float) -> np.ndarray:
     weak = (nucleus > cut(low)).view(np.uint8)
     if high <= low:
         return weak
-    count, regions = cv2.connectedComponents(weak, connectivity=4, ltype=cv2.CV_32S)
-    keep = np.zeros(count, np.uint8)
-    keep[regions[nucleus > cut(high)]] = 1
-    keep[0] = 0
-    return keep[regions]
+    return reached(weak, (nucleus > cut(high)).view(np.uint8))

@@ -59,7 +59,7 @@ def by_name(maps: np.ndarray, channels: Sequence[str]) -> dict[str, np.ndarray]:
         raise UserError(
             f"the maps have channels {', '.join(channels)}; post-processing needs one named nucleus"
         )
-    return dict(zip(channels, as_uint8(maps), strict=True))
+    return dict(zip(channels, np.ascontiguousarray(as_uint8(maps)), strict=True))
 
 
 def as_uint8(maps: np.ndarray) -> np.ndarray:

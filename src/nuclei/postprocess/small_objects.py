@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nuclei.loops.regions import without_small
+
 
 @dataclass(frozen=True)
 class RemoveSmall:
@@ -19,7 +21,6 @@ class RemoveSmall:
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
         """Take int32 (H, W) labels and return new ones."""
-        areas = np.bincount(labels.ravel())
-        keep = areas >= max(self.min_area, 1)
-        keep[:1] = False
-        return (np.cumsum(keep) * keep).astype(np.int32)[labels]
+        return without_small(labels.ravel(), int(labels.max(initial=0)), max(self.min_area, 1)).reshape(
+            labels.shape
+        )

@@ -1,0 +1,68 @@
+"""Arithmetic on 8-bit maps in one pass; in float32, where each pixel is rounded by itself and only once."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+
+@numba.njit(cache=True, nogil=True)
+def add(total: np.ndarray, image: np.ndarray, weight: float) -> None:
+    """Add ``weight * image`` to ``total``: uint8 (n,) to float32 (n,), in place."""
+    w = np.float32(weight)
+    for i in range(total.size):
+        total[i] += w * np.float32(image[i])
+
+
+@numba.njit(cache=True, nogil=True)
+def rounded(total: np.ndarray, image: np.ndarray) -> None:
+    """Round float32 (n,) in 0..255 to uint8 (n,), halves to the even number."""
+    for i in range(total.size):
+        image[i] = np.uint8(np.rint(total[i]))
+
+
+@numba.njit(cache=True, nogil=True)
+def marker_score(
+    nucleus: np.ndarray,
+    border: np.ndarray,
+    distance: np.ndarray,
+    border_weight: float,
+    distance_weight: float,
+) -> np.ndarray:
+    """Blend uint8 (H, W) maps: ``(1 - distance_weight) * (nucleus - border_weight * border)``, cut to 0..255,
+    plus ``distance_weight * distance``."""
+    score = np.empty(nucleus.shape, np.uint8)
+    b, d, rest = np.float32(border_weight), np.float32(distance_weight), np.float32(1 - distance_weight)
+    zero, half, top = np.float32(0), np.float32(0.5), np.float32(255)
+    out, n, e, c = score.ravel(), nucleus.ravel(), border.ravel(), distance.ravel()
+    for i in range(out.size):
+        inner = max(np.float32(n[i]) - b * np.float32(e[i]), zero)
+        out[i] = np.uint8(min(rest * inner + d * np.float32(c[i]) + half, top))
+    return score
+
+
+@numba.njit(cache=True, nogil=True)
+def peaks(score: np.ndarray, mask: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Mark the pixels of a mask that no pixel at one of the offsets exceeds.
+
+    Args:
+        score: uint8 (H, W).
+        mask: uint8 (H, W), 0 or 1.
+        offsets: int64 (k, 2), rows and columns, the nearest first: nearly all pixels are ruled out by these.
+
+    Returns:
+        uint8 (H, W), 0 or 1.
+    """
+    height, width = score.shape
+    found = np.zeros((height, width), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            if mask[y, x]:
+                highest = True
+                for k in range(len(offsets)):
+                    v, u = y + offsets[k, 0], x + offsets[k, 1]
+                    if 0 <= v < height and 0 <= u < width and score[v, u] > score[y, x]:
+                        highest = False
+                        break
+                found[y, x] = highest
+    return found
