@@ -32,7 +32,7 @@ def case(seed: int) -> Case:
     good = np.where(truth > 0, 107, generator.integers(30, 51, truth.shape)).astype(np.uint8)
     good[[0, 0, 38, 38], [0, 20, 0, 20]] = 107
     noise = generator.integers(0, 256, truth.shape).astype(np.uint8)
-    return Case((good[None], noise[None]), truth)
+    return Case(np.stack([good, noise])[:, None], truth)
 
 
 def images(cases: list[Case], **changes: object) -> Images:
@@ -87,7 +87,7 @@ def test_nested_is_each_fold_under_the_setting_of_the_others(cases: list[Case]) 
 
 
 def test_the_default_wins_ties() -> None:
-    nothing = Case((np.zeros((1, 8, 8), np.uint8),) * 2, np.zeros((8, 8), np.int32))
+    nothing = Case(np.zeros((2, 1, 8, 8), np.uint8), np.zeros((8, 8), np.int32))
     tuned = tune(SPACE, images([nothing] * 9), EFFORT, "test")
     assert tuned.setting == DEFAULT and set(tuned.by_fold.values()) == {DEFAULT}
     assert tuned.nested.mean() == 1
@@ -128,10 +128,10 @@ def test_a_range_is_reached_from_end_to_end_and_undone(r: Range) -> None:
 
 def test_the_middle_of_a_case() -> None:
     truth = np.arange(60).reshape(6, 10)
-    middle = Case((np.stack([truth, -truth]),), truth).middle(4)
+    middle = Case(np.stack([truth, -truth])[None], truth).middle(4)
     np.testing.assert_array_equal(middle.truth, truth[1:5, 3:7])
-    np.testing.assert_array_equal(middle.maps[0][1], -truth[1:5, 3:7])
-    assert Case((truth[None],), truth).middle(100).truth.shape == (6, 10)
+    np.testing.assert_array_equal(middle.maps[0, 1], -truth[1:5, 3:7])
+    assert Case(truth[None, None], truth).middle(100).truth.shape == (6, 10)
 
 
 def test_a_sample_has_every_stratum() -> None:

@@ -95,9 +95,13 @@ def load(
 ) -> list[Case]:
     """Read the maps of all members and the truth, in the order of ``rows``."""
     ids = [row["ImageId"] for row in rows]
-    maps = [member.maps(ids, channels) for member in track(members, "read maps")]
+    sizes = ((row["height"], row["width"]) for row in rows)
+    maps = [np.empty((len(members), len(channels), *size), np.uint8) for size in sizes]
+    for k, member in enumerate(track(members, "read maps")):
+        for of_image, own in zip(maps, member.maps(ids, channels), strict=True):
+            of_image[k] = own
     truth = [store.labels(i).astype(np.uint16) for i in track(ids, "read labels")]
-    return [Case(tuple(of_member[i] for of_member in maps), truth[i]) for i in range(len(ids))]
+    return [Case(*case) for case in zip(maps, truth, strict=True)]
 
 
 def tune_all(

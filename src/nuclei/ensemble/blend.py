@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from nuclei.errors import UserError
+from nuclei.loops.maps import weighted
 
 
-def blend(maps: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+def blend(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float]) -> np.ndarray:
     """Average the maps that several members give for one image.
 
     Args:
         maps: (C, H, W) of each member, the same channels in the same order; all uint8, or all float in 0..1.
+            One uint8 array (members, C, H, W) is quickest.
         weights: one for each member, 0 or more, with sum 1; members of weight 0 are not touched.
 
     Returns:
@@ -30,11 +32,14 @@ def blend(maps: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
         raise ValueError(f"expected {len(maps)} weights of 0 or more with sum 1, got {list(weights)}")
     if len({(m.shape, m.dtype == np.uint8) for m in maps}) != 1:
         raise ValueError(f"expected maps of one shape and dtype, got {[(m.shape, m.dtype) for m in maps]}")
+    if maps[0].dtype == np.uint8:
+        stack = np.asarray(maps)
+        return weighted(stack.reshape(len(stack), -1), np.array(weights, np.float32)).reshape(maps[0].shape)
     total = np.zeros(maps[0].shape, np.float32)
     for m, weight in zip(maps, weights, strict=True):
         if weight > 0:
             total += np.multiply(m, np.float32(weight), dtype=np.float32)
-    return np.rint(total).astype(np.uint8) if maps[0].dtype == np.uint8 else np.minimum(total, 1)
+    return np.minimum(total, 1)
 
 
 def shared_channels(channels: Sequence[Sequence[str]]) -> tuple[str, ...]:

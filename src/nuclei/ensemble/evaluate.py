@@ -30,19 +30,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Case:
-    """An image to score on: the maps of each member, uint8 (C, H, W), and the integer (H, W) truth."""
+    """An image to score on: uint8 (members, C, H, W) maps, and the integer (H, W) truth."""
 
-    maps: tuple[np.ndarray, ...]
+    maps: np.ndarray
     truth: np.ndarray
 
     def middle(self, size: int) -> Case:
         """Cut out the middle, at most ``size`` by ``size`` pixels; nearly as telling as the whole."""
         top, left = (max(0, (n - size) // 2) for n in self.truth.shape)
         window = (..., slice(top, top + size), slice(left, left + size))
-        return Case(
-            tuple(np.ascontiguousarray(m[window]) for m in self.maps),
-            np.ascontiguousarray(self.truth[window]),
-        )
+        return Case(np.ascontiguousarray(self.maps[window]), np.ascontiguousarray(self.truth[window]))
 
 
 class Evaluator:

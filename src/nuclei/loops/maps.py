@@ -5,20 +5,34 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-
-@numba.njit(cache=True, nogil=True)
-def add(total: np.ndarray, image: np.ndarray, weight: float) -> None:
-    """Add ``weight * image`` to ``total``: uint8 (n,) to float32 (n,), in place."""
-    w = np.float32(weight)
-    for i in range(total.size):
-        total[i] += w * np.float32(image[i])
+CHUNK = 4096
+"""Pixels that are summed up before the next: their sums stay in the fastest cache."""
 
 
 @numba.njit(cache=True, nogil=True)
-def rounded(total: np.ndarray, image: np.ndarray) -> None:
-    """Round float32 (n,) in 0..255 to uint8 (n,), halves to the even number."""
-    for i in range(total.size):
-        image[i] = np.uint8(np.rint(total[i]))
+def weighted(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted sum of maps, rounded to the nearest, halves to the even number.
+
+    Args:
+        maps: uint8 (members, n).
+        weights: float32 (members,), with sum 1; where one is 0 its maps are not touched.
+
+    Returns:
+        uint8 (n,).
+    """
+    size = maps.shape[1]
+    blended, total = np.empty(size, np.uint8), np.empty(CHUNK, np.float32)
+    for start in range(0, size, CHUNK):
+        sums, out = total[: min(CHUNK, size - start)], blended[start : start + CHUNK]
+        sums[:] = 0
+        for k in range(len(maps)):
+            weight, image = weights[k], maps[k, start : start + CHUNK]
+            if weight > 0:
+                for i in range(sums.size):
+                    sums[i] += weight * np.float32(image[i])
+        for i in range(sums.size):
+            out[i] = np.uint8(np.rint(sums[i]))
+    return blended
 
 
 @numba.njit(cache=True, nogil=True)

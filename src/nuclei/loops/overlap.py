@@ -37,11 +37,11 @@ def matches(
             keys[slot] = t * base + p
             shared[slot] += lengths[i]
     counts = np.zeros((len(twentieths), 3), np.int64)
-    for i in np.flatnonzero(keys):
-        union = true_area[keys[i] // base] + predicted_area[keys[i] % base] - shared[i]
+    for at in np.flatnonzero(keys):
+        union = true_area[keys[at] // base] + predicted_area[keys[at] % base] - shared[at]
         for k in range(len(twentieths)):
             # Strictly above: an IoU that equals a threshold is no match.
-            counts[k, 0] += shared[i] * 20 > twentieths[k] * union
+            counts[k, 0] += shared[at] * 20 > twentieths[k] * union
     counts[:, 1] = np.count_nonzero(predicted_area[1:]) - counts[:, 0]
     counts[:, 2] = np.count_nonzero(true_area[1:]) - counts[:, 0]
     return counts

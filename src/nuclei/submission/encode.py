@@ -34,15 +34,15 @@ def write_submission(path: str | Path, rows: Iterable[tuple[str, np.ndarray]]) -
     """
     seen: set[str] = set()
     n = 0
-    with whole(path) as part, open(part, "w", encoding="utf-8", newline="\n") as f:
-        f.write(HEADER + "\n")
+    with whole(path) as part, open(part, "wb") as f:
+        f.write(f"{HEADER}\n".encode())
         for image_id, labels in rows:
             if image_id in seen or not image_id or set(image_id) & set(', \t\r\n"'):
                 raise ValueError(f"ImageId {image_id!r} comes twice, or is no plain word")
             seen.add(image_id)
-            texts = [rle.to_text(runs) for runs in rle.encode(labels)] or [""]
-            f.writelines(f"{image_id},{text}\n" for text in texts)
-            n += len(texts)
+            lines = rle.to_lines(image_id, labels)
+            f.write(lines)
+            n += lines.count(b"\n")
     return n
 
 

@@ -58,6 +58,18 @@ def to_text(runs: np.ndarray) -> str:
     return " ".join(map(str, runs.tolist()))
 
 
+def to_lines(image_id: str, labels: np.ndarray) -> bytes:
+    """Return the rows of an image as they stand in a submission, one line for each nucleus, at least one.
+
+    >>> to_lines("a", np.array([[1, 0, 2], [1, 0, 0], [0, 1, 0]]))
+    b'a,1 2 6 1\\na,7 1\\n'
+    """
+    from nuclei.loops.digits import write_rows
+
+    prefix = f"{image_id},".encode()
+    return write_rows(np.frombuffer(prefix, np.uint8), *runs(labels)).tobytes() or prefix + b"\n"
+
+
 def decode(
     rows: Sequence[str | np.ndarray], shape: tuple[int, int], allow_overlap: bool = False
 ) -> np.ndarray:
@@ -81,21 +93,41 @@ def decode(
            [1, 0, 0],
            [0, 1, 0]], dtype=int32)
     """
+    from nuclei.loops.paint import paint
+
+    starts, lengths, owners = _runs(rows)
+    _check_bounds(starts, lengths, owners, shape)
+    areas = np.bincount(owners, lengths).astype(np.int64)
+    labels, twice = paint(starts, lengths, owners, areas, *shape)
+    if twice and not allow_overlap:
+        _name_overlap(starts, lengths, owners)
+    return labels
+
+
+def _runs(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read rows: int64 (k,) starts, lengths, and the numbers of the rows, from 1."""
+    pairs, counts = _quick(rows) or _careful(rows)
+    owners = np.repeat(np.arange(1, len(rows) + 1), counts)
+    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]), owners
+
+
+def _quick(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read texts of good form: int64 (k, 2), and how many pairs each row has; None where any is not so."""
+    from nuclei.loops.digits import read_rows
+
+    if not all(isinstance(row, str) for row in rows):
+        return None
+    text = "".join([f"{row}\n" for row in rows]).encode()
+    numbers, counts, good = read_rows(np.frombuffer(text, np.uint8))
+    if not good or len(counts) != len(rows) or (counts % 2).any():
+        return None
+    return numbers.reshape(-1, 2), counts // 2
+
+
+def _careful(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Read rows one by one, to say which is wrong."""
     pairs = [_pairs(row, n) for n, row in enumerate(rows, 1)]
-    labels = np.zeros(shape[0] * shape[1], np.int32)
-    if pairs:
-        owner = np.repeat(np.arange(1, len(pairs) + 1, dtype=np.int32), [len(p) for p in pairs])
-        starts, lengths = np.concatenate(pairs).T
-        _check_bounds(starts, lengths, owner, shape)
-        pixels = np.repeat(starts - 1 - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
-        colours = np.repeat(owner, lengths)
-        if allow_overlap:
-            last = np.argsort(-np.bincount(colours)[colours], kind="stable")  # the smaller is painted later
-            pixels, colours = pixels[last], colours[last]
-        labels[pixels] = colours
-        if not allow_overlap:
-            _check_overlap(labels, pixels, colours)
-    return np.ascontiguousarray(labels.reshape(shape[::-1]).T)
+    return np.concatenate([np.zeros((0, 2), np.int64), *pairs]), np.array([len(p) for p in pairs], np.int64)
 
 
 def _pairs(row: str | np.ndarray, n: int) -> np.ndarray:
@@ -121,11 +153,10 @@ def _check_bounds(starts: np.ndarray, lengths: np.ndarray, owner: np.ndarray, sh
         )
 
 
-def _check_overlap(labels: np.ndarray, pixels: np.ndarray, colours: np.ndarray) -> None:
-    """Raise if a pixel was painted twice: there are then fewer painted pixels than runs hold."""
-    if np.count_nonzero(labels) == pixels.size:
-        return
+def _name_overlap(starts: np.ndarray, lengths: np.ndarray, owners: np.ndarray) -> None:
+    """Raise for the first pixel that two runs share."""
+    pixels = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
     order = np.argsort(pixels, kind="stable")
     twice = np.flatnonzero(np.diff(pixels[order]) == 0)[0]
-    first, second = colours[order[twice]], colours[order[twice + 1]]
-    raise UserError(f"rows {first} and {second} overlap at pixel {pixels[order[twice]] + 1}")
+    first, second = np.repeat(owners, lengths)[order[twice : twice + 2]]
+    raise UserError(f"rows {first} and {second} overlap at pixel {pixels[order[twice]]}")
