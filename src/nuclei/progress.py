@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
+Report = Callable[[int, int | None, str], None]
+_report: ContextVar[Report | None] = ContextVar("report", default=None)
+
+
+@contextmanager
+def reported(report: Report) -> Iterator[None]:
+    """Within this, what ``track`` goes through is told to ``report(done, total, name)`` and not printed.
+
+    >>> with reported(lambda done, total, name: print(name, done, total)):
+    ...     print(sum(track([5, 7], "sum")))
+    sum 1 2
+    sum 2 2
+    12
+    """
+    token = _report.set(report)
+    try:
+        yield
+    finally:
+        _report.reset(token)
 
 
 def track(items: Iterable[T], name: str, total: int | None = None, every_s: float = 5.0) -> Iterator[T]:
@@ -21,6 +42,11 @@ def track(items: Iterable[T], name: str, total: int | None = None, every_s: floa
     """
     if total is None:
         total = len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]
+    if report := _report.get():
+        for n, item in enumerate(items, 1):
+            yield item
+            report(n, total, name)
+        return
     if sys.stderr.isatty():
         from tqdm import tqdm
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,17 @@ import torch
 from torch import nn
 
 from nuclei.files import whole
+from nuclei.inference.tiling import LIMIT, predict_tiles
 
 # Dihedral views as (flip rows, flip columns, transpose), most different first.
 VIEWS = ((0, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1))
 
 
-@torch.inference_mode()
 def predict(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: bool = False) -> np.ndarray:
     """Probability maps of one image at its own size.
 
-    The image is mirrored at its lower and right edge up to the network's stride.
+    The image is mirrored at its lower and right edge up to the network's stride. Large images are cut
+    into tiles, see ``nuclei.inference.tiling``.
 
     Args:
         network: ``(1, 1, H, W)`` in [0, 1] to logits; has an attribute ``stride``.
@@ -31,6 +33,14 @@ def predict(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: bool = Fa
     Returns:
         ``uint8 (C, H, W)``: probabilities times 255.
     """
+    if image.size <= LIMIT:
+        return predict_whole(network, image, tta, bf16)
+    return predict_tiles(partial(predict_whole, network, tta=tta, bf16=bf16), image, network.stride)  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def predict_whole(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: bool = False) -> np.ndarray:
+    """As ``predict``, all of the image at once."""
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     context = torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
     h, w = image.shape
