@@ -30,6 +30,7 @@ COMMANDS = {
     "submission": "predict the test images and write a submission",
     "export": "put one run's network and post-processing into one small file",
     "predict": "find the nuclei in any images, with the model in the box or an ensemble",
+    "app": "a local web page: drop an image, see its nuclei",
     "validate": "check a submission against the competition's rules",
     "score": "show the competition's metric for a submission or for out-of-fold maps",
     "submit": "validate a submission, send it, wait for its score",

@@ -27,11 +27,20 @@ def find(path: Path) -> dict[str, Path]:
         raise UserError(f"no images under {path}; expected files that end in {', '.join(SUFFIXES)}")
     named: dict[str, Path] = {}
     for file in files:
-        name = re.sub(r"[^\w.-]", "_", file.stem)
+        name = plain(file)
         if name in named:
             raise UserError(f"{named[name]} and {file} would both be called {name}; rename one of them")
         named[name] = file
     return named
+
+
+def plain(file: Path) -> str:
+    """A file's name without its ending, as it can stand in a CSV.
+
+    >>> plain(Path("day 1, left.tif"))
+    'day_1__left'
+    """
+    return re.sub(r"[^\w.-]", "_", file.stem)
 
 
 def read(name: str, file: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,0 +1,18 @@
+"""``./run.sh app``: a local web page on which one drops an image and sees its nuclei."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+from nuclei.app.serve import private_folder, serve
+from nuclei.app.upload import Limits
+from nuclei.commands._segmenter import segmenter
+
+
+def main(cfg: DictConfig) -> None:
+    """Load the model, build the page, serve it until Ctrl-C."""
+    with private_folder():
+        from nuclei.app.page import Page
+
+        sliders = OmegaConf.to_container(cfg.sliders)
+        serve(Page(segmenter(cfg), Limits(**cfg.limits), sliders), cfg.host, cfg.port)  # type: ignore[arg-type]
