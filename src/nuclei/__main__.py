@@ -149,7 +149,7 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
             settings.append(SHORT[word])
         else:
             raise UserError(
-                f"no option '{word}'; settings are written key=value, options: {', '.join(FLAGS)}"
+                f"no option '{word}'; settings are written key=value, options: {', '.join((*FLAGS, *SHORT))}"
             )
     return flags, settings
 

@@ -129,6 +129,14 @@ def test_the_csv_is_that_of_home(place: Path, bundle: Path, machine: Machine) ->
     assert (machine.root / "temp/packages/hydra/__init__.py").is_file()
 
 
+def test_a_time_limit_leaves_out_views_of_the_later_images(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home(tta=8, time_limit=0.01)
+    said = [line for line in capsys.readouterr().out.splitlines() if "images per second" in line]
+    assert len(said) == 1 and "2 images with fewer views, to keep the time limit; at most" in said[0]
+
+
 def test_hidden_images_are_swapped_in(place: Path, bundle: Path, machine: Machine) -> None:
     """Other images, zipped, of which one is broken; and the bundle's zip as it was sent."""
     machine.attach(bundle, unpacked=False)

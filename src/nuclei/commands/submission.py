@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -52,7 +54,7 @@ def main(cfg: DictConfig) -> None:
         )
     ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
     write_record(path, made_by(ensemble, ROOT))
-    print(pace.report())
+    print(f"{pace.report()}; at most {peak_memory():.1f} GB of memory")
     took = time.monotonic() - start
     print(
         f"wrote {path}: {n_rows} rows, {n_nuclei} nuclei in {len(images)} images, valid, {took:.0f} s; "
@@ -66,3 +68,9 @@ def test_images(cfg: DictConfig) -> dict[str, Callable[[], np.ndarray | None]]:
         return {item.image_id: partial(read_or_warn, item) for item in find_tests(Path(cfg.images))}
     store = Store(cfg.data.store)
     return {image_id: partial(store.image, image_id) for image_id in store.ids("test")}
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process has had, in GB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, else KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
