@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from nuclei.data.augment import Augment, _indices
-from nuclei.data.intensity import normalise
-from nuclei.data.targets import CHANNELS, targets
+from nuclei.data.intensity import look, normalise
+from nuclei.data.targets import CHANNELS, border_weights, targets
+from nuclei.data.whole_image import WholeImage
 
 LABELS = np.array(
     [
@@ -88,3 +89,50 @@ def test_windows_longer_than_the_image_are_mirrored():
     at = _indices(3, 9, np.random.default_rng(0))
     assert len(at) == 9 and set(at) <= {0, 1, 2}
     assert (np.abs(np.diff(at)) == 1).all()
+
+
+def test_looks_of_a_network():
+    red = np.zeros((4, 5, 3), np.uint8)
+    red[..., 0] = 90
+    assert (look(red, "grey") == 30).all() and look(red, "rgb") is red
+    assert (look(255 - red, "grey") == 30).all()  # bright on average, so inverted
+    assert look(red[..., 0], "rgb").shape == (4, 5, 3)
+    assert np.array_equal(look(red, "nuclei"), normalise(red))
+
+
+def test_background_makes_the_channels_exclusive():
+    labels = np.zeros((12, 12), np.int32)
+    labels[2:6, 2:10], labels[6:10, 2:10] = 1, 2
+    maps = targets(labels, ["background", "nucleus", "border"])
+    assert (maps.sum(0) == 1).all()
+    assert maps[2, 5, 5] == 1 and maps[1, 3, 5] == 1 and maps[0, 0, 0] == 1
+
+
+def test_border_weights_are_the_formula_and_highest_in_narrow_gaps():
+    labels = np.zeros((20, 40), np.int32)
+    labels[5:15, 4:15], labels[5:15, 18:30] = 1, 2
+    weight = border_weights(labels)
+    assert weight[10, 16] == pytest.approx(1 + 10 * np.exp(-((2 + 2) ** 2) / 50), rel=0.02)
+    assert weight[10, 8] == 1 and weight[0, 39] < 1.1 < weight[10, 17]
+    assert (border_weights(labels * (labels == 1)) == 1).all()
+    touching = np.repeat(np.repeat([[1, 2]], 6, 0), 6, 1)
+    assert border_weights(touching)[3, 5] > 5
+
+
+def test_piecewise_deformation_moves_image_and_labels_alike():
+    labels = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((16, 16), int)).astype(np.int32)
+    image = (labels * 10).astype(np.uint8)
+    warp = WholeImage(64, 0.0, 0.0, 0.0, 0.0, 0.0, (0.04, 0.04), 0.0)
+    a, b = warp(image, labels, 3)
+    assert not np.array_equal(b, labels)
+    inside = np.abs(a.astype(int) - b * 10) <= 10  # interpolation along the edges
+    assert inside.mean() > 0.8
+    again = warp(image, labels, 3)
+    assert np.array_equal(a, again[0]) and np.array_equal(b, again[1])
+
+
+def test_a_whole_image_comes_at_the_asked_size():
+    plain = WholeImage(32, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), 0.0)
+    image, labels = np.full((50, 70, 3), 7, np.uint8), np.full((50, 70), 70_001, np.int32)
+    a, b = plain(image, labels, 0)
+    assert a.shape == (32, 32, 3) and (a == 7).all() and b.dtype == np.int32 and (b == 70_001).all()

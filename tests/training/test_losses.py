@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from nuclei.training.losses import BceDice, soft_dice_loss
+from nuclei.training.losses import (
+    Bce,
+    BceDice,
+    BceLogDice,
+    CrossEntropy,
+    SoftIou,
+    WeightedBce,
+    soft_dice_loss,
+)
 from nuclei.training.module import warmup_cosine
 
 
@@ -36,3 +44,29 @@ def test_schedule_rises_then_falls_to_nothing():
     assert all(a >= b for a, b in pairwise(factors[10:]))
     assert factors[-1] < 0.001
     assert warmup_cosine(0, 1, 0.1) == 1
+
+
+def formulas():
+    """Logits and targets, and their probabilities as arrays."""
+    rng = np.random.default_rng(1)
+    logits = torch.tensor(rng.normal(size=(2, 2, 4, 5)), dtype=torch.float32)
+    target = torch.tensor(rng.integers(0, 2, (2, 2, 4, 5)), dtype=torch.float32)
+    return logits, target, 1 / (1 + np.exp(-logits.numpy())), target.numpy()
+
+
+def test_the_papers_losses_against_their_formulas():
+    logits, target, p, t = formulas()
+    bce = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+    assert float(Bce()(logits, target)) == pytest.approx(bce.mean(), rel=1e-5)
+    dice = (2 * (p * t).sum((0, 2, 3)) + 1) / ((p + t).sum((0, 2, 3)) + 1)
+    assert float(BceLogDice()(logits, target)) == pytest.approx(bce.mean() - np.log(dice).mean(), rel=1e-5)
+    both = (p * t).sum((0, 2, 3))
+    iou = (both + 1) / ((p + t).sum((0, 2, 3)) - both + 1)
+    assert float(SoftIou()(logits, target)) == pytest.approx(1 - iou.mean(), rel=1e-5)
+    weight = torch.rand(2, 1, 4, 5) + 1
+    weighted = WeightedBce()(logits, torch.cat([target, weight], 1))
+    assert float(weighted) == pytest.approx((bce * weight.numpy()).mean(), rel=1e-5)
+    exclusive = torch.stack([target[:, 0], 1 - target[:, 0]], 1)
+    q = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
+    expected = -np.log((q * exclusive.numpy()).sum(1)).mean()
+    assert float(CrossEntropy()(logits, exclusive)) == pytest.approx(expected, rel=1e-5)

@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from nuclei.commands._steps import ensure_data
 from nuclei.data.folds import folds_sha256, read_folds
-from nuclei.data.intensity import normalise
 from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.metrics import average_precision
@@ -97,7 +96,7 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
 
     def maps_of_fold() -> Iterator[tuple[str, np.ndarray]]:
         for image_id in track(held_out, f"predict fold {cfg.fold}"):
-            maps = voter.maps(normalise(store.image(image_id)))
+            maps = voter.maps(store.image(image_id))
             scores.append(average_precision(store.labels(image_id), labels_of(maps)))
             yield image_id, maps
 
@@ -128,11 +127,14 @@ def fit_network(
 ) -> None:
     """Train ``network`` and keep its averaged weights."""
     from nuclei.data.datamodule import NucleiData
+    from nuclei.models.contract import check_crop
     from nuclei.training.module import Segmentation
     from nuclei.training.train import fit, precision, save_weights
 
     trainer = plain(cfg.trainer) | {"precision": precision(cfg.trainer.precision)}
-    module = Segmentation(network, instantiate(cfg.loss), instantiate(cfg.optimizer), cfg.warmup, labels_of)
+    check_crop(network, cfg.augment.crop)
+    loss = instantiate(cfg.loss)
+    module = Segmentation(network, loss, instantiate(cfg.optimizer), cfg.warmup, labels_of)
     data = NucleiData(
         store,
         train_ids,
@@ -142,5 +144,7 @@ def fit_network(
         samples_per_epoch=cfg.samples_per_epoch,
         num_workers=cfg.num_workers,
         seed=cfg.seed,
+        kind=network.look,  # type: ignore[arg-type]
+        channels=[*cfg.model.channels, *getattr(loss, "extra", ())],
     )
     save_weights(fit(module, data, weights.parent, cfg.ema_decay, **trainer), weights)

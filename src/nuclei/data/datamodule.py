@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nuclei.data.intensity import normalise
+from nuclei.data.intensity import Kind, look
 from nuclei.data.store import Store
-from nuclei.data.targets import targets
+from nuclei.data.targets import CHANNELS, targets
 
 Augmentation = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
-class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+Crop = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class Crops(Dataset[Crop]):
     """Sample number n is one random crop: a pure function of the seed and n.
 
     Rare modalities and large images are drawn more often: an image's weight is the root of its
@@ -30,24 +33,42 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         ids: the images to draw from; held in memory.
         augment: cuts and varies a crop.
         seed: of everything random.
+        kind: how images are shown; see ``nuclei.data.intensity.look``.
+        channels: of the targets; see ``nuclei.data.targets``.
     """
 
-    def __init__(self, store: Store, ids: list[str], augment: Augmentation, seed: int) -> None:
-        self.images = [normalise(store.image(i)) for i in ids]
+    def __init__(
+        self,
+        store: Store,
+        ids: list[str],
+        augment: Augmentation,
+        seed: int,
+        kind: Kind = "nuclei",
+        channels: Sequence[str] = CHANNELS,
+    ) -> None:
+        self.images = [look(store.image(i), kind) for i in ids]
+        self.channels = list(channels)
         self.labels = [store.labels(i) for i in ids]
         self.augment, self.seed = augment, seed
         modality = [store.row(i)["modality"] for i in ids]
         count = Counter(modality)
-        weight = np.array([(a.size / count[m]) ** 0.5 for a, m in zip(self.images, modality, strict=True)])
+        weight = np.array(
+            [(a.shape[0] * a.shape[1] / count[m]) ** 0.5 for a, m in zip(self.images, modality, strict=True)]
+        )
         self.cumulated = np.cumsum(weight / weight.sum())
 
-    def __getitem__(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Image ``uint8 (1, S, S)`` and targets ``float32 (C, S, S)`` of crop number ``n``."""
+    def __getitem__(self, n: int) -> Crop:
+        """Crop ``n``: image ``uint8 (1 or 3, S, S)``, targets ``(C, S, S)``, labels ``int32 (S, S)``."""
         cv2.setNumThreads(0)  # torch's threads are the ones to use
         rng = np.random.default_rng((self.seed, n))
         at = min(int(np.searchsorted(self.cumulated, rng.random())), len(self.images) - 1)
         image, labels = self.augment(self.images[at], self.labels[at], int(rng.integers(2**31)))
-        return torch.from_numpy(image)[None], torch.from_numpy(targets(labels))
+        planes = np.ascontiguousarray(np.moveaxis(np.atleast_3d(image), 2, 0))
+        return (
+            torch.from_numpy(planes),
+            torch.from_numpy(targets(labels, self.channels)),
+            torch.from_numpy(labels),
+        )
 
 
 class Numbers(Sampler[int]):
@@ -68,17 +89,17 @@ class Numbers(Sampler[int]):
 
 
 class WholeImages(Dataset[dict[str, Any]]):
-    """Whole images with their label maps, as they are."""
+    """Whole images with their label maps."""
 
-    def __init__(self, store: Store, ids: list[str]) -> None:
-        self.store, self.ids = store, ids
+    def __init__(self, store: Store, ids: list[str], kind: Kind) -> None:
+        self.store, self.ids, self.kind = store, ids, kind
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, n: int) -> dict[str, Any]:
         image_id = self.ids[n]
-        return {"image": normalise(self.store.image(image_id)), "labels": self.store.labels(image_id)}
+        return {"image": look(self.store.image(image_id), self.kind), "labels": self.store.labels(image_id)}
 
 
 class NucleiData(L.LightningDataModule):
@@ -93,6 +114,8 @@ class NucleiData(L.LightningDataModule):
         samples_per_epoch: crops in an epoch.
         num_workers: loader processes; 0 leaves a small CPU to the network.
         seed: of the crops.
+        kind: how images are shown.
+        channels: of the targets.
     """
 
     def __init__(
@@ -105,16 +128,19 @@ class NucleiData(L.LightningDataModule):
         samples_per_epoch: int,
         num_workers: int,
         seed: int,
+        kind: Kind = "nuclei",
+        channels: Sequence[str] = CHANNELS,
     ) -> None:
         super().__init__()
         self.store, self.train_ids, self.val_ids, self.augment = store, train_ids, val_ids, augment
         self.batch_size, self.samples_per_epoch = batch_size, samples_per_epoch
         self.num_workers, self.seed = num_workers, seed
+        self.kind, self.channels = kind, channels
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of crops."""
         return DataLoader(
-            Crops(self.store, self.train_ids, self.augment, self.seed),
+            Crops(self.store, self.train_ids, self.augment, self.seed, self.kind, self.channels),
             batch_size=self.batch_size,
             sampler=Numbers(self.samples_per_epoch),
             num_workers=self.num_workers,
@@ -126,7 +152,7 @@ class NucleiData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole images, one at a time: sizes differ."""
         return DataLoader(
-            WholeImages(self.store, self.val_ids),
+            WholeImages(self.store, self.val_ids, self.kind),
             batch_size=None,
             collate_fn=_as_is,
             num_workers=self.num_workers,

@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+
+Kind = Literal["nuclei", "grey", "rgb"]
+
+
+def look(image: np.ndarray, kind: Kind) -> np.ndarray:
+    """Show an image as a network wants to see it.
+
+    Args:
+        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
+        kind: ``nuclei``: see ``normalise``; ``grey``: the mean of the colours, inverted where it is bright on
+            average (Haigh et al. 2018); ``rgb``: as it is, grey images with three equal channels.
+
+    Returns:
+        ``uint8 (H, W)``, for ``rgb`` ``(H, W, 3)``.
+    """
+    if kind == "rgb":
+        return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+    if kind == "grey":
+        grey = image if image.ndim == 2 else image.mean(axis=2).round().astype(np.uint8)
+        return 255 - grey if grey.mean() > 127 else grey
+    return normalise(image)
 
 
 def normalise(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:

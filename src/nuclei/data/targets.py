@@ -2,37 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
 CHANNELS = ("nucleus", "border", "distance")
 
 
-def targets(labels: np.ndarray, reach: int = 2) -> np.ndarray:
-    """Maps of a label map, in the order of ``CHANNELS``.
+def targets(labels: np.ndarray, channels: Sequence[str] = CHANNELS, reach: int = 2) -> np.ndarray:
+    """Maps of a label map, those that ``channels`` name.
 
     ``nucleus`` is 1 inside nuclei. ``border`` is 1 on the outermost pixels of each nucleus and
     wherever two nuclei are within ``reach`` pixels. ``distance`` is the distance to the nucleus'
     own edge divided by the greatest such distance in that nucleus: 1 at its core, so nuclei of all
-    sizes give equally high markers.
+    sizes give equally high markers. With ``background`` among the channels exactly one is true at each pixel:
+    ``border`` before ``nucleus`` before ``background``. ``weight`` is no map to learn but the weight of each
+    pixel's loss; see ``border_weights``.
 
     Args:
         labels: ``int32 (H, W)``, 0 background; gaps in the numbering are allowed.
+        channels: names, in the order of the result.
         reach: in pixels.
 
     Returns:
-        ``float32 (3, H, W)`` in [0, 1].
+        ``float32 (C, H, W)`` in [0, 1]; weights are 1 and more.
     """
     inside = labels > 0
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     values = labels.astype(np.float32)  # OpenCV's morphology has no int32; exact below 2**24
     edge = inside & (cv2.erode(values, cross) != cv2.dilate(values, cross))
     border = edge | _between(values, reach)
+    maps = {"nucleus": inside, "border": border}
+    if "background" in channels:
+        maps |= {"nucleus": inside & ~border, "background": ~inside & ~border}
+    if "distance" in channels:
+        maps["distance"] = _distance(labels, inside, edge)
+    if "weight" in channels:
+        maps["weight"] = border_weights(labels)
+    return np.stack([maps[name] for name in channels]).astype(np.float32)
+
+
+def _distance(labels: np.ndarray, inside: np.ndarray, edge: np.ndarray) -> np.ndarray:
+    """Distance to the own edge over the greatest one in the nucleus."""
     steps = cv2.distanceTransform((inside & ~edge).astype(np.uint8), cv2.DIST_L2, 3) + inside
     furthest = np.zeros(int(labels.max(initial=0)) + 1, np.float32)
     np.maximum.at(furthest, labels.ravel(), steps.ravel())
-    distance = np.where(inside, steps / np.maximum(furthest, 1.0)[labels], 0.0)
-    return np.stack([inside, border, distance]).astype(np.float32)
+    return np.where(inside, steps / np.maximum(furthest, 1.0)[labels], 0.0)
+
+
+def border_weights(labels: np.ndarray, w0: float = 10.0, sigma: float = 5.0) -> np.ndarray:
+    """The original U-Net's weight map: background between two close nuclei weighs most.
+
+    ``1 + w0 * exp(-(d1 + d2)**2 / (2 * sigma**2))`` outside nuclei, with the distances d1 and d2 to the
+    nearest and the second nearest nucleus (Ronneberger et al. 2015, equation 2; its class balance is left
+    out, for the competition's images differ too much in it). Nuclei that touch have no background between
+    them: their edges count as gaps.
+
+    Args:
+        labels: ``int32 (H, W)``.
+        w0: greatest added weight.
+        sigma: in pixels.
+
+    Returns:
+        ``float32 (H, W)``, 1 and more.
+    """
+    numbers = np.unique(labels)
+    numbers = numbers[numbers > 0]
+    weight = np.ones(labels.shape, np.float32)
+    if len(numbers) < 2:
+        return weight
+    nearest = np.full((2, *labels.shape), np.float32(1e6))
+    reach = int(4 * sigma) + 1  # further off the weight is 1
+    for number, box in zip(numbers, _boxes(labels, numbers, reach), strict=True):
+        d = cv2.distanceTransform((labels[box] != number).astype(np.uint8), cv2.DIST_L2, 5)
+        first, second = nearest[0][box], nearest[1][box]
+        nearest[1][box] = np.minimum(second, np.maximum(first, d))
+        nearest[0][box] = np.minimum(first, d)
+    gap = (labels == 0) | _between(labels.astype(np.float32), 1)
+    return weight + gap * w0 * np.exp(-(nearest.sum(0) ** 2) / (2 * sigma**2)).astype(np.float32)
+
+
+def _boxes(labels: np.ndarray, numbers: np.ndarray, margin: int) -> list[tuple[slice, slice]]:
+    """The box of each nucleus with a margin."""
+    found = find_objects(labels, int(numbers[-1]))
+    boxes = [found[number - 1] for number in numbers]
+    return [tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box) for box in boxes]  # type: ignore[misc]
 
 
 def _between(values: np.ndarray, reach: int) -> np.ndarray:

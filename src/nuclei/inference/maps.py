@@ -7,12 +7,14 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
 
 from nuclei.files import whole
 from nuclei.inference.tiling import LIMIT, predict_tiles
+from nuclei.models.contract import probabilities
 
 # Dihedral views as (flip rows, flip columns, transpose), most different first.
 VIEWS = ((0, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1))
@@ -22,20 +24,23 @@ def predict(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: bool = Fa
     """Probability maps of one image at its own size.
 
     The image is mirrored at its lower and right edge up to the network's stride. Large images are cut
-    into tiles, see ``nuclei.inference.tiling``.
+    into tiles, see ``nuclei.inference.tiling``. A network that says a ``size`` sees the whole image resized to
+    that square, and its maps are resized back.
 
     Args:
-        network: ``(1, 1, H, W)`` in [0, 1] to logits; has an attribute ``stride``.
-        image: ``uint8 (H, W)``, normalised.
+        network: see ``nuclei.models.contract``.
+        image: ``uint8 (H, W)`` or ``(H, W, 3)``, as the network's ``look`` wants it.
         tta: number of dihedral views to average, 1 to 8.
         bf16: compute in bfloat16.
 
     Returns:
         ``uint8 (C, H, W)``: probabilities times 255.
     """
-    if image.size <= LIMIT:
+    if network.size:
+        return _at_size(network, image, tta, bf16)
+    if image.shape[0] * image.shape[1] <= LIMIT:
         return predict_whole(network, image, tta, bf16)
-    return predict_tiles(partial(predict_whole, network, tta=tta, bf16=bf16), image, network.stride)  # type: ignore[arg-type]
+    return predict_tiles(partial(predict_whole, network, tta=tta, bf16=bf16), image, int(network.stride))  # type: ignore[arg-type]
 
 
 @torch.inference_mode()
@@ -43,24 +48,33 @@ def predict_whole(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: boo
     """As ``predict``, all of the image at once."""
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     context = torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
-    h, w = image.shape
+    h, w = image.shape[:2]
+    planes = np.moveaxis(np.atleast_3d(pad(image, int(network.stride))), 2, 0)  # type: ignore[arg-type]
+    batch = torch.from_numpy(np.ascontiguousarray(planes)).to(device)[None].float() / 255
     total: torch.Tensor | None = None
     with context:
         for rows, columns, transpose in VIEWS[:tta]:
             flips = [d for d, flip in ((-2, rows), (-1, columns)) if flip]
-            x = torch.from_numpy(pad(image, network.stride)).to(device)[None, None].float() / 255  # type: ignore[arg-type]
-            x = (x.mT if transpose else x).flip(flips).contiguous(memory_format=torch.channels_last)
-            y = torch.sigmoid(network(x).float()).flip(flips)
+            x = (batch.mT if transpose else batch).flip(flips).contiguous(memory_format=torch.channels_last)
+            y = probabilities(network, x).flip(flips)
             y = (y.mT if transpose else y)[0, :, :h, :w]
             total = y if total is None else total + y
     assert total is not None
     return (total * (255 / tta)).round().to(torch.uint8).cpu().numpy()
 
 
+def _at_size(network: nn.Module, image: np.ndarray, tta: int, bf16: bool) -> np.ndarray:
+    """Maps of the whole image at the network's size, resized back."""
+    size = int(network.size)  # type: ignore[arg-type]
+    small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    maps = predict_whole(network, small, tta, bf16)
+    return np.stack([cv2.resize(m, image.shape[1::-1], interpolation=cv2.INTER_LINEAR) for m in maps])
+
+
 def pad(image: np.ndarray, stride: int) -> np.ndarray:
-    """Mirror ``(H, W)`` at its lower and right edge, so that both sides are multiples of ``stride``."""
-    h, w = image.shape
-    return np.pad(image, ((0, -h % stride), (0, -w % stride)), mode="symmetric")
+    """Mirror ``(H, W)`` or ``(H, W, 3)`` below and right, so that both sides are multiples of ``stride``."""
+    (h, w), colour = image.shape[:2], image.shape[2:]
+    return np.pad(image, ((0, -h % stride), (0, -w % stride), *((0, 0) for _ in colour)), mode="symmetric")
 
 
 def write_maps(

@@ -11,6 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
+from nuclei.data.intensity import look
 from nuclei.errors import UserError
 from nuclei.inference.maps import has_bf16, place
 from nuclei.inference.size import predict_at_size
@@ -35,8 +36,9 @@ class Voter:
     diameter: float | None = None
 
     def maps(self, image: np.ndarray) -> np.ndarray:
-        """``uint8 (C, H, W)`` maps of a normalised ``uint8 (H, W)`` image."""
-        return predict_at_size(self.network, image, self.channels, self.diameter, self.tta, has_bf16())
+        """``uint8 (C, H, W)`` maps of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``."""
+        shown = look(image, self.network.look)  # type: ignore[arg-type]
+        return predict_at_size(self.network, shown, self.channels, self.diameter, self.tta, has_bf16())
 
 
 def load(network: nn.Module, weights: Path) -> nn.Module:
@@ -63,12 +65,12 @@ def average(voters: Sequence[Voter], channels: Sequence[str], image: np.ndarray)
     Args:
         voters: their weights sum to 1.
         channels: which maps to keep; every voter has them.
-        image: ``uint8 (H, W)``, normalised.
+        image: ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
 
     Returns:
         ``uint8 (C, H, W)``: probabilities times 255.
     """
-    total = np.zeros((len(channels), *image.shape), np.float32)
+    total = np.zeros((len(channels), *image.shape[:2]), np.float32)
     for voter in voters:
         at = [list(voter.channels).index(c) for c in channels]
         total += np.float32(voter.weight) * voter.maps(image)[at]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from nuclei.data.intensity import normalise
 from nuclei.inference.predict import Voter, average
 from nuclei.postprocess.pipeline import postprocess
 
@@ -29,7 +28,7 @@ class Segmenter:
 
     def maps(self, image: np.ndarray) -> np.ndarray:
         """``uint8 (C, H, W)`` probabilities times 255 of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``."""
-        return average(self.voters, self.channels, normalise(image))
+        return average(self.voters, self.channels, image)
 
     def labels(self, maps: np.ndarray) -> np.ndarray:
         """``int32 (H, W)`` labels of maps; the quick part, which needs no network."""

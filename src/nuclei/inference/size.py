@@ -29,7 +29,7 @@ def predict_at_size(
 
     Args:
         network: see ``nuclei.inference.maps.predict``.
-        image: ``uint8 (H, W)``, normalised.
+        image: ``uint8 (H, W)`` or ``(H, W, 3)``, as the network wants to see it.
         channels: names of the network's maps; without ``distance`` nothing is zoomed.
         diameter: wanted, in pixels; None predicts the image as it is.
         tta: dihedral views of the second pass.
@@ -43,13 +43,13 @@ def predict_at_size(
     first = predict(network, image, 1, bf16)
     found = mean_diameter(dict(zip(channels, first, strict=True)))
     zoom = float(np.clip(diameter / found, *LIMITS)) if found else 1.0
-    size = tuple(max(1, round(n * zoom)) for n in image.shape[::-1])
-    if size == image.shape[::-1]:
+    size = tuple(max(1, round(n * zoom)) for n in image.shape[1::-1])
+    if size == image.shape[1::-1]:
         return predict(network, image, tta, bf16)
     zoomed = cv2.resize(image, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
     maps = predict(network, zoomed, tta, bf16)
     back = cv2.INTER_LINEAR if zoom < 1 else cv2.INTER_AREA
-    return np.stack([cv2.resize(m, image.shape[::-1], interpolation=back) for m in maps])
+    return np.stack([cv2.resize(m, image.shape[1::-1], interpolation=back) for m in maps])
 
 
 def mean_diameter(maps: dict[str, np.ndarray]) -> float:

@@ -59,18 +59,18 @@ def predict_tiles(
     """Maps of an image, one tile after the other; how far it is goes to ``nuclei.progress``.
 
     Args:
-        predict: ``uint8 (h, w)`` to ``uint8 (C, h, w)``.
-        image: ``uint8 (H, W)``, not empty.
+        predict: ``uint8 (h, w)`` or ``(h, w, 3)`` to ``uint8 (C, h, w)``.
+        image: ``uint8 (H, W)`` or ``(H, W, 3)``, not empty.
         stride, tile, context: see ``windows``.
 
     Returns:
         ``uint8 (C, H, W)``.
     """
     maps = np.empty(0, np.uint8)
-    for outer, inner in track(list(windows(image.shape, stride, tile, context)), "tiles"):  # type: ignore[arg-type]
+    for outer, inner in track(list(windows(image.shape[:2], stride, tile, context)), "tiles"):
         found = predict(image[outer])
         if not maps.size:
-            maps = np.empty((len(found), *image.shape), np.uint8)
+            maps = np.empty((len(found), *image.shape[:2]), np.uint8)
         maps[:, *inner] = found[:, *within(inner, outer)]
     return maps
 

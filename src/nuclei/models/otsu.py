@@ -6,6 +6,8 @@ import torch
 from skimage.filters import threshold_otsu
 from torch import nn
 
+from nuclei.models.contract import describe
+
 
 class Otsu(nn.Module):
     """Threshold each image by Otsu's method (Otsu 1979, IEEE Trans. SMC 9:62).
@@ -14,12 +16,11 @@ class Otsu(nn.Module):
         n_channels: 1, the ``nucleus`` map.
     """
 
-    stride = 1
-
     def __init__(self, n_channels: int = 1) -> None:
         super().__init__()
         if n_channels != 1:
             raise ValueError(f"expected n_channels=1, got {n_channels}")
+        describe(self, stride=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of ±20 for ``(B, 1, H, W)``: probabilities of 0 and 1."""

@@ -7,16 +7,25 @@ from typing import Any
 from torch import nn
 
 from nuclei.errors import UserError
+from nuclei.models.contract import Look, describe, no_weights
 
 
-def build(arch: str, encoder: str, encoder_weights: str | None, n_channels: int, **options: Any) -> nn.Module:
-    """A network from one input channel to ``n_channels`` logits, at full resolution.
+def build(
+    arch: str,
+    encoder: str,
+    encoder_weights: str | None,
+    n_channels: int,
+    look: Look = "nuclei",
+    **options: Any,
+) -> nn.Module:
+    """A network from images to ``n_channels`` logits, at full resolution.
 
     Args:
         arch: name of the class in segmentation-models-pytorch: ``Unet``, ``Linknet`` …
         encoder: ``resnet18`` …, or ``tu-NAME`` for timm's.
         encoder_weights: ``imagenet`` …, or None to train from scratch.
         n_channels: number of maps.
+        look: how images are shown; ``rgb`` takes three channels.
         **options: more of the architecture's arguments, such as ``encoder_depth`` and ``decoder_channels``.
 
     Raises:
@@ -29,16 +38,12 @@ def build(arch: str, encoder: str, encoder_weights: str | None, n_channels: int,
             arch,
             encoder_name=encoder,
             encoder_weights=encoder_weights,
-            in_channels=1,
+            in_channels=3 if look == "rgb" else 1,
             classes=n_channels,
             **options,
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as e:
         raise UserError(f"model.network.arch={arch} encoder={encoder}: {str(e).splitlines()[0]}") from e
     except OSError as e:
-        raise UserError(
-            f"cannot fetch the weights {encoder_weights} of {encoder}: {str(e).splitlines()[0]}; "
-            "model.network.encoder_weights=null trains from scratch"
-        ) from e
-    network.stride = 2 ** options.get("encoder_depth", 5)  # sides must be multiples of it
-    return network
+        raise no_weights(f"{encoder_weights} of {encoder}", "model.network.encoder_weights", e) from e
+    return describe(network, 2 ** options.get("encoder_depth", 5), look)

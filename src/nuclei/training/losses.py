@@ -37,3 +37,50 @@ def soft_dice_loss(p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """``(C,)``: one minus the soft dice coefficient of each channel over the batch."""
     both = (p * target).sum((0, 2, 3))
     return 1 - (2 * both + 1) / (p.sum((0, 2, 3)) + target.sum((0, 2, 3)) + 1)
+
+
+class BceLogDice(nn.Module):
+    """Binary cross-entropy less the logarithm of the dice coefficient (Arra et al. 2018, section 3.2)."""
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1]."""
+        logits = logits.float()
+        dice = 1 - soft_dice_loss(logits.sigmoid(), target)
+        return F.binary_cross_entropy_with_logits(logits, target) - dice.log().mean()
+
+
+class Bce(nn.Module):
+    """Binary cross-entropy, the mean over pixels and channels."""
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1]."""
+        return F.binary_cross_entropy_with_logits(logits.float(), target)
+
+
+class WeightedBce(nn.Module):
+    """Binary cross-entropy with the original U-Net's weight map (``nuclei.data.targets.border_weights``)."""
+
+    extra = ("weight",)  # asked of the data beside the channels of the model, behind them
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of ``(B, C, H, W)`` logits and ``(B, C + 1, H, W)`` targets, the last one weights."""
+        target, weight = target[:, :-1], target[:, -1:]
+        return F.binary_cross_entropy_with_logits(logits.float(), target, weight.expand_as(target))
+
+
+class CrossEntropy(nn.Module):
+    """Softmax cross-entropy of exclusive channels."""
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of ``(B, C, H, W)`` logits and targets, one of which is 1 at each pixel."""
+        return F.cross_entropy(logits.float(), target)
+
+
+class SoftIou(nn.Module):
+    """One less the soft intersection over union (Wang 2021, figure 7)."""
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1], the mean over channels."""
+        p = logits.float().sigmoid()
+        both = (p * target).sum((0, 2, 3))
+        return (1 - (both + 1) / ((p + target).sum((0, 2, 3)) - both + 1)).mean()

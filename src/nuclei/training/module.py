@@ -41,11 +41,12 @@ class Segmentation(L.LightningModule):
         self.loss, self.optimizer, self.warmup = loss, optimizer, warmup
         self.postprocess = postprocess
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
-        """The loss of one batch of crops."""
-        image, target = batch
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+        """The loss of one batch of crops; a network of objects has one of its own."""
+        image, target, labels = batch
         x = (image.float() / 255).contiguous(memory_format=torch.channels_last)
-        loss = self.loss(self.network(x), target)
+        own = getattr(self.network, "loss", None)
+        loss = own(x, labels) if own else self.loss(self.network(x), target)
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(x))
         return loss
 

@@ -1,0 +1,55 @@
+"""SegNet (Badrinarayanan et al. 2015): max-unpooling with the indices that pooling stored."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import max_pool2d, max_unpool2d
+
+from nuclei.models.blocks import convolutions
+from nuclei.models.contract import Look, describe
+
+# Channels and number of the 13 convolutions of VGG-16.
+LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+
+
+class SegNet(nn.Module):
+    """Thirteen convolutions down, thirteen up, the last of which gives the maps.
+
+    Args:
+        n_channels: number of maps.
+        width: factor of all channels; 1 is the paper's.
+        look: how images are shown.
+        size: side that whole images are resized to, or None.
+    """
+
+    def __init__(
+        self, n_channels: int, width: float = 1.0, look: Look = "nuclei", size: int | None = None
+    ) -> None:
+        super().__init__()
+        levels = [(max(1, round(features * width)), count) for features, count in LEVELS]
+        before = [3 if look == "rgb" else 1, *(features for features, _ in levels[:-1])]
+        self.down = nn.ModuleList(
+            convolutions(a, b, count, norm=True) for a, (b, count) in zip(before, levels, strict=True)
+        )
+        after = [levels[0][0], *before[1:]]
+        self.up = nn.ModuleList(
+            nn.Sequential(
+                convolutions(features, features, count - 1, norm=True),
+                convolutions(features, out, 1, norm=True)
+                if n
+                else nn.Conv2d(features, n_channels, 3, padding=1),
+            )
+            for n, (out, (features, count)) in enumerate(zip(after, levels, strict=True))
+        )
+        describe(self, 2 ** len(LEVELS), look, size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""
+        indices = []
+        for level in self.down:
+            x, index = max_pool2d(level(x), 2, return_indices=True)
+            indices.append(index)
+        for level in reversed(self.up):
+            x = level(max_unpool2d(x, indices.pop(), [2, 2]))
+        return x
