@@ -17,7 +17,7 @@ IMAGE = np.arange(64, dtype=np.uint8).reshape(8, 8)
 class Slow(nn.Module):
     """Takes ``seconds`` of a clock that stands still otherwise."""
 
-    stride = 1
+    stride, look, size = 1, "grey", None
 
     def __init__(self, seconds: float) -> None:
         super().__init__()

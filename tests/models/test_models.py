@@ -15,6 +15,7 @@ from nuclei.inference.predict import Voter
 from nuclei.models.contract import check_crop
 from nuclei.models.mask_rcnn import maps_of
 from nuclei.models.otsu import Otsu
+from nuclei.models.segnet import unpool
 from nuclei.models.smp import build
 from nuclei.models.unet import Stems
 
@@ -115,6 +116,11 @@ def test_numbers_of_convolutions(name, convolutions, transposed):
 def test_a_quarter_of_the_channels():
     one, two = (OmegaConf.load(p).network.features for p in CONFIGS if p.stem.startswith("zhao2020"))
     assert [n // 4 for n in one] == list(two)
+
+
+def test_unpooling_is_torchs():
+    x, at = torch.nn.functional.max_pool2d(torch.rand(2, 3, 8, 6), 2, return_indices=True)
+    assert torch.equal(unpool(x, at), torch.nn.functional.max_unpool2d(x, at, 2))
 
 
 def test_grey_and_coloured_images_take_their_own_stem():

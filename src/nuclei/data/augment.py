@@ -51,12 +51,12 @@ class Augment:
         """One augmented crop.
 
         Args:
-            image: ``uint8 (H, W)``.
+            image: ``uint8 (H, W)`` or ``(H, W, 3)``.
             labels: ``int32 (H, W)``.
             seed: the same seed gives the same crop.
 
         Returns:
-            ``uint8 (crop, crop)`` and ``int32 (crop, crop)``; a nucleus and its mirror image at an
+            ``uint8 (crop, crop)`` or ``(crop, crop, 3)``, and ``int32 (crop, crop)``; a nucleus and its mirror image at an
             edge keep one number.
         """
         rng = np.random.default_rng(seed)
@@ -72,7 +72,7 @@ class Augment:
         ratio = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
         rows, cols = (
             _indices(n, round(self.crop / z), rng)
-            for n, z in zip(image.shape, (zoom * ratio, zoom / ratio), strict=True)
+            for n, z in zip(image.shape[:2], (zoom * ratio, zoom / ratio), strict=True)
         )
         a, b = image[np.ix_(rows, cols)], labels[np.ix_(rows, cols)]
         size = (self.crop, self.crop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.functional import max_pool2d, max_unpool2d
+from torch.nn.functional import max_pool2d
 
 from nuclei.models.blocks import convolutions
 from nuclei.models.contract import Look, describe
@@ -51,5 +51,17 @@ class SegNet(nn.Module):
             x, index = max_pool2d(level(x), 2, return_indices=True)
             indices.append(index)
         for level in reversed(self.up):
-            x = level(max_unpool2d(x, indices.pop(), [2, 2]))
+            x = level(unpool(x, indices.pop()))
         return x
+
+
+def unpool(x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """Put each value where ``max_pool2d`` found it, zeros elsewhere; torch's own is not deterministic.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        indices: ``int64 (B, C, H, W)``, into images of ``(2H, 2W)``.
+    """
+    b, c, h, w = x.shape
+    flat = x.new_zeros((b, c, 4 * h * w)).scatter(2, indices.flatten(2), x.flatten(2))
+    return flat.view(b, c, 2 * h, 2 * w)

@@ -18,9 +18,9 @@ class OtsuComponents:
     """
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Take uint8 (H, W) maps by name and return int32 (H, W) labels; a flat map has no nuclei."""
+        """Take uint8 (H, W) maps by name and return int32 (H, W) labels; a flat map is cut at a half."""
         nucleus = np.ascontiguousarray(maps["nucleus"])
-        if nucleus.min() == nucleus.max():
-            return np.zeros(nucleus.shape, np.int32)
-        mask = cv2.threshold(nucleus, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
+        flat = nucleus.min() == nucleus.max()
+        kind = cv2.THRESH_BINARY | (0 if flat else cv2.THRESH_OTSU)
+        mask = cv2.threshold(nucleus, 127, 1, kind)[1]
         return cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_32S)[1]

@@ -1,0 +1,74 @@
+"""Every system of the five papers trains, predicts and joins an ensemble from the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).parents[1] / "run.sh"
+ENV = os.environ | {"NUCLEI_PYTHON": sys.executable}
+TINY = [
+    "data=demo",
+    "data.source.n_train=4",
+    "data.source.n_test=1",
+    "batch_size=2",
+    "samples_per_epoch=2",
+    "tta=1",
+    "trainer.max_epochs=1",
+    "trainer.limit_val_batches=0",
+]
+# The settings of each paper, with smaller crops.
+SYSTEMS = {
+    "arra2018_fcn,arra2018_unet,arra2018_unet_doubled,arra2018_linknet,arra2018_linknet4": [
+        "loss=bce_log_dice",
+        "optimizer=adam",
+        "augment=keras",
+    ],
+    "barge2019_unet,barge2019_segnet": [
+        "loss=bce",
+        "optimizer=adagrad",
+        "augment=barge2019",
+        "augment.crop=64",
+    ],
+    "haigh2018_unet,haigh2018_unet_plus1,haigh2018_unet_minus1": ["loss=bce", "augment=haigh2018"],
+    "haigh2018_next": ["loss=weighted_bce", "augment.crop=64"],
+    "haigh2018_softmax": ["loss=cross_entropy", "augment.crop=64"],
+    "zhao2020_unet1,zhao2020_unet2": ["loss=bce", "augment.crop=64"],
+    "wang2021_cnn,wang2021_unet,wang2021_resnet": ["loss=soft_iou", "augment=keras", "augment.crop=64"],
+    "mask_rcnn": ["augment.crop=64"],
+}
+
+
+def run(cwd: Path, *words: str) -> str:
+    """Run a command and return all that it printed."""
+    done = subprocess.run([str(RUN), *words], cwd=cwd, env=ENV, text=True, capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a demo set of four images in two folds."""
+    place = tmp_path_factory.mktemp("papers")
+    run(place, "prepare", *TINY[:3])
+    run(place, "folds", *TINY[:3], "n_folds=2")
+    return place
+
+
+@pytest.mark.parametrize("models", SYSTEMS, ids=lambda models: models.split(",")[0])
+def test_system(place, models):
+    out = run(place, "-m", f"model={models}", "fold=0", *TINY, *SYSTEMS[models])
+    assert out.count("out-of-fold mAP") == len(models.split(","))
+
+
+def test_two_of_them_are_averaged_without_weights(place):
+    words = [*TINY, *SYSTEMS["mask_rcnn"]]
+    run(place, "-m", "model=mask_rcnn,haigh2018_next", "fold=0,1", "name=pair", *words)
+    out = run(
+        place, "ensemble", "data=demo", "runs=[mask_rcnn/pair,haigh2018_next/pair]", "trials=2", "refine=0"
+    )
+    assert "mask_rcnn/pair" in out and "haigh2018_next/pair" in out
