@@ -18,7 +18,7 @@ IMAGE = np.random.default_rng(1).integers(0, 256, SHAPE, dtype=np.uint8)
 class Blur(nn.Module):
     """Sees 4 pixels to each side and pools, so that a tile out of step with the stride would show."""
 
-    stride = 4
+    stride, look, size = 4, "grey", None
 
     def __init__(self):
         super().__init__()

@@ -56,8 +56,8 @@ class Augment:
             seed: the same seed gives the same crop.
 
         Returns:
-            ``uint8 (crop, crop)`` or ``(crop, crop, 3)``, and ``int32 (crop, crop)``; a nucleus and its mirror image at an
-            edge keep one number.
+            ``uint8 (crop, crop)`` or ``(crop, crop, 3)``, and ``int32 (crop, crop)``; a nucleus and its
+            mirror image at an edge keep one number.
         """
         rng = np.random.default_rng(seed)
         a, b = self._window(image, labels, rng)

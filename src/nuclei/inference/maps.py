@@ -24,8 +24,8 @@ def predict(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: bool = Fa
     """Probability maps of one image at its own size.
 
     The image is mirrored at its lower and right edge up to the network's stride. Large images are cut
-    into tiles, see ``nuclei.inference.tiling``. A network that says a ``size`` sees the whole image resized to
-    that square, and its maps are resized back.
+    into tiles, see ``nuclei.inference.tiling``. A network that says a ``size`` sees the whole image resized
+    to that square, and its maps are resized back.
 
     Args:
         network: see ``nuclei.models.contract``.
