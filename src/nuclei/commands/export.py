@@ -17,24 +17,26 @@ from nuclei.training.run import finished, settings_of
 
 
 def main(cfg: DictConfig) -> None:
-    """Take the weights of ``cfg.run`` and the post-processing of ``cfg.ensemble``."""
+    """Take the weights of ``cfg.run`` with the post-processing of ``cfg.ensemble``, or its own."""
     model, slash, name = str(cfg.run).partition("/")
     folder = run_folder(cfg.paths.runs, cfg.data.name, model, name, cfg.fold)
     done = finished(folder)
     if not slash or done is None:
         train = f"./run.sh model={model} name={name or 'default'} fold={cfg.fold} data={cfg.data.name}"
         raise UserError(f"run={cfg.run}: expected MODEL/NAME with a finished {folder.name}; {train}")
-    ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
-    trained = settings_of(folder)["model"]
-    settings = {
+    settings = settings_of(folder)
+    trained, tuned = settings["model"], settings["postprocess"]
+    if cfg.ensemble is not None:
+        tuned = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
+    box = {
         "network": trained["network"],
         "channels": trained["channels"],
-        "steps": ensemble["steps"],
+        "steps": tuned["steps"],
         "tta": 1,
         "diameter": done["diameter"],
     }
     path = Path(cfg.output) if cfg.output else BOX
-    write_box(path, safetensors.torch.load_file(folder / "model.safetensors"), settings)
+    write_box(path, safetensors.torch.load_file(folder / "model.safetensors"), box)
     data = path.read_bytes()
     print(
         f"wrote {path}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}; "
