@@ -1,0 +1,240 @@
+"""The page as a person uses it: drop, look, move, hover, take home."""
+
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from playwright.sync_api import expect
+
+from nuclei.data import draw
+from nuclei.inference.box import write_box
+from nuclei.submission import rle
+
+HERE = Path(__file__).parent
+BOX = {
+    "network": {"_target_": "brightness.BrightAndDim"},
+    "channels": ["nucleus", "class_bright", "class_dim"],
+    "steps": [
+        {
+            "_target_": "nuclei.postprocess.distance.DistanceWatershed",
+            **{"low": 0.5, "high": 0.5, "sigma": 2.0, "peak_distance": 6},
+        },
+        {"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 20},
+    ],
+    "tta": 1,
+    "diameter": None,
+}
+
+
+class Server:
+    """``./run.sh app`` in a process of its own."""
+
+    def __init__(self, repo, temp, *settings):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url, self.temp = f"http://127.0.0.1:{port}/", temp
+        paths = os.pathsep.join([str(repo / "src"), str(HERE)])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "nuclei", "app", f"port={port}", *settings],
+            env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(temp)},
+            cwd=repo,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        first = self.process.stdout.readline()
+        assert first.startswith(f"the page is at {self.url}"), first + self.process.stdout.read()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        said = self.process.communicate(timeout=30)[0]
+        assert self.process.returncode == 130 and not list(self.temp.glob("nuclei-app-*")), said
+        return said
+
+    def uploads(self):
+        """Names of what visitors left on the disk."""
+        return [p.name for p in self.temp.rglob("*") if p.is_file() and p.suffix in (".png", ".tif", ".jpg")]
+
+
+@pytest.fixture(scope="module")
+def server(browser, repo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("app")
+    write_box(folder / "box.safetensors", {}, BOX)
+    limits = ("limits.megabytes=1", "limits.megapixels=4", "limits.pages=9")
+    server = Server(repo, folder, f"weights={folder / 'box.safetensors'}", *limits)
+    yield server
+    assert "Traceback" not in server.stop()
+
+
+@pytest.fixture
+def visit(server, page):
+    """The page, open; it may ask nobody but its own server for anything."""
+    elsewhere = []
+    local = (server.url, "data:", f"blob:{server.url}")
+    page.on("request", lambda r: None if r.url.startswith(local) else elsewhere.append(r.url))
+    page.goto(server.url)
+    expect(page.locator("#viewer .empty")).to_be_visible(timeout=30000)
+    yield page
+    assert not elsewhere
+
+
+def drawn(seed=0, shape=(520, 696), count=120):
+    rng = np.random.default_rng(seed)
+    return draw.fluorescence(rng, draw.nuclei(rng, shape, count, 13, touching=0.3))[..., 0]
+
+
+def upload(page, *files):
+    page.set_input_files("#drop input[type=file]", list(files))
+
+
+def png(name, image):
+    return {"name": name, "mimeType": "image/png", "buffer": cv2.imencode(".png", image)[1].tobytes()}
+
+
+def shown(page, name):
+    """Wait until an image is shown; the number of its nuclei."""
+    tip = page.locator("#viewer .tip")
+    expect(tip).to_have_text(re.compile(rf"^{re.escape(name)}: \d+ nuclei"), timeout=60000)
+    return int(tip.inner_text().split(": ")[1].split()[0])
+
+
+def saved(page, button):
+    with page.expect_download() as download:
+        page.get_by_role("button", name=re.compile(f"^{button}")).click()
+    return download.value.suggested_filename, download.value.path().read_bytes()
+
+
+def legend(page):
+    rows = page.locator("#viewer .legend tbody tr").all()
+    return {row.get_attribute("data-class"): int(row.locator(".count").inner_text()) for row in rows}
+
+
+def test_drop_look_hover_move_and_take_home(visit, server, shots):
+    upload(visit, png("my cells.png", drawn()))
+    count = shown(visit, "my_cells")
+    assert count > 60 and not server.uploads()
+    assert visit.locator("#viewer [data-pane]:visible").count() == 3
+
+    name, data = saved(visit, "Label map")
+    labels = tifffile.imread(io.BytesIO(data))
+    assert name == "my_cells_labels.tif" and labels.dtype == np.uint16 and labels.max() == count
+    table = pd.read_csv(io.BytesIO(saved(visit, "Table")[1]))
+    assert legend(visit) == table["class"].value_counts().to_dict()
+    assert set(legend(visit)) == {"bright", "dim"}
+    outlines = json.loads(saved(visit, "Outlines")[1])["features"]
+    assert [f["properties"]["classification"]["name"] for f in outlines] == table["class"].tolist()
+    rows = pd.read_csv(io.BytesIO(saved(visit, "Run lengths")[1]))
+    assert np.array_equal(rle.decode(rows.EncodedPixels.tolist(), labels.shape), labels)
+
+    largest = table.loc[table.area.idxmax()]
+    y, x = next(zip(*np.nonzero(labels == largest.label), strict=True))
+    canvas = visit.locator('[data-pane="nuclei"] canvas')
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    canvas.hover(position={"x": (x + 0.5) * box["width"] / 696, "y": (y + 0.5) * box["height"] / 520})
+    expect(visit.locator("#viewer .tip")).to_have_text(
+        f"nucleus {largest.label} · {largest.area:.0f} px² · {largest['class']}"
+    )
+    visit.screenshot(path=shots / "app.png", full_page=True)
+
+    area = visit.locator("#slider-min_area input[type=number]")
+    area.fill("400")
+    area.press("Enter")
+    expect(visit.locator("#viewer .tip")).to_have_text(re.compile(rf"^my_cells: (?!{count} )\d+ nuclei"))
+    table = table[table.area >= 400]
+    assert shown(visit, "my_cells") == len(table) == sum(legend(visit).values()) < count
+    assert len(pd.read_csv(io.BytesIO(saved(visit, "Table")[1]))) == len(table)
+    visit.get_by_role("button", name="Back to the model's own values").click()
+    expect(visit.locator("#viewer .tip")).to_contain_text(f": {count} nuclei")
+
+
+def test_opacity_and_outlines_are_drawn_at_once(visit):
+    visit.locator("#examples .thumbnail-item").nth(1).click()
+    shown(visit, "histology")
+    pixels = "() => document.querySelector('[data-pane=\"nuclei\"] canvas').toDataURL()"
+    before = visit.evaluate(pixels)
+    visit.locator("#viewer [name=opacity]").fill("0.8")
+    visit.wait_for_function(f"before => ({pixels})() !== before", arg=before)
+    before = visit.evaluate(pixels)
+    visit.locator("#viewer [name=outlines]").uncheck()
+    visit.wait_for_function(f"before => ({pixels})() !== before", arg=before)
+
+
+def test_pages_of_16_bits_and_several_files(visit):
+    stack = np.stack([drawn(1, (90, 120), 9), drawn(2, (90, 120), 9)]).astype(np.uint16) * 150
+    file = io.BytesIO()
+    tifffile.imwrite(file, stack, photometric="minisblack")
+    upload(
+        visit, {"name": "s.tif", "mimeType": "image/tiff", "buffer": file.getvalue()}, png("t.png", drawn(3))
+    )
+    shown(visit, "s_page1")
+    chooser = visit.locator("#chooser input")
+    for name in ("t", "s_page2"):
+        chooser.click()
+        visit.get_by_role("option", name=name, exact=True).click()
+        shown(visit, name)
+
+
+def test_bad_files_are_named_and_the_page_lives_on(visit, server, shots):
+    html = {"name": "<img src=x onerror=alert(1)>.png", "mimeType": "image/png", "buffer": b"<html>"}
+    cut = {**png("cut.png", drawn()), "buffer": png("cut.png", drawn())["buffer"][:5000]}
+    upload(visit, html, cut, png("large.png", np.zeros((3000, 3000), np.uint8)))
+    alerts = visit.locator(".refused [role=alert]")
+    expect(alerts).to_have_count(3, timeout=30000)
+    visit.screenshot(path=shots / "app_refused.png")
+    assert not server.uploads()
+    upload(visit, png("good.png", drawn(1)))
+    shown(visit, "good")
+    expect(alerts).to_have_count(0)
+
+
+def test_a_file_of_too_many_bytes_is_refused_and_the_page_lives_on(browser, server):
+    page = browser.new_page()  # not the fixture: gradio writes what it refuses into the console as an error
+    page.goto(server.url)
+    expect(page.locator("#viewer .empty")).to_be_visible(timeout=30000)
+    upload(page, png("noise.png", np.random.default_rng(0).integers(0, 256, (1100, 1100), dtype=np.uint8)))
+    expect(page.get_by_text("maximum allowed size")).to_be_visible(timeout=30000)
+    assert not server.uploads()
+    upload(page, png("good.png", drawn(1)))
+    shown(page, "good")
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_page_needs_no_scrolling_sideways(visit, shots, scheme):
+    visit.emulate_media(color_scheme=scheme)
+    visit.set_viewport_size({"width": 390, "height": 844})
+    visit.locator("#examples .thumbnail-item").first.click()
+    shown(visit, "fluorescence")
+    assert visit.evaluate("document.documentElement.scrollWidth") <= 390
+    visit.screenshot(path=shots / f"app_narrow_{scheme}.png", full_page=True)
+
+
+def test_browsers_are_told_to_fetch_nothing_from_elsewhere(server):
+    with urllib.request.urlopen(server.url) as answer:
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+
+
+def test_the_model_in_the_box_finds_the_drawn_nuclei(browser, repo, page, tmp_path, shots):
+    server = Server(repo, tmp_path)
+    try:
+        page.goto(server.url)
+        page.locator("#examples .thumbnail-item").first.click()
+        assert 30 <= shown(page, "fluorescence") <= 70
+        assert page.locator("#viewer [data-pane]:visible").count() == 2
+        page.screenshot(path=shots / "app_box.png")
+    finally:
+        server.stop()
