@@ -18,6 +18,6 @@ def examples() -> dict[str, np.ndarray]:
     found = {}
     for seed, (name, look) in enumerate(kinds.items()):
         rng = np.random.default_rng(seed)
-        image = look(rng, draw.nuclei(rng, SHAPE, count=90, radius=13, touching=0.5))
+        image = look(rng, draw.nuclei(rng, SHAPE, count=60, radius=13, touching=0.2))
         found[name] = image if name == "histology" else image[..., 0]
     return found

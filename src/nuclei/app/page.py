@@ -35,6 +35,7 @@ STYLE = """
 #viewer .html-container { padding: 0; }
 #examples .grid-container { grid-template-rows: 130px; }
 #examples .caption-label { left: 0; right: 0; }
+.refused .html-container { padding: 0; }
 .refused p { margin: 0 0 4px; padding: 8px 12px; border-left: 4px solid #dc2626; border-radius: 4px;
   background: rgba(220, 38, 38, 0.1); color: var(--body-text-color); overflow-wrap: anywhere; }
 """

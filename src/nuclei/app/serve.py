@@ -6,8 +6,10 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
@@ -76,6 +78,14 @@ def serve(page: Page, host: str, port: int | None) -> None:
         blocks.close(verbose=False)
 
 
+def sweep(folder: Path, age_s: float = 600) -> None:
+    """Remove what uploads that were broken off have left in a folder: gradio forgets these."""
+    for part in folder.glob("tmp*"):
+        with suppress(OSError):  # another request may be quicker
+            if part.is_file() and time.time() - part.stat().st_mtime > age_s:
+                part.unlink()
+
+
 class Guard:
     """Refuse requests whose body is too long, and tell browsers to fetch nothing from elsewhere."""
 
@@ -85,6 +95,8 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with its bytes counted and a header added to the answer."""
         got = 0
+        if scope.get("path", "").endswith("/upload"):
+            sweep(Path(tempfile.gettempdir()))
 
         async def counted() -> Message:
             nonlocal got

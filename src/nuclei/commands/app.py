@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from nuclei.app.serve import private_folder, serve
@@ -14,5 +15,8 @@ def main(cfg: DictConfig) -> None:
     with private_folder():
         from nuclei.app.page import Page
 
+        model = segmenter(cfg)
+        # What is compiled at its first use, such as the loops, keeps no visitor waiting.
+        model.labels(model.maps(np.eye(64, dtype=np.uint8)))
         sliders = OmegaConf.to_container(cfg.sliders)
-        serve(Page(segmenter(cfg), Limits(**cfg.limits), sliders), cfg.host, cfg.port)  # type: ignore[arg-type]
+        serve(Page(model, Limits(**cfg.limits), sliders), cfg.host, cfg.port)  # type: ignore[arg-type]
