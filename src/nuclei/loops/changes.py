@@ -5,9 +5,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-CHUNK = 4096
-"""Pixels compared before their flags are read: both stay in the fastest cache."""
-
 
 @numba.njit(cache=True, nogil=True)
 def pair_runs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -19,24 +16,18 @@ def pair_runs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     Returns:
         int64 (k,) each: the pixels of a run, its number in ``a``, and that in ``b``.
     """
-    flags, places, n = np.zeros(CHUNK, np.uint8), np.empty(CHUNK + 1, np.int64), 1
-    table = np.empty((4 * CHUNK, 3), np.int64)
-    table[0, 0], table[0, 1], table[0, 2] = 0, a[0], b[0]
-    for start in range(1, a.size, CHUNK):
-        size = min(CHUNK, a.size - start)
-        left_a, here_a = a[start - 1 : start - 1 + size], a[start : start + size]
-        left_b, here_b = b[start - 1 : start - 1 + size], b[start : start + size]
-        for k in range(size):
-            flags[k] = (here_a[k] != left_a[k]) | (here_b[k] != left_b[k])
-        flags[size:] = 0
-        if n + CHUNK > len(table):
-            table = np.concatenate((table, np.empty_like(table)))
-        for place in places[: gather(flags, 0, places, 0)]:
-            table[n, 0], table[n, 1], table[n, 2] = start + place, here_a[place], here_b[place]
-            n += 1
-    lengths = np.empty(n, np.int64)
-    lengths[: n - 1], lengths[n - 1] = table[1:n, 0] - table[: n - 1, 0], a.size - table[n - 1, 0]
-    return lengths, table[:n, 1].copy(), table[:n, 2].copy()
+    flags = np.zeros(-(-a.size // 8) * 8, np.uint8)
+    flags[0] = 1
+    later, left_a, here_a, left_b, here_b = flags[1:], a[:-1], a[1:], b[:-1], b[1:]
+    for k in range(here_a.size):
+        later[k] = (here_a[k] != left_a[k]) | (here_b[k] != left_b[k])
+    starts = np.empty(flags.sum() + 1, np.int64)
+    n = gather(flags, 0, starts, 0)
+    starts[n] = a.size
+    lengths, of_a, of_b = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    for i in range(n):
+        lengths[i], of_a[i], of_b[i] = starts[i + 1] - starts[i], a[starts[i]], b[starts[i]]
+    return lengths, of_a, of_b
 
 
 @numba.njit(cache=True, nogil=True)

@@ -60,7 +60,7 @@ def read_rows(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     for byte in text:
         if ord("0") <= byte <= ord("9"):
             number, digits = 10 * number + (byte - ord("0")), digits + 1
-        elif (byte == SPACE or byte == LINE) and 0 < digits <= 18:
+        elif byte in (SPACE, LINE) and 0 < digits <= 18:
             numbers[n], n, number, digits = number, n + 1, 0, 0
             counts[line] += 1
             line += byte == LINE

@@ -21,21 +21,15 @@ def matches(
         int64 (t, 3).
     """
     true_area, predicted_area = np.zeros(truth.max() + 1, np.int64), np.zeros(prediction.max() + 1, np.int64)
-    # An open hash of pairs: key 0 is a free slot, for only pairs of two nuclei are kept.
     base = len(predicted_area)
-    keys, shared, filled = np.zeros(1024, np.int64), np.zeros(1024, np.int64), 0
     for i in range(len(lengths)):
-        t, p = truth[i], prediction[i]
-        true_area[t] += lengths[i]
-        predicted_area[p] += lengths[i]
-        if t > 0 and p > 0:
-            if 2 * filled >= len(keys):
-                keys, shared = _larger(keys, shared)
-            slot = _slot(keys, t * base + p)
-            if keys[slot] == 0:
-                filled += 1
-            keys[slot] = t * base + p
-            shared[slot] += lengths[i]
+        true_area[truth[i]] += lengths[i]
+        predicted_area[prediction[i]] += lengths[i]
+    keys, shared = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
+    done = _share(lengths, truth, prediction, base, keys, shared)
+    while not done:  # the hash is too full
+        keys, shared = np.zeros(4 * len(keys), np.int64), np.zeros(4 * len(keys), np.int64)
+        done = _share(lengths, truth, prediction, base, keys, shared)
     counts = np.zeros((len(twentieths), 3), np.int64)
     for at in np.flatnonzero(keys):
         union = true_area[keys[at] // base] + predicted_area[keys[at] % base] - shared[at]
@@ -48,19 +42,33 @@ def matches(
 
 
 @numba.njit(cache=True, nogil=True)
-def _slot(keys: np.ndarray, key: int) -> int:
-    """Find the slot of a key, or the free one where it belongs; the number of slots is a power of two."""
-    slot = ((key * 0x9E3779B1) >> 20) & (len(keys) - 1)
-    while keys[slot] != 0 and keys[slot] != key:
-        slot = (slot + 1) & (len(keys) - 1)
-    return slot
+def _share(
+    lengths: np.ndarray,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    base: int,
+    keys: np.ndarray,
+    shared: np.ndarray,
+) -> bool:
+    """Add up the pixels of each pair of nuclei in an open hash; return whether it had room.
 
-
-@numba.njit(cache=True, nogil=True)
-def _larger(keys: np.ndarray, shared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the hash four times the slots."""
-    more_keys, more_shared = np.zeros(4 * len(keys), np.int64), np.zeros(4 * len(keys), np.int64)
-    for old in np.flatnonzero(keys):
-        slot = _slot(more_keys, keys[old])
-        more_keys[slot], more_shared[slot] = keys[old], shared[old]
-    return more_keys, more_shared
+    Args:
+        lengths, truth, prediction: as for ``matches``.
+        base: keys are ``base * truth + prediction``.
+        keys: int64 (2 ** k,), 0 for a free slot: a pair of two nuclei has another key.
+        shared: int64 (2 ** k,).
+    """
+    room, last = len(keys) // 2, len(keys) - 1
+    for i in range(len(lengths)):
+        if truth[i] * prediction[i] > 0:
+            key = truth[i] * base + prediction[i]
+            slot = ((key * 0x9E3779B1) >> 20) & last
+            while keys[slot] != 0 and keys[slot] != key:
+                slot = (slot + 1) & last
+            if keys[slot] == 0:
+                keys[slot] = key
+                room -= 1
+                if room == 0:
+                    return False
+            shared[slot] += lengths[i]
+    return True

@@ -7,6 +7,7 @@ A submission has the columns ``ImageId,EncodedPixels``, one row for each nucleus
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -76,21 +77,31 @@ def read_solution(path: str | Path) -> dict[str, tuple[tuple[int, int], list[str
 
 def _columns(path: str | Path, *names: str) -> Iterator[tuple[str, ...]]:
     """Yield the named columns of every row of a CSV file."""
-    csv.field_size_limit(sys.maxsize)  # the default refuses a nucleus of more than 131,072 characters
+    rows = _rows(path)
+    _, header = next(rows, (1, []))
+    if lacking := [name for name in names if name not in header]:
+        raise UserError(f"{path} lacks the column {lacking[0]}; its first line is {header}")
+    at = [header.index(name) for name in names]
+    for line, row in rows:
+        if len(row) != len(header):
+            raise UserError(f"{path}, line {line}: expected {len(header)} fields, got {len(row)}")
+        yield tuple([row[i] for i in at])
+
+
+def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the fields of every line that is not blank."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as f:
-            reader = csv.reader(f)
-            header = next(reader, [])
-            if lacking := [name for name in names if name not in header]:
-                raise UserError(f"{path} lacks the column {lacking[0]}; its first line is {header}")
-            at = [header.index(name) for name in names]
-            for row in filter(None, reader):
-                if len(row) != len(header):
-                    raise UserError(
-                        f"{path}, line {reader.line_num}: expected {len(header)} fields, got {len(row)}"
-                    )
-                yield tuple(row[i] for i in at)
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror}") from e
-    except (UnicodeDecodeError, csv.Error) as e:
+    except UnicodeDecodeError as e:
+        raise UserError(f"{path} is no CSV text: {e}") from e
+    if '"' not in text:
+        yield from ((n, line.split(",")) for n, line in enumerate(text.split("\n"), 1) if line)
+        return
+    csv.field_size_limit(sys.maxsize)  # the default refuses a nucleus of more than 131,072 characters
+    reader = csv.reader(io.StringIO(text))
+    try:
+        yield from ((reader.line_num, row) for row in reader if row)
+    except csv.Error as e:
         raise UserError(f"{path} is no CSV text: {e}") from e
