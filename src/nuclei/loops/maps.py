@@ -56,8 +56,8 @@ def marker_score(
 
 
 @numba.njit(cache=True, nogil=True)
-def peaks(score: np.ndarray, mask: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Mark the pixels of a mask that no pixel at one of the offsets exceeds.
+def peaks(score: np.ndarray, mask: np.ndarray, offsets: np.ndarray, tolerance: int) -> np.ndarray:
+    """Mark the pixels of a mask that no pixel at one of the offsets exceeds by more than ``tolerance``.
 
     Args:
         score: uint8 (H, W).
@@ -72,11 +72,11 @@ def peaks(score: np.ndarray, mask: np.ndarray, offsets: np.ndarray) -> np.ndarra
     for y in range(height):
         for x in range(width):
             if mask[y, x]:
-                highest = True
+                highest, peak = int(score[y, x]) + tolerance, True
                 for k in range(len(offsets)):
                     v, u = y + offsets[k, 0], x + offsets[k, 1]
-                    if 0 <= v < height and 0 <= u < width and score[v, u] > score[y, x]:
-                        highest = False
+                    if 0 <= v < height and 0 <= u < width and score[v, u] > highest:
+                        peak = False
                         break
-                found[y, x] = highest
+                found[y, x] = peak
     return found

@@ -17,6 +17,9 @@ from nuclei.postprocess.watershed import smooth
 QUARTERS = np.minimum(np.rint(4 * np.sqrt(np.arange(64**2 + 1))), 255).astype(np.uint8)
 """Quarter pixels by squared distance."""
 
+TOLERANCE = 4
+"""Quarter pixels: without it a ridge that is nearly level would hold many peaks, and be cut between them."""
+
 
 @dataclass(frozen=True)
 class DistanceWatershed:
@@ -25,7 +28,7 @@ class DistanceWatershed:
     Attributes:
         low, high: hysteresis thresholds on ``nucleus``, 0..1.
         sigma: standard deviation in pixels of the smoothing of the distances.
-        peak_distance: a marker is a pixel whose distance no other within this many pixels exceeds.
+        peak_distance: a marker is where the distance is at most a pixel less than anywhere within this many.
     """
 
     low: float
@@ -37,7 +40,7 @@ class DistanceWatershed:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         mask = fill_holes(hysteresis(maps["nucleus"], self.low, self.high))
         score = smooth(distances(mask), self.sigma)
-        return flood(score, peaks(score, mask, disc(self.peak_distance)), mask)
+        return flood(score, peaks(score, mask, disc(self.peak_distance), TOLERANCE), mask)
 
 
 def distances(mask: np.ndarray) -> np.ndarray:
