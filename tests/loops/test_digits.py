@@ -39,6 +39,8 @@ def test_what_is_read_is_what_python_reads(text: str) -> None:
         assert counts == [len(line.split()) for line in lines]
 
 
-@pytest.mark.parametrize("text", ["1 2", "1 2 \n", " 1 2\n", "\n", "1  2\n", f"1 {10**18}\n", f"{10**30} 1\n"])
+@pytest.mark.parametrize(
+    "text", ["1 2", "1 2 \n", " 1 2\n", "\n", "1  2\n", f"1 {10**18}\n", f"{10**30} 1\n"]
+)
 def test_other_forms_are_left_to_the_careful_reader(text: str) -> None:
     assert not read(text)[2]
