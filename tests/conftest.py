@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,53 @@ settings.load_profile("nuclei")
 def repo() -> Path:
     """The root of the repository."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def draw_runs() -> Callable[[Path], Path]:
+    """Return what makes, in a folder, a store of eight images, two folds, and three runs.
+
+    Each image has two touching discs and one apart, elsewhere in each. Two runs have three maps, as a network
+    would see the discs, more and less sharply; the third has the nucleus map alone.
+    """
+    import cv2  # here, so that OMP_NUM_THREADS is set before
+    import numpy as np
+
+    from nuclei.data.folds import COLUMNS, folds_sha256, write_folds
+    from nuclei.data.store import encode_image, encode_labels, write_store
+
+    def truth_of(n: int) -> np.ndarray:
+        labels = np.zeros((32, 36), np.int32)
+        for label, x in ((1, 8), (2, 17), (3, 29)):
+            cv2.circle(labels, (x, 8 + n), 4, label, -1)
+        return labels
+
+    def maps_of(labels: np.ndarray, sharpness: float) -> np.ndarray:
+        middle = cv2.distanceTransform((labels > 0).astype(np.uint8), cv2.DIST_L2, 5) / 4
+        grown = cv2.dilate(labels.astype(np.uint8), np.ones((3, 3)))
+        maps = np.stack([labels > 0, (labels > 0) & (grown != labels), np.minimum(middle, 1)])
+        return np.rint(maps * 255 * sharpness).astype(np.uint8)
+
+    def draw(place: Path) -> Path:
+        ids = [f"image{n}" for n in range(8)]
+        facts = [
+            {"ImageId": i, "split": "train", "height": 32, "width": 36, "channels": 1, "nuclei": 3}
+            | {"modality": "histology" if n < 4 else "fluorescence", "fold": n % 2, "group": n}
+            for n, i in enumerate(ids)
+        ]
+        stored = [{k: row[k] for k in row if k not in ("fold", "group")} for row in facts]
+        labels = [truth_of(n) for n in range(8)]
+        parts = [(encode_image(a.astype(np.uint8)), encode_labels(a)) for a in labels]
+        write_store(place / "x.store", [(row, *part) for row, part in zip(stored, parts, strict=True)])
+        write_folds(place / "folds.csv", [{c: row[c] for c in COLUMNS} for row in facts])
+        sha256 = np.array(folds_sha256(place / "folds.csv"))
+        for model, sharpness, c in (("unet", 1.0, 3), ("linknet", 0.7, 3), ("otsu", 1.0, 1)):
+            for fold in (0, 1):
+                folder = place / "runs" / "demo" / model / "default" / f"fold{fold}"
+                folder.mkdir(parents=True)
+                maps = {ids[n]: maps_of(labels[n], sharpness)[:c] for n in range(8) if n % 2 == fold}
+                channels = ["nucleus", "border", "distance"][:c]
+                np.savez_compressed(folder / "oof.npz", channels=channels, folds_sha256=sha256, **maps)
+        return place
+
+    return draw

@@ -27,6 +27,7 @@ COMMANDS = {
     "folds": "split the training images into folds",
     "train": "train one model on one fold, then predict that fold's images",
     "ensemble": "average runs; tune weights and post-processing on their out-of-fold maps",
+    "analyse": "show where out-of-fold predictions lose their score, in one HTML file",
     "submission": "predict the test images and write a submission",
     "export": "put one run's network and post-processing into one small file",
     "predict": "find the nuclei in any images, with the model in the box or an ensemble",

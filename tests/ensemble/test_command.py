@@ -4,70 +4,23 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import yaml
 
 from nuclei.__main__ import main
-from nuclei.data.folds import COLUMNS, folds_sha256, write_folds
-from nuclei.data.store import encode_image, encode_labels, write_store
 from nuclei.ensemble.saved import read_ensemble
 from nuclei.errors import UserError
 
-IDS = [f"image{n}" for n in range(8)]
 SMALL = ("trials=6", "refine=1", "finalists=1", "images=8", "crop=24")
 
 
-def truth_of(n: int) -> np.ndarray:
-    """Two touching discs and one apart, elsewhere in each image."""
-    labels = np.zeros((32, 36), np.int32)
-    for label, x in ((1, 8), (2, 17), (3, 29)):
-        cv2.circle(labels, (x, 8 + n), 4, label, -1)
-    return labels
-
-
-def maps_of(labels: np.ndarray, sharpness: float) -> np.ndarray:
-    """Nucleus, border and distance as a network would see them."""
-    middle = cv2.distanceTransform((labels > 0).astype(np.uint8), cv2.DIST_L2, 5) / 4
-    grown = cv2.dilate(labels.astype(np.uint8), np.ones((3, 3)))
-    maps = np.stack([labels > 0, (labels > 0) & (grown != labels), np.minimum(middle, 1)])
-    return np.rint(maps * 255 * sharpness).astype(np.uint8)
-
-
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A store of eight images, two folds, two runs of three maps and one of the nucleus map alone."""
-    facts = [
-        {"ImageId": i, "split": "train", "height": 32, "width": 36, "channels": 1, "nuclei": 3}
-        | {"modality": "histology" if n < 4 else "fluorescence", "fold": n % 2, "group": n}
-        for n, i in enumerate(IDS)
-    ]
-    stored = set(facts[0]) - {"fold", "group"}
-    write_store(
-        tmp_path / "x.store",
-        [
-            (
-                {k: row[k] for k in stored},
-                encode_image(truth_of(n).astype(np.uint8)),
-                encode_labels(truth_of(n)),
-            )
-            for n, row in enumerate(facts)
-        ],
-    )
-    write_folds(tmp_path / "folds.csv", [{c: row[c] for c in COLUMNS} for row in facts])
-    sha256 = np.array(folds_sha256(tmp_path / "folds.csv"))
-    channels = ["nucleus", "border", "distance"]
-    for model, sharpness in (("unet", 1.0), ("linknet", 0.7), ("otsu", 1.0)):
-        for fold in (0, 1):
-            folder = tmp_path / "runs" / "demo" / model / "default" / f"fold{fold}"
-            folder.mkdir(parents=True)
-            c = 1 if model == "otsu" else 3
-            maps = {i: maps_of(truth_of(n), sharpness)[:c] for n, i in enumerate(IDS) if n % 2 == fold}
-            np.savez_compressed(folder / "oof.npz", channels=channels[:c], folds_sha256=sha256, **maps)
-    return tmp_path
+def place(tmp_path: Path, draw_runs: Callable[[Path], Path]) -> Path:
+    """A place with runs to average."""
+    return draw_runs(tmp_path)
 
 
 def run(place: Path, *settings: str) -> int:

@@ -20,7 +20,7 @@ from nuclei.errors import UserError
 from nuclei.settings import check, flatten, nearest
 
 # Commands that use the demo data set on a machine that has no competition data.
-DEMO = ("prepare", "folds", "train", "ensemble", "submission", "validate", "score", "bench", "all")
+DEMO = ("prepare", "folds", "train", "ensemble", "analyse", "submission", "validate", "score", "bench", "all")
 
 
 def checked(command: str, words: list[str], configs: Path, sweep: bool = False) -> list[str]:

@@ -1,0 +1,103 @@
+"""``./run.sh analyse`` through the door, on runs whose errors are known."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from nuclei.__main__ import main
+from nuclei.analysis.gallery import mask_file
+from nuclei.data.demo import Demo
+from nuclei.data.folds import folds_sha256
+from nuclei.ensemble.saved import write_ensemble
+
+WATERSHED = {"_target_": "nuclei.postprocess.watershed.MapWatershed", "low": 0.3, "high": 0.5}
+WATERSHED |= {"border_weight": 1.0, "distance_weight": 1.0, "marker_threshold": 0.6, "sigma": 0.0}
+COMPONENTS = {"_target_": "nuclei.postprocess.components.Components", "low": 0.5, "high": 0.5}
+
+
+@pytest.fixture
+def place(tmp_path: Path, draw_runs: Callable[[Path], Path]) -> Path:
+    """Runs as a training leaves them, and an ensemble; the Otsu run merges the touching discs."""
+    draw_runs(tmp_path)
+    for folder in tmp_path.glob("runs/demo/*/default/fold*"):
+        steps = [COMPONENTS if "otsu" in str(folder) else WATERSHED]
+        (folder / "config.json").write_text(json.dumps({"postprocess": {"steps": steps}}))
+        if "otsu" not in str(folder):
+            (folder / "metrics.csv").write_text(
+                "epoch,step,seconds,lr,loss,mAP\n0,1,1,0.1,2.5,\n1,2,2,0,1.5,0.4\n"
+            )
+    members = [{"run": "unet/default", "weight": 0.6}, {"run": "linknet/default", "weight": 0.4}]
+    channels = ["nucleus", "border", "distance"]
+    ensemble = {"data": "demo", "folds_sha256": folds_sha256(tmp_path / "folds.csv"), "n_folds": 2}
+    ensemble |= {"channels": channels, "members": members, "steps": [WATERSHED]}
+    ensemble |= {"score": {"nested": 0.91, "tuned_on_all": 0.92}}
+    write_ensemble(tmp_path / "e/demo/default", ensemble)
+    return tmp_path
+
+
+def analyse(place: Path, *settings: str) -> int:
+    """Run the command on what the fixture drew."""
+    paths = [f"paths.{name}={place}/{folder}" for name, folder in (("runs", "runs"), ("ensembles", "e"))]
+    data = [
+        "data=demo",
+        f"data.store={place}/x.store",
+        f"data.folds={place}/folds.csv",
+        f"data.root={place}/no",
+    ]
+    return main(["analyse", *data, *paths, f"paths.reports={place}/reports", "workers=1", *settings])
+
+
+def test_merges_are_counted_and_their_cost_is_what_mending_brings(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyse(place, "run=otsu/default", "compare=unet/default") == 0
+    path = place / "reports/demo/otsu_default_vs_unet_default.html"
+    out = capsys.readouterr().out
+    assert out.startswith(f"wrote {path}") and "mAP 0.250" in out
+    page = path.read_text()
+    merge = page[page.index("<td>merge</td>") :].split("</tr>")[0]
+    # Of three nuclei one is found, two are one: 1 / (1 + 1 + 2); cut along the truth, all is right.
+    assert 'data-sort="8"' in merge and 'data-sort="1.0"' in merge and 'data-sort="0.75"' in merge
+    difference = page[page.index("<td>all images</td>") :].split("</tr>")[0]
+    ours, theirs, gap = (float(x) for x in re.findall(r'data-sort="([-.\d]+)"', difference)[1:])
+    assert (
+        "Compared with unet/default" in page and ours == 0.25 < theirs and gap == pytest.approx(ours - theirs)
+    )
+    assert "Without a log of a training: otsu/default" in page and 'id="figure-training"' in page
+    assert f"not at {place}/no" in page and "https://" not in page.split('<script type="application/json"')[0]
+
+
+def test_an_ensemble_shows_members_and_the_nested_score(place: Path) -> None:
+    assert analyse(place) == 0
+    page = (place / "reports/demo/ensemble_default.html").read_text()
+    assert "record: 0.9100; tuned on all, it says 0.9200" in page
+    assert "linknet/default" in page and "Ensemble&#39;s gain" in page and 'id="figure-correlations"' in page
+    assert "The worst 4 images" in page and "The best 4 images" in page
+
+
+def test_what_is_missing_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for setting, words in (
+        ("run=otsu", "expected MODEL/NAME"),
+        ("run=segnet/default", "no run at"),
+        ("compare=better", "no ensemble at"),
+    ):
+        assert analyse(place, setting) == 2
+        assert words in capsys.readouterr().err
+    assert not (place / "reports").exists()
+
+
+def test_the_mask_file_of_a_nucleus(tmp_path: Path) -> None:
+    source = Demo(tmp_path / "demo", seed=1, n_train=1, n_test=1)
+    source.fetch()
+    (item,) = source.items("train")
+    wanted = item.masks[3]
+    nucleus = cv2.imread(wanted, cv2.IMREAD_GRAYSCALE) > 0
+    assert mask_file(item, nucleus) == Path(wanted).name
+    assert mask_file(item, np.zeros_like(nucleus)) == "none of its masks"
