@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -60,6 +61,8 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        self.process.send_signal(signal.SIGINT)  # the impatient press twice; it must not leave files behind
         said = self.process.communicate(timeout=30)[0]
         assert self.process.returncode == 130 and not list(self.temp.glob("nuclei-app-*")), said
         return said

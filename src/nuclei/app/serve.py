@@ -75,6 +75,8 @@ def serve(page: Page, host: str, port: int | None) -> None:
     try:
         threading.Event().wait()
     finally:
+        for again in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(again, signal.SIG_IGN)  # a second Ctrl-C must not leave files behind
         blocks.close(verbose=False)
 
 
