@@ -6,7 +6,8 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ HEAD = "| part | ours | peer | ratio | goal |\n|---|---|---|---|---|"
 
 def shown(seconds: float) -> str:
     """Write a time in seconds or milliseconds."""
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.2g} ms"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{1000 * seconds:.0f} ms" if seconds >= 0.01 else f"{1000 * seconds:.2g} ms"
 
 
 def in_turn(
@@ -94,9 +97,9 @@ def encoding(truth: Sequence[np.ndarray], repeats: int) -> list[Row]:
     return rows
 
 
-def ours_read(path: Path, shapes: Mapping[str, tuple[int, int]]) -> dict[str, np.ndarray]:
-    """Read a submission into label maps."""
-    return {i: rle.decode(rows, shapes[i]) for i, rows in read_submission(path).items()}
+def ours_read(path: Path, shapes: Mapping[str, tuple[int, int]]) -> Iterator[tuple[str, np.ndarray]]:
+    """Read a submission; yield the label map of each image."""
+    return ((i, rle.decode(rows, shapes[i])) for i, rows in read_submission(path).items())
 
 
 def tables(truth: Sequence[np.ndarray], n_rows: int, repeats: int) -> list[Row]:
@@ -117,11 +120,13 @@ def tables(truth: Sequence[np.ndarray], n_rows: int, repeats: int) -> list[Row]:
         large.write_text("".join(lines))
         shapes = {i: a.shape for i, a in (many | images).items()}
         for file, what in ((path, f"the CSV of {len(images)} images"), (large, f"{len(lines) - 1:,} rows")):
-            ours, theirs = ours_read(file, shapes), peers.pandas_read(file, shapes)
-            assert ours.keys() == theirs.keys() and all((ours[i] == theirs[i]).all() for i in ours)
-            del ours, theirs
-            one = [(file, shapes)]
-            times = in_turn(each(ours_read, one), each(peers.pandas_read, one), repeats)
+            both = zip(ours_read(file, shapes), peers.pandas_read(file, shapes), strict=True)
+            assert all(i == j and (a == b).all() for (i, a), (j, b) in both)
+            times = in_turn(
+                lambda f=file: deque(ours_read(f, shapes), 0),  # type: ignore[misc]
+                lambda f=file: deque(peers.pandas_read(f, shapes), 0),  # type: ignore[misc]
+                repeats,
+            )
             rows.append(Row(f"read and decode {what}", "pandas, row by row", *times, 10))
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,19 +73,21 @@ def pandas_write(path: Path, images: Mapping[str, np.ndarray]) -> None:
     table.to_csv(path, index=False)
 
 
-def pandas_read(path: Path, shapes: Mapping[str, tuple[int, int]]) -> dict[str, np.ndarray]:
-    """Read a submission row by row into label maps."""
-    images: dict[str, np.ndarray] = {}
-    count: dict[str, int] = {}
+def pandas_read(path: Path, shapes: Mapping[str, tuple[int, int]]) -> Iterator[tuple[str, np.ndarray]]:
+    """Read a submission row by row; yield the label map of each image."""
+    image_id, flat, count = "", np.zeros(0, np.int32), 0
     for _, row in pd.read_csv(path).iterrows():
-        image_id, (height, width) = row["ImageId"], shapes[row["ImageId"]]
-        flat = images.setdefault(image_id, np.zeros(height * width, np.int32))
-        count[image_id] = count.get(image_id, 0) + 1
+        if row["ImageId"] != image_id:
+            if count:
+                yield image_id, flat.reshape(shapes[image_id][::-1]).T
+            image_id, count = row["ImageId"], 0
+            flat = np.zeros(shapes[image_id][0] * shapes[image_id][1], np.int32)
+        count += 1
         numbers = row["EncodedPixels"].split()
         starts, lengths = (np.asarray(part, dtype=int) for part in (numbers[0::2], numbers[1::2]))
         for start, length in zip(starts - 1, lengths, strict=True):
-            flat[start : start + length] = count[image_id]
-    return {i: flat.reshape(shapes[i][::-1]).T for i, flat in images.items()}
+            flat[start : start + length] = count
+    yield image_id, flat.reshape(shapes[image_id][::-1]).T
 
 
 def chain(
