@@ -28,8 +28,11 @@ def draw_runs() -> Callable[[Path], Path]:
     """Return what makes, in a folder, a store of eight images, two folds, and three runs.
 
     Each image has two touching discs and one apart, elsewhere in each. Two runs have three maps, as a network
-    would see the discs, more and less sharply; the third has the nucleus map alone.
+    would see the discs, more and less sharply; the third has the nucleus map alone, and its
+    post-processing merges touching discs.
     """
+    import json
+
     import cv2  # here, so that OMP_NUM_THREADS is set before
     import numpy as np
 
@@ -47,6 +50,12 @@ def draw_runs() -> Callable[[Path], Path]:
         grown = cv2.dilate(labels.astype(np.uint8), np.ones((3, 3)))
         maps = np.stack([labels > 0, (labels > 0) & (grown != labels), np.minimum(middle, 1)])
         return np.rint(maps * 255 * sharpness).astype(np.uint8)
+
+    watershed = {"_target_": "nuclei.postprocess.watershed.MapWatershed", "low": 0.3, "high": 0.5}
+    watershed |= {"border_weight": 1.0, "distance_weight": 1.0, "marker_threshold": 0.6, "sigma": 0.0}
+    components = {"_target_": "nuclei.postprocess.components.Components", "low": 0.5, "high": 0.5}
+    steps = {1: [components], 3: [watershed]}
+    log = "epoch,step,seconds,lr,loss,mAP\n0,1,1,0.1,2.5,\n1,2,2,0,1.5,0.4\n"
 
     def draw(place: Path) -> Path:
         ids = [f"image{n}" for n in range(8)]
@@ -67,6 +76,9 @@ def draw_runs() -> Callable[[Path], Path]:
                 folder.mkdir(parents=True)
                 maps = {ids[n]: maps_of(labels[n], sharpness)[:c] for n in range(8) if n % 2 == fold}
                 channels = ["nucleus", "border", "distance"][:c]
+                (folder / "config.json").write_text(json.dumps({"postprocess": {"steps": steps[c]}}))
+                if c > 1:
+                    (folder / "metrics.csv").write_text(log)
                 np.savez_compressed(folder / "oof.npz", channels=channels, folds_sha256=sha256, **maps)
         return place
 

@@ -17,26 +17,16 @@ from nuclei.data.demo import Demo
 from nuclei.data.folds import folds_sha256
 from nuclei.ensemble.saved import write_ensemble
 
-WATERSHED = {"_target_": "nuclei.postprocess.watershed.MapWatershed", "low": 0.3, "high": 0.5}
-WATERSHED |= {"border_weight": 1.0, "distance_weight": 1.0, "marker_threshold": 0.6, "sigma": 0.0}
-COMPONENTS = {"_target_": "nuclei.postprocess.components.Components", "low": 0.5, "high": 0.5}
-
 
 @pytest.fixture
 def place(tmp_path: Path, draw_runs: Callable[[Path], Path]) -> Path:
-    """Runs as a training leaves them, and an ensemble; the Otsu run merges the touching discs."""
+    """Runs, and an ensemble of two of them."""
     draw_runs(tmp_path)
-    for folder in tmp_path.glob("runs/demo/*/default/fold*"):
-        steps = [COMPONENTS if "otsu" in str(folder) else WATERSHED]
-        (folder / "config.json").write_text(json.dumps({"postprocess": {"steps": steps}}))
-        if "otsu" not in str(folder):
-            (folder / "metrics.csv").write_text(
-                "epoch,step,seconds,lr,loss,mAP\n0,1,1,0.1,2.5,\n1,2,2,0,1.5,0.4\n"
-            )
+    config = json.loads((tmp_path / "runs/demo/unet/default/fold0/config.json").read_text())
     members = [{"run": "unet/default", "weight": 0.6}, {"run": "linknet/default", "weight": 0.4}]
     channels = ["nucleus", "border", "distance"]
     ensemble = {"data": "demo", "folds_sha256": folds_sha256(tmp_path / "folds.csv"), "n_folds": 2}
-    ensemble |= {"channels": channels, "members": members, "steps": [WATERSHED]}
+    ensemble |= {"channels": channels, "members": members, "steps": config["postprocess"]["steps"]}
     ensemble |= {"score": {"nested": 0.91, "tuned_on_all": 0.92}}
     write_ensemble(tmp_path / "e/demo/default", ensemble)
     return tmp_path

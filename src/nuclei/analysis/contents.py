@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,20 +113,6 @@ def of_members(subject: Subject, found: Sequence[Findings]) -> dict[str, np.ndar
     return {subject.name: np.array([f.precision.mean() for f in found])} | dict(
         zip(names, alone, strict=True)
     )
-
-
-def training_logs(subjects: Sequence[Subject]) -> tuple[dict[str, dict[str, Path]], list[str]]:
-    """Find each run's ``metrics.csv`` by fold, and name the runs that have none, such as Otsu's."""
-    members = {member.name: member for subject in subjects for member in subject.members}
-    logs = {
-        name: {
-            path.parent.name: path.with_name("metrics.csv")
-            for path in sorted(set(member.files.values()))
-            if path.with_name("metrics.csv").is_file()
-        }
-        for name, member in members.items()
-    }
-    return {name: of_fold for name, of_fold in logs.items() if of_fold}, [n for n, f in logs.items() if not f]
 
 
 def suspects_table(listed: Sequence[Suspect], files: Mapping[Suspect, str]) -> tables.Table:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from nuclei.analysis.calibration import curve
 from nuclei.analysis.examine import Findings
@@ -170,28 +167,3 @@ def calibration(tallied: np.ndarray, channels: Sequence[str]) -> go.Figure:
             text=[f"{n:,.0f} pixels" for n in pixels],
         )
     return drawn
-
-
-def training(curves: Mapping[str, Mapping[str, Path]]) -> go.Figure:
-    """Loss, and validation score where it was measured, by epoch: the ``metrics.csv`` of each run's folds."""
-    logs = {run: {fold: pd.read_csv(path) for fold, path in folds.items()} for run, folds in curves.items()}
-    scored = any(log["mAP"].notna().any() for folds in logs.values() for log in folds.values())
-    columns = ("loss", "mAP") if scored else ("loss",)
-    drawn = make_subplots(rows=1, cols=len(columns), subplot_titles=columns if scored else None)
-    drawn.update_layout(figure("", "").layout)
-    for n, (run, folds) in enumerate(logs.items()):
-        for m, (fold, log) in enumerate(folds.items()):
-            for column, name in enumerate(columns, 1):
-                drawn.add_scatter(
-                    x=log["epoch"][log[name].notna()],
-                    y=log[name].dropna(),
-                    name=run,
-                    legendgroup=run,
-                    showlegend=m == 0 and column == 1,
-                    line_color=PALETTE[n % len(PALETTE)],
-                    opacity=0.75,
-                    hovertext=f"{run} {fold}",
-                    row=1,
-                    col=column,
-                )
-    return drawn.update_xaxes(title_text="epoch").update_yaxes(title_text="training loss", col=1)

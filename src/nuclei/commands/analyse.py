@@ -11,10 +11,11 @@ import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from nuclei.analysis import plots, tables
-from nuclei.analysis.contents import contents, described, suspects_table, training_logs
+from nuclei.analysis import tables
+from nuclei.analysis.contents import contents, described, suspects_table
 from nuclei.analysis.examine import Findings, Subject, examine_all
 from nuclei.analysis.gallery import card, mask_file, ranked, suspect_cards
+from nuclei.analysis.logs import training, training_logs
 from nuclei.analysis.report import render
 from nuclei.analysis.suspects import Suspect, worst
 from nuclei.commands.ensemble import same_images
@@ -56,7 +57,7 @@ def main(cfg: DictConfig) -> None:
     context, figures = contents(subject, other, rows, found)
     logs, untrained = training_logs([subject, other] if other else [subject])
     if logs:
-        figures["training"] = plots.training(logs)
+        figures["training"] = training(logs)
     context |= summary(cfg, subject) | pictures(cfg, store, subject, found)
     context |= {"untrained": ", ".join(untrained), "recorded": recorded(cfg, subject)}
     absent = {"members": not context["members"], "compare": not other}
@@ -95,7 +96,7 @@ def file_name(cfg: DictConfig) -> str:
 def summary(cfg: DictConfig, subject: Subject) -> dict[str, str]:
     """The report's title and first lines."""
     parts = zip(subject.members, subject.weights, strict=True)
-    members = ", ".join(f"{member.name} × {weight:.3f}" for member, weight in parts)
+    members = " + ".join(f"{weight:.3g} × {member.name}" for member, weight in parts)
     stated = ""
     if not cfg.run:
         score = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)["score"]
