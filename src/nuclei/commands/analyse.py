@@ -22,7 +22,6 @@ from nuclei.commands.ensemble import same_images
 from nuclei.commands.score import steps_of
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.blend import shared_channels
 from nuclei.ensemble.oof import load_oof
 from nuclei.ensemble.saved import read_ensemble
 from nuclei.errors import UserError
@@ -58,6 +57,7 @@ def main(cfg: DictConfig) -> None:
     logs, untrained = training_logs([subject, other] if other else [subject])
     if logs:
         figures["training"] = training(logs)
+    context["tiles"] = [*headline(cfg), *context["tiles"]]
     context |= summary(cfg, subject) | pictures(cfg, store, subject, found)
     context |= {"untrained": ", ".join(untrained), "recorded": recorded(cfg, subject)}
     absent = {"members": not context["members"], "compare": not other}
@@ -65,9 +65,10 @@ def main(cfg: DictConfig) -> None:
     path = Path(cfg.paths.reports) / cfg.data.name / f"{file_name(cfg)}.html"
     with whole(path) as part:
         part.write_text(render(context, figures))
+    scores = ", ".join(" ".join(filter(None, tile)) for tile in context["tiles"] if "mAP" in tile[0])
     print(
         f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB) in {time.monotonic() - start:.0f} s; "
-        f"mAP {context['tiles'][0][1]} {context['tiles'][0][2]}; next: open it in a browser"
+        f"{scores}; next: open it in a browser"
     )
 
 
@@ -81,7 +82,10 @@ def subject_of(cfg: DictConfig, rows: Sequence[dict[str, Any]], name: str, is_ru
         return Subject(name, (member,), (1.0,), member.channels, tuple(steps_of(cfg, runs / name)))
     ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / name)
     members = tuple(load_oof(runs / m["run"], rows, sha256) for m in ensemble["members"])
-    shared_channels([ensemble["channels"], *(member.channels for member in members)])
+    if any(set(ensemble["channels"]) - set(member.channels) for member in members):
+        raise UserError(
+            f"the runs of ensemble {name} have other channels by now; run ./run.sh ensemble again"
+        )
     steps = tuple(instantiate(step) for step in ensemble["steps"])
     weights = tuple(float(m["weight"]) for m in ensemble["members"])
     return Subject(f"ensemble {name}", members, weights, tuple(ensemble["channels"]), steps)
@@ -93,22 +97,27 @@ def file_name(cfg: DictConfig) -> str:
     return (name + (f"_vs_{cfg.compare}" if cfg.compare else "")).replace("/", "_")
 
 
+def headline(cfg: DictConfig) -> list[tuple[str, str, str]]:
+    """The honest score of an ensemble, which stands first: name, value, note."""
+    if cfg.run:
+        return []
+    score = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)["score"]
+    return [("mAP, nested", f"{score['nested']:.3f}", "")]
+
+
 def summary(cfg: DictConfig, subject: Subject) -> dict[str, str]:
     """The report's title and first lines."""
     parts = zip(subject.members, subject.weights, strict=True)
     members = " + ".join(f"{weight:.3g} × {member.name}" for member, weight in parts)
-    stated = ""
-    if not cfg.run:
-        score = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)["score"]
-        stated = (
-            "These are the settings that were tuned on all images. The honest score is the nested one on "
-            f"record: {score['nested']:.4f}; tuned on all, it says {score['tuned_on_all']:.4f}."
-        )
+    tuned = (
+        "All below is under the settings that were tuned on all images; the nested score, of settings chosen "
+    )
+    tuned += "without the fold that they are scored on, is the one that ./run.sh ensemble found."
     return {
         "title": f"{subject.name} on {cfg.data.name}",
         "lead": f"Out-of-fold predictions of the training images: {members}. "
         f"Post-processing: {described(subject)}.",
-        "stated": stated,
+        "stated": "" if cfg.run else tuned,
     }
 
 
