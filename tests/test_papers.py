@@ -66,7 +66,7 @@ def test_system(place, models):
 
 
 def test_two_of_them_are_averaged_without_weights(place):
-    words = [*TINY, *SYSTEMS["mask_rcnn"]]
+    words = [*TINY, *SYSTEMS["haigh2018_next"]]
     run(place, "-m", "model=mask_rcnn,haigh2018_next", "fold=0,1", "name=pair", *words)
     out = run(
         place, "ensemble", "data=demo", "runs=[mask_rcnn/pair,haigh2018_next/pair]", "trials=2", "refine=0"

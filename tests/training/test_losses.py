@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nuclei.errors import UserError
 from nuclei.training.losses import (
     Bce,
     BceDice,
@@ -70,3 +71,8 @@ def test_the_papers_losses_against_their_formulas():
     q = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
     expected = -np.log((q * exclusive.numpy()).sum(1)).mean()
     assert float(CrossEntropy()(logits, exclusive)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_must_be_as_many_as_channels():
+    with pytest.raises(UserError, match="expected 2 weights, one for each channel of the model, got 3 and 3"):
+        BceDice(bce=(1, 2, 3), dice=(1, 0.5, 0))(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4))

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nuclei.errors import UserError
+
 
 class BceDice(nn.Module):
     """Binary cross-entropy plus soft dice (Milletari et al. 2016, V-Net), weighted by channel.
@@ -27,7 +29,17 @@ class BceDice(nn.Module):
         self.register_buffer("dice", torch.tensor(list(dice)), persistent=False)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1]."""
+        """Scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1].
+
+        Raises:
+            UserError: there are not as many weights as channels.
+        """
+        if not len(self.bce) == len(self.dice) == logits.shape[1]:
+            given = f"{len(self.bce)} and {len(self.dice)}"
+            raise UserError(
+                f"loss.bce and loss.dice: expected {logits.shape[1]} weights, one for each channel of "
+                f"the model, got {given}; give as many, or choose loss=bce"
+            )
         logits = logits.float()
         bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((0, 2, 3))
         return (self.bce * bce + self.dice * soft_dice_loss(logits.sigmoid(), target)).sum()
