@@ -50,7 +50,12 @@ def module_of(cfg: DictConfig) -> Segmentation:
     """The network with its loss and optimizer."""
     network = instantiate(cfg.model.network, n_channels=len(cfg.model.channels))
     return Segmentation(
-        network, instantiate(cfg.loss), instantiate(cfg.optimizer), cfg.warmup, lambda maps: maps
+        network,
+        instantiate(cfg.loss),
+        instantiate(cfg.optimizer),
+        cfg.schedule,
+        cfg.warmup,
+        lambda maps: maps,
     )
 
 

@@ -22,7 +22,7 @@ ROOMS = (
     "ensemble",
     "submission",
 )
-ROOMS += ("analysis", "app", "commands", "__main__")
+ROOMS += ("analysis", "papers", "app", "commands", "__main__")
 COMMON = ("errors", "files", "progress", "paths", "metrics", "settings")
 # Anyone may import these, so they may import nothing of ours but errors and one another.
 FREE = tuple(f"nuclei.submission.{name}" for name in ("rle", "runs", "row", "validate"))

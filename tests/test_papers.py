@@ -38,6 +38,7 @@ SYSTEMS = {
     "haigh2018_next": ["loss=weighted_bce", "augment.crop=64"],
     "haigh2018_softmax": ["loss=cross_entropy", "augment.crop=64"],
     "zhao2020_unet1,zhao2020_unet2": ["loss=bce", "augment.crop=64"],
+    "zhao2020_unet1_classes,zhao2020_unet2_classes": ["loss=cross_entropy", "augment.crop=64"],
     "wang2021_cnn,wang2021_unet,wang2021_resnet": ["loss=soft_iou", "augment=keras", "augment.crop=64"],
     "mask_rcnn": ["augment.crop=64"],
 }
@@ -72,3 +73,40 @@ def test_two_of_them_are_averaged_without_weights(place):
         place, "ensemble", "data=demo", "runs=[mask_rcnn/pair,haigh2018_next/pair]", "trials=2", "refine=0"
     )
     assert "mask_rcnn/pair" in out and "haigh2018_next/pair" in out
+
+
+@pytest.mark.parametrize(
+    ("paper", "only", "samples"),
+    [
+        ("arra2018", "unet,linknet,average", 32),
+        ("barge2019", "segnet_adam4", 2),
+        ("haigh2018", "unet_minus1", 4),
+        ("zhao2020", "unet2,unet2_classes", 4),
+        ("wang2021", "cnn", 4),
+    ],
+)
+def test_table(place, paper, only, samples):
+    """A report's page is made, with as little training as there can be."""
+    tiny = [f"samples={samples}", "epochs=1", "val_crops=2"]
+    words = [f"paper.budgets.default.{word}" for word in tiny]
+    out = run(place, "table", *TINY[:3], f"paper={paper}", f"only=[{only}]", *words)
+    text = (place / "docs" / "papers" / f"{paper}.md").read_text()
+    assert f"wrote docs/papers/{paper}.md" in out
+    for part in ("theirs", "Otsu, watershed", "How the report was read", "2 images", f"{paper}_curves.png"):
+        assert part in text
+    assert ("V_rand, ours" in text) == (paper == "barge2019")
+    assert ("| learning rate |" in text) == (paper == "haigh2018")
+    assert ("pixels by class" in text) == (paper == "zhao2020")
+    assert ("[CSV](../../submissions/papers/" in text) == (paper in ("arra2018", "haigh2018", "wang2021"))
+
+
+def test_classes_need_data_that_have_some(place):
+    done = subprocess.run(
+        [str(RUN), "fold=0", *TINY, "model=zhao2020_unet2_classes", "data.class_channels=null", "name=none"],
+        cwd=place,
+        env=ENV,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 2
+    assert "data=demo tells no classes apart; choose data=demo or data=consep" in done.stderr

@@ -6,7 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from nuclei.data.store import Store, encode_image, encode_labels, modality, write_store
+from nuclei.data.intensity import modality
+from nuclei.data.store import Store, encode_image, encode_labels, write_store
 from nuclei.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from nuclei.training.losses import (
     WeightedBce,
     soft_dice_loss,
 )
-from nuclei.training.module import warmup_cosine
+from nuclei.training.module import factor
 
 
 def test_against_the_formula():
@@ -40,11 +40,11 @@ def test_dice_of_a_perfect_and_an_empty_map():
 
 
 def test_schedule_rises_then_falls_to_nothing():
-    factors = [warmup_cosine(n, 100, 0.1) for n in range(100)]
+    factors = [factor("cosine", n, 100, 0.1) for n in range(100)]
     assert factors[0] == pytest.approx(0.1) and max(factors) == factors[9] == factors[10] == 1
     assert all(a >= b for a, b in pairwise(factors[10:]))
     assert factors[-1] < 0.001
-    assert warmup_cosine(0, 1, 0.1) == 1
+    assert factor("cosine", 0, 1, 0.1) == 1
 
 
 def formulas():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 # What changes nothing in the weights; the data set's name is in the path.
-FREE = ("paths", "num_workers", "postprocess", "data", "tta", "diameter")
+FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "tta", "diameter")
 
 
 def main(cfg: DictConfig) -> None:
@@ -56,6 +56,16 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
 
 
+def channels_of(cfg: DictConfig) -> list[str]:
+    """The maps that the model learns; a model of classes takes them from the data."""
+    if cfg.model.channels is None:
+        raise UserError(
+            f"model={cfg.model.name}: data={cfg.data.name} tells no classes apart; "
+            "choose data=demo or data=consep"
+        )
+    return list(cfg.model.channels)
+
+
 def following(cfg: DictConfig, rows: list[dict[str, Any]]) -> str:
     """The command for the first fold that is not finished, or for the ensemble."""
     for fold in sorted({row["fold"] for row in rows}):
@@ -74,7 +84,7 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     start = time.monotonic()
     gc.collect()  # in a sweep, the run before left its network in a ring of references
     seed(cfg.seed)
-    store, channels = Store(cfg.data.store), list(cfg.model.channels)
+    store, channels = Store(cfg.data.store), channels_of(cfg)
     held_out = [row["ImageId"] for row in rows if row["fold"] == cfg.fold]
     others = [row["ImageId"] for row in rows if row["fold"] != cfg.fold]
     steps = [instantiate(step) for step in cfg.postprocess.steps]
@@ -131,10 +141,15 @@ def fit_network(
     from nuclei.training.module import Segmentation
     from nuclei.training.train import fit, precision, save_weights
 
+    if cfg.samples_per_epoch < cfg.batch_size:
+        raise UserError(
+            f"samples_per_epoch={cfg.samples_per_epoch}: expected at least one step, "
+            f"batch_size={cfg.batch_size}"
+        )
     trainer = plain(cfg.trainer) | {"precision": precision(cfg.trainer.precision)}
     check_crop(network, cfg.augment.crop)
     loss = instantiate(cfg.loss)
-    module = Segmentation(network, loss, instantiate(cfg.optimizer), cfg.warmup, labels_of)
+    module = Segmentation(network, loss, instantiate(cfg.optimizer), cfg.schedule, cfg.warmup, labels_of)
     data = NucleiData(
         store,
         train_ids,
@@ -145,6 +160,7 @@ def fit_network(
         num_workers=cfg.num_workers,
         seed=cfg.seed,
         kind=network.look,  # type: ignore[arg-type]
-        channels=[*cfg.model.channels, *getattr(loss, "extra", ())],
+        channels=[*channels_of(cfg), *getattr(loss, "extra", ())],
+        val_crops=cfg.val_crops,
     )
     save_weights(fit(module, data, weights.parent, cfg.ema_decay, **trainer), weights)

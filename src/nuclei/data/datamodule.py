@@ -10,7 +10,7 @@ import cv2
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from nuclei.data.intensity import Kind, look
 from nuclei.data.store import Store
@@ -49,6 +49,7 @@ class Crops(Dataset[Crop]):
         self.images = [look(store.image(i), kind) for i in ids]
         self.channels = list(channels)
         self.labels = [store.labels(i) for i in ids]
+        self.classes = [store.classes(i) for i in ids]
         self.augment, self.seed = augment, seed
         modality = [store.row(i)["modality"] for i in ids]
         count = Counter(modality)
@@ -66,7 +67,7 @@ class Crops(Dataset[Crop]):
         planes = np.ascontiguousarray(np.moveaxis(np.atleast_3d(image), 2, 0))
         return (
             torch.from_numpy(planes),
-            torch.from_numpy(targets(labels, self.channels)),
+            torch.from_numpy(targets(labels, self.channels, self.classes[at])),
             torch.from_numpy(labels),
         )
 
@@ -116,6 +117,7 @@ class NucleiData(L.LightningDataModule):
         seed: of the crops.
         kind: how images are shown.
         channels: of the targets.
+        val_crops: crops of the held-out images whose loss is measured.
     """
 
     def __init__(
@@ -130,12 +132,13 @@ class NucleiData(L.LightningDataModule):
         seed: int,
         kind: Kind = "nuclei",
         channels: Sequence[str] = CHANNELS,
+        val_crops: int = 0,
     ) -> None:
         super().__init__()
         self.store, self.train_ids, self.val_ids, self.augment = store, train_ids, val_ids, augment
         self.batch_size, self.samples_per_epoch = batch_size, samples_per_epoch
         self.num_workers, self.seed = num_workers, seed
-        self.kind, self.channels = kind, channels
+        self.kind, self.channels, self.val_crops = kind, channels, val_crops
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of crops."""
@@ -148,6 +151,13 @@ class NucleiData(L.LightningDataModule):
             drop_last=True,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def held_out_crops(self) -> DataLoader[Any] | None:
+        """The same crops of held-out images, varied as in training, each time; None where none are wanted."""
+        if not self.val_crops or not self.val_ids:
+            return None
+        crops = Crops(self.store, self.val_ids, self.augment, self.seed, self.kind, self.channels)
+        return DataLoader(Subset(crops, range(self.val_crops)), batch_size=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole images, one at a time: sizes differ."""

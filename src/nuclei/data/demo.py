@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from nuclei.data import draw
-from nuclei.data.dsb2018 import Dsb2018
+from nuclei.data.dsb2018 import Dsb2018, Item, Split
 from nuclei.errors import UserError
 from nuclei.progress import track
 from nuclei.submission import rle
@@ -29,6 +29,14 @@ KINDS = (
     (draw.histology, 15.0, 22),
     (draw.fluorescence, 9.0, 5),
 )
+
+
+class DemoItem(Item):
+    """An image of the demo; its nuclei have classes, by their shape."""
+
+    def classes(self, labels: np.ndarray) -> list[int]:
+        """1 small, 2 round, 3 long; see ``nuclei.data.draw.classes``."""
+        return draw.classes(labels)
 
 
 class Demo(Dsb2018):
@@ -49,6 +57,10 @@ class Demo(Dsb2018):
         """Draw the files if they are not there."""
         if not self.root.exists():
             draw_demo(self.root, self.seed, self.n_train, self.n_test)
+
+    def items(self, split: Split) -> list[Item]:
+        """As the competition's, with classes."""
+        return [DemoItem(**vars(item)) for item in super().items(split)]
 
 
 def draw_demo(root: Path, seed: int = 0, n_train: int = 96, n_test: int = 16) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from skimage.measure import regionprops_table
 
 Rng = np.random.Generator
 
@@ -59,6 +60,22 @@ def _blob(rng: Rng, shape: tuple[int, int], x: float, y: float, r: float) -> np.
     out = np.zeros(shape, np.uint8)
     cv2.fillPoly(out, [np.round(points * 16).astype(np.int32)], 1, shift=4)
     return out.astype(bool)
+
+
+def classes(labels: np.ndarray) -> list[int]:
+    """Class of each nucleus by its shape: 1 small, 2 round, 3 long.
+
+    Small ones have less than 0.6 of the median area of their image; long ones are 1.3 times as long as wide.
+
+    Args:
+        labels: ``int32 (H, W)``, 1..N.
+    """
+    if not labels.any():
+        return []
+    shape = regionprops_table(labels, properties=("area", "axis_major_length", "axis_minor_length"))
+    small = shape["area"] < 0.6 * np.median(shape["area"])
+    long = shape["axis_major_length"] > 1.3 * shape["axis_minor_length"]
+    return np.where(small, 1, np.where(long, 3, 2)).tolist()  # type: ignore[no-any-return]
 
 
 def texture(rng: Rng, shape: tuple[int, int], grain: float) -> np.ndarray:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import numpy as np
+
+from nuclei.data import decode
+from nuclei.data.intensity import modality
 from nuclei.errors import UserError
 
 Split = Literal["train", "test"]
@@ -24,6 +28,27 @@ class Item:
     image: str
     masks: tuple[str, ...] = field(default=())
     archive: str | None = None
+
+    @property
+    def parent(self) -> str:
+        """The picture that it was cut from: itself."""
+        return self.image_id
+
+    def picture(self) -> np.ndarray:
+        """``uint8 (H, W)`` or RGB ``(H, W, 3)``."""
+        return decode.image(self.read(self.image), self.image)
+
+    def modality(self, picture: np.ndarray) -> str:
+        """What kind of microscope it is from."""
+        return modality(picture)
+
+    def labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
+        """``int32 (H, W)``; see ``nuclei.data.decode.labels``."""
+        return decode.labels(((m, self.read(m)) for m in self.masks), shape, counts)
+
+    def classes(self, labels: np.ndarray) -> list[int]:
+        """None are told apart."""
+        return []
 
     def read(self, member: str) -> bytes:
         """The bytes of one of this item's files, from its zip or its folder."""

@@ -49,7 +49,7 @@ def make_folds(
 
     ids = store.ids("train")
     pictures = {i: store.image(i) for i in track(ids, "folds")}
-    group = _components(ids, related(pictures, correlation, jump))
+    group = _components(ids, related(pictures, correlation, jump) + siblings(store, ids))
     if not 2 <= n_folds <= len(set(group)):
         raise UserError(f"n_folds={n_folds}: expected 2 to {len(set(group))}, the number of groups of images")
     rows = [store.row(i) for i in ids]
@@ -99,6 +99,12 @@ def related(pictures: dict[str, np.ndarray], correlation: float, jump: float) ->
         found.append(np.argwhere(np.triu(same, 1)))
         pairs += [(ids[a], ids[b]) for a, b in np.concatenate(found)]
     return pairs
+
+
+def siblings(store: Store, ids: list[str]) -> list[tuple[str, str]]:
+    """Pairs of images that were cut from one picture."""
+    first: dict[str, str] = {}
+    return [(first.setdefault(store.row(i).get("parent") or i, i), i) for i in ids]
 
 
 def _grey(picture: np.ndarray) -> np.ndarray:

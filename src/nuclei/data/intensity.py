@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["nuclei", "grey", "rgb"]
+Kind = Literal["nuclei", "grey", "plain", "rgb"]
 
 
 def look(image: np.ndarray, kind: Kind) -> np.ndarray:
@@ -15,17 +15,25 @@ def look(image: np.ndarray, kind: Kind) -> np.ndarray:
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
         kind: ``nuclei``: see ``normalise``; ``grey``: the mean of the colours, inverted where it is bright on
-            average (Haigh et al. 2018); ``rgb``: as it is, grey images with three equal channels.
+            average (Haigh et al. 2018); ``plain``: the same, never inverted; ``rgb``: as it is, grey images
+            with three equal channels.
 
     Returns:
         ``uint8 (H, W)``, for ``rgb`` ``(H, W, 3)``.
     """
     if kind == "rgb":
         return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-    if kind == "grey":
+    if kind in ("grey", "plain"):
         grey = image if image.ndim == 2 else image.mean(axis=2).round().astype(np.uint8)
-        return 255 - grey if grey.mean() > 127 else grey
+        return 255 - grey if kind == "grey" and grey.mean() > 127 else grey
     return normalise(image)
+
+
+def modality(image: np.ndarray) -> str:
+    """``fluorescence`` (dark ground), ``brightfield`` (grey, light ground) or ``histology`` (colour)."""
+    if image.ndim == 3:
+        return "histology"
+    return "brightfield" if np.median(image) > 110 else "fluorescence"
 
 
 def normalise(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
@@ -44,7 +52,7 @@ def normalise(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.nda
         ``uint8 (H, W)``.
     """
     grey = image if image.ndim == 2 else image[..., 0]
-    if image.ndim == 3 or np.median(grey) > 110:
+    if modality(image) != "fluorescence":
         grey = 255 - grey
     a, b = np.percentile(grey, (low, high))
     levels = np.clip((np.arange(256) - a) * (255.0 / max(b - a, 1.0)), 0, 255)

@@ -22,7 +22,7 @@ from nuclei.data.dsb2018 import Split
 from nuclei.errors import UserError
 from nuclei.files import whole
 
-COLUMNS = ("ImageId", "split", "height", "width", "channels", "nuclei", "modality")
+COLUMNS = ("ImageId", "split", "height", "width", "channels", "nuclei", "modality", "parent", "classes")
 
 
 def encode_image(a: np.ndarray) -> bytes:
@@ -37,13 +37,6 @@ def encode_labels(labels: np.ndarray) -> bytes:
     if labels.max(initial=0) > 65535:
         raise UserError(f"a label map with {labels.max()} nuclei; at most 65535 are kept in one image")
     return cv2.imencode(".png", labels.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
-
-
-def modality(a: np.ndarray) -> str:
-    """``fluorescence`` (dark ground), ``brightfield`` (grey, light ground) or ``histology`` (colour)."""
-    if a.ndim == 3:
-        return "histology"
-    return "brightfield" if np.median(a) > 110 else "fluorescence"
 
 
 def write_store(path: str | Path, rows: Iterable[tuple[dict[str, Any], bytes, bytes | None]]) -> None:
@@ -119,6 +112,12 @@ class Store:
         if self.row(image_id)["split"] != "train":
             raise UserError(f"image {image_id} is a test image; its nuclei are not known")
         return self._decode(f"labels/{image_id}.png", cv2.IMREAD_UNCHANGED).astype(np.int32)
+
+    def classes(self, image_id: str) -> np.ndarray:
+        """``uint8 (N + 1,)``: the class of each label, 0 for the background; all 0 without classes."""
+        row = self.row(image_id)
+        found = [int(word) for word in row.get("classes", "").split()]
+        return np.array([0, *(found or [0] * row["nuclei"])], np.uint8)
 
     def _decode(self, member: str, flags: int) -> np.ndarray:
         a = cv2.imdecode(np.frombuffer(self._read(member), np.uint8), flags)

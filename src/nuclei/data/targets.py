@@ -11,19 +11,26 @@ from scipy.ndimage import find_objects
 CHANNELS = ("nucleus", "border", "distance")
 
 
-def targets(labels: np.ndarray, channels: Sequence[str] = CHANNELS, reach: int = 2) -> np.ndarray:
+def targets(
+    labels: np.ndarray,
+    channels: Sequence[str] = CHANNELS,
+    classes: np.ndarray | None = None,
+    reach: int = 2,
+) -> np.ndarray:
     """Maps of a label map, those that ``channels`` name.
 
     ``nucleus`` is 1 inside nuclei. ``border`` is 1 on the outermost pixels of each nucleus and
     wherever two nuclei are within ``reach`` pixels. ``distance`` is the distance to the nucleus'
     own edge divided by the greatest such distance in that nucleus: 1 at its core, so nuclei of all
     sizes give equally high markers. With ``background`` among the channels exactly one is true at each pixel:
-    ``border`` before ``nucleus`` before ``background``. ``weight`` is no map to learn but the weight of each
-    pixel's loss; see ``border_weights``.
+    ``border``, if there is one, before ``nucleus`` before ``background``. Channels that begin with ``class_``
+    are 1 inside nuclei of their class, the first of them of class 1. ``weight`` is no map to learn but the
+    weight of each pixel's loss; see ``border_weights``.
 
     Args:
         labels: ``int32 (H, W)``, 0 background; gaps in the numbering are allowed.
         channels: names, in the order of the result.
+        classes: ``(N + 1,)``, the class of each label; only for the channels ``class_…``.
         reach: in pixels.
 
     Returns:
@@ -36,11 +43,15 @@ def targets(labels: np.ndarray, channels: Sequence[str] = CHANNELS, reach: int =
     border = edge | _between(values, reach)
     maps = {"nucleus": inside, "border": border}
     if "background" in channels:
-        maps |= {"nucleus": inside & ~border, "background": ~inside & ~border}
+        drawn = border if "border" in channels else np.zeros_like(border)
+        maps |= {"nucleus": inside & ~drawn, "background": ~inside & ~drawn}
     if "distance" in channels:
         maps["distance"] = _distance(labels, inside, edge)
     if "weight" in channels:
         maps["weight"] = border_weights(labels)
+    if of_class := [name for name in channels if name.startswith("class_")]:
+        assert classes is not None, "the channels have classes, the labels have none"
+        maps |= {name: classes[labels] == k for k, name in enumerate(of_class, 1)}
     return np.stack([maps[name] for name in channels]).astype(np.float32)
 
 

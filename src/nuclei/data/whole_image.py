@@ -23,6 +23,7 @@ class WholeImage:
         piecewise: standard deviation by which points of a regular grid move, as a share of the side: least
             and greatest; [0, 0] for none.
         elastic: strength of the elastic deformation in pixels; 0 for none.
+        window: side of a random square that is cut from the varied image, for shorter trainings; or None.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class WholeImage:
         zoom: float,
         piecewise: tuple[float, float],
         elastic: float,
+        window: int | None = None,
     ) -> None:
         nearest = {"border_mode": cv2.BORDER_REPLICATE}
         steps = [
@@ -52,7 +54,10 @@ class WholeImage:
         ]
         if elastic:
             steps.append(A.ElasticTransform(alpha=elastic, sigma=8, p=1.0, **nearest))
+        if window:
+            steps.append(A.RandomCrop(window, window))
         self.transform, self.piecewise = A.Compose(steps), piecewise
+        self.crop = window or crop
 
     def __call__(self, image: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """One varied image.

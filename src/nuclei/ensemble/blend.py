@@ -46,10 +46,10 @@ def shared_channels(channels: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """Return the names that all members have, in the first member's order.
 
     Raises:
-        UserError: ``nucleus`` is not among them.
+        UserError: neither ``nucleus`` nor ``background`` is among them.
     """
     shared = tuple(name for name in channels[0] if all(name in other for other in channels))
-    if "nucleus" not in shared:
+    if not {"nucleus", "background"} & set(shared):
         raise UserError(
             f"no channel nucleus in all runs; they have {'; '.join(', '.join(c) for c in channels)}"
         )

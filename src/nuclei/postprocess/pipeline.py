@@ -47,19 +47,24 @@ def postprocess(maps: np.ndarray, channels: Sequence[str], steps: Sequence[Any])
 def by_name(maps: np.ndarray, channels: Sequence[str]) -> dict[str, np.ndarray]:
     """Name the channels of (C, H, W) maps, as uint8 (H, W) arrays.
 
+    Exclusive maps that name no ``nucleus`` have it where they are not ``background``.
+
     Raises:
-        UserError: there is no channel ``nucleus``.
+        UserError: there is neither a channel ``nucleus`` nor ``background``.
         ValueError: the number of maps is not the number of names, or their dtype or range is wrong.
     """
     if maps.ndim != 3 or len(maps) != len(channels):
         raise ValueError(
             f"expected maps of shape ({len(channels)}, H, W) for {list(channels)}, got {maps.shape}"
         )
-    if "nucleus" not in channels:
+    named = dict(zip(channels, np.ascontiguousarray(as_uint8(maps)), strict=True))
+    if "nucleus" not in channels and "background" in channels:
+        named["nucleus"] = 255 - named["background"]
+    if "nucleus" not in named:
         raise UserError(
             f"the maps have channels {', '.join(channels)}; post-processing needs one named nucleus"
         )
-    return dict(zip(channels, np.ascontiguousarray(as_uint8(maps)), strict=True))
+    return named
 
 
 def as_uint8(maps: np.ndarray) -> np.ndarray:

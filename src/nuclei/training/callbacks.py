@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,13 @@ class MetricsTable(L.Callback):
 
     Args:
         path: the file.
+        held_out: batches whose mean loss is measured after each epoch, ``val_loss``; None for none.
     """
 
-    COLUMNS = ("epoch", "step", "seconds", "lr", "loss", "mAP")
+    COLUMNS = ("epoch", "step", "seconds", "lr", "loss", "val_loss", "mAP")
 
-    def __init__(self, path: str | Path) -> None:
-        self.path, self.rows = Path(path), []  # type: ignore[var-annotated]
+    def __init__(self, path: str | Path, held_out: Iterable[Any] | None = None) -> None:
+        self.path, self.held_out, self.rows = Path(path), held_out, []  # type: ignore[var-annotated]
         self.start = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -70,6 +71,7 @@ class MetricsTable(L.Callback):
             "seconds": f"{time.monotonic() - self.start:.1f}",
             "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
             "loss": f"{float(metrics['loss']):.4f}",
+            "val_loss": "" if self.held_out is None else f"{pl_module.mean_loss(self.held_out):.4f}",  # type: ignore[operator]
             "mAP": f"{float(metrics['mAP']):.4f}" if validated and "mAP" in metrics else "",
         }
         self.rows.append(row)

@@ -59,7 +59,7 @@ def fit(
             ModelCheckpoint(
                 folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
             ),
-            MetricsTable(folder / "metrics.csv"),
+            MetricsTable(folder / "metrics.csv", data.held_out_crops()),
             bar,
             *callbacks,
         ],

@@ -1,0 +1,1 @@
+"""The tables of five reports made again: measures, figures, pages."""
