@@ -136,3 +136,12 @@ def test_a_whole_image_comes_at_the_asked_size():
     image, labels = np.full((50, 70, 3), 7, np.uint8), np.full((50, 70), 70_001, np.int32)
     a, b = plain(image, labels, 0)
     assert a.shape == (32, 32, 3) and (a == 7).all() and b.dtype == np.int32 and (b == 70_001).all()
+
+
+def test_offsets_say_where_in_its_nucleus_a_pixel_lies():
+    labels = np.zeros((6, 10), np.int32)
+    labels[1:5, 1:5], labels[1:5, 5:9] = 3, 7
+    y, x, centre = targets(labels, ["offset_y", "offset_x", "centre"])
+    assert x[2].tolist() == [0.5, 0.125, 0.375, 0.625, 0.875, 0.125, 0.375, 0.625, 0.875, 0.5]
+    assert y[:, 3].tolist() == [0.5, 0.125, 0.375, 0.625, 0.875, 0.5]
+    assert centre[2:4, 2:4].all() and not centre[1].any() and not centre[:, 4:6].any()

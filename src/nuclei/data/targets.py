@@ -22,10 +22,12 @@ def targets(
     ``nucleus`` is 1 inside nuclei. ``border`` is 1 on the outermost pixels of each nucleus and
     wherever two nuclei are within ``reach`` pixels. ``distance`` is the distance to the nucleus'
     own edge divided by the greatest such distance in that nucleus: 1 at its core, so nuclei of all
-    sizes give equally high markers. With ``background`` among the channels exactly one is true at each pixel:
-    ``border``, if there is one, before ``nucleus`` before ``background``. Channels that begin with ``class_``
-    are 1 inside nuclei of their class, the first of them of class 1. ``weight`` is no map to learn but the
-    weight of each pixel's loss; see ``border_weights``.
+    sizes give equally high markers. ``centre`` is 1 where ``distance`` exceeds 0.6. ``offset_y`` and
+    ``offset_x`` say where in its nucleus' box a pixel lies, 0 at the top (left) and 1 at the bottom (right);
+    0.5 outside (compare HoVer-Net, Graham et al. 2019). With ``background`` among the channels exactly one is
+    true at each pixel: ``border``, if there is one, before ``nucleus`` before ``background``. Channels that
+    begin with ``class_`` are 1 inside nuclei of their class, the first of them of class 1. ``weight`` is no
+    map to learn but the weight of each pixel's loss; see ``border_weights``.
 
     Args:
         labels: ``int32 (H, W)``, 0 background; gaps in the numbering are allowed.
@@ -45,8 +47,11 @@ def targets(
     if "background" in channels:
         drawn = border if "border" in channels else np.zeros_like(border)
         maps |= {"nucleus": inside & ~drawn, "background": ~inside & ~drawn}
-    if "distance" in channels:
+    if {"distance", "centre"} & set(channels):
         maps["distance"] = _distance(labels, inside, edge)
+        maps["centre"] = maps["distance"] > 0.6
+    if {"offset_y", "offset_x"} & set(channels):
+        maps["offset_y"], maps["offset_x"] = _offsets(labels)
     if "weight" in channels:
         maps["weight"] = border_weights(labels)
     if of_class := [name for name in channels if name.startswith("class_")]:
@@ -61,6 +66,18 @@ def _distance(labels: np.ndarray, inside: np.ndarray, edge: np.ndarray) -> np.nd
     furthest = np.zeros(int(labels.max(initial=0)) + 1, np.float32)
     np.maximum.at(furthest, labels.ravel(), steps.ravel())
     return np.where(inside, steps / np.maximum(furthest, 1.0)[labels], 0.0)
+
+
+def _offsets(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel lies in the box of its nucleus, from 0 to 1: by row, by column."""
+    y, x = (np.full(labels.shape, 0.5, np.float32) for _ in range(2))
+    for number, box in enumerate(find_objects(labels), 1):
+        if box is not None:
+            own = labels[box] == number
+            rows, columns = np.nonzero(own)
+            y[box][own] = (rows + 0.5) / own.shape[0]
+            x[box][own] = (columns + 0.5) / own.shape[1]
+    return y, x
 
 
 def border_weights(labels: np.ndarray, w0: float = 10.0, sigma: float = 5.0) -> np.ndarray:
