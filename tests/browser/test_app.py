@@ -36,6 +36,7 @@ BOX = {
     ],
     "tta": 1,
     "diameter": None,
+    "scales": [1.0],
 }
 
 

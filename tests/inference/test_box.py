@@ -8,7 +8,14 @@ from nuclei.errors import UserError
 from nuclei.inference.box import read_box, write_box
 from nuclei.inference.measure import measure, outline
 
-SETTINGS = {"network": {"a": 1}, "channels": ["nucleus"], "steps": [], "tta": 1, "diameter": 26}
+SETTINGS = {
+    "network": {"a": 1},
+    "channels": ["nucleus"],
+    "steps": [],
+    "tta": 1,
+    "diameter": 26,
+    "scales": [1.0],
+}
 
 
 def test_weights_and_settings_come_back_and_bytes_are_the_same(tmp_path):

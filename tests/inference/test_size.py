@@ -52,10 +52,40 @@ def test_images_are_zoomed_within_limits_and_maps_come_back_at_their_size(diamet
     network = Seen()
     maps = predict_at_size(network, image, CHANNELS, 26.0)
     assert maps.shape == (3, 160, 160) and maps.dtype == np.uint8
-    assert network.sizes[0] == (160, 160)
-    assert network.sizes[1][0] == pytest.approx(side, abs=16)
+    assert network.sizes[:2] == [(160, 160), (80, 80)]
+    assert network.sizes[2][0] == pytest.approx(side, abs=16)
     if diameter < 160:
         assert ((maps[0] > 127) == (image > 0)).mean() > 0.98
+
+
+def test_views_take_the_scales_in_turn():
+    image = np.zeros((160, 160), np.uint8)
+    cv2.circle(image, (80, 80), 13, 255, -1)
+    network = Seen()
+    maps = predict_at_size(network, image, CHANNELS, 26.0, tta=3, scales=[1.0, 1.25])
+    small, large = network.sizes[2][0], network.sizes[4][0]
+    assert network.sizes[2:] == [(small, small)] * 2 + [(large, large)]
+    assert large == pytest.approx(1.25 * small, abs=1)
+    assert ((maps[0] > 127) == (image > 0)).mean() > 0.98
+
+
+class Shortsighted(Seen):
+    """Sees of large discs only a spot, unless they come at half their size."""
+
+    def forward(self, x):
+        full = x.shape[-1] > 100
+        maps = super().forward(x)
+        return torch.where(x > 0.95, maps, torch.full_like(maps, -9.0)) if full else maps
+
+
+def test_nuclei_too_large_to_be_seen_are_found_at_half_the_size():
+    image = np.zeros((160, 160), np.uint8)
+    cv2.circle(image, (80, 80), 60, 200, -1)
+    cv2.circle(image, (80, 80), 4, 255, -1)
+    network = Shortsighted()
+    maps = predict_at_size(network, image, CHANNELS, 26.0)
+    assert network.sizes[2] == (56, 56)  # the least zoom
+    assert ((maps[0] > 127) == (image > 0)).mean() > 0.95
 
 
 def test_nothing_is_zoomed_when_not_asked_or_without_a_distance_map():

@@ -25,6 +25,7 @@ SMALLER = {
     "barge2019_segnet": {"width": 0.1},
     "barge2019_unet": {"features": [4, 8, 16, 32, 64]},
     "zhao2020_unet1": {"features": [4, 8, 16, 32, 64]},
+    "zhao2020_unet1_classes": {"features": [4, 8, 16, 32, 64]},
     "wang2021_resnet": {"backbone": "resnet50"},
     "mask_rcnn": {"backbone": "resnet18"},
 }
@@ -33,8 +34,9 @@ SMALLER = {
 def built(path, **more):
     """The network of a config, seeded, and its channels."""
     torch.manual_seed(0)
-    cfg = OmegaConf.create({"model": OmegaConf.load(path)}).model
-    assert cfg.name == path.stem and "nucleus" in cfg.channels
+    data = {"class_channels": ["background", "class_a", "class_b"]}
+    cfg = OmegaConf.create({"data": data, "model": OmegaConf.load(path)}).model
+    assert cfg.name == path.stem and {"nucleus", "background"} & set(cfg.channels)
     return instantiate(
         cfg.network, n_channels=len(cfg.channels), **(SMALLER.get(path.stem, {}) | more)
     ), cfg.channels
@@ -114,8 +116,9 @@ def test_numbers_of_convolutions(name, convolutions, transposed):
 
 
 def test_a_quarter_of_the_channels():
-    one, two = (OmegaConf.load(p).network.features for p in CONFIGS if p.stem.startswith("zhao2020"))
-    assert [n // 4 for n in one] == list(two)
+    of = {p.stem: list(OmegaConf.load(p).network.features) for p in CONFIGS if p.stem.startswith("zhao2020")}
+    for end in ("", "_classes"):
+        assert [n // 4 for n in of[f"zhao2020_unet1{end}"]] == of[f"zhao2020_unet2{end}"]
 
 
 def test_unpooling_is_torchs():

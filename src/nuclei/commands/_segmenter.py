@@ -44,7 +44,8 @@ def voter_of(folder: Path, weight: float, tta: int | None) -> Voter:
     run = json.loads((folder / "config.json").read_text())
     network = instantiate(run["model"]["network"], n_channels=len(run["model"]["channels"]))
     network = load(network, folder / "model.safetensors")
-    return Voter(network, run["model"]["channels"], weight, tta or done["tta"], done["diameter"])
+    seen = {"diameter": done["diameter"], "scales": done.get("scales", [1.0])}
+    return Voter(network, run["model"]["channels"], weight, tta or done["tta"], **seen)
 
 
 def of_box(path: Path, tta: int | None) -> Segmenter:
@@ -53,7 +54,8 @@ def of_box(path: Path, tta: int | None) -> Segmenter:
     channels = settings["channels"]
     network = instantiate(settings["network"], n_channels=len(channels))
     network.load_state_dict(tensors)
-    voter = Voter(place(network), channels, 1.0, tta or settings["tta"], settings["diameter"])
+    seen = {"diameter": settings["diameter"], "scales": settings["scales"]}
+    voter = Voter(place(network), channels, 1.0, tta or settings["tta"], **seen)
     return Segmenter([voter], channels, [instantiate(step) for step in settings["steps"]])
 
 

@@ -34,6 +34,7 @@ def main(cfg: DictConfig) -> None:
         "steps": tuned["steps"],
         "tta": 1,
         "diameter": done["diameter"],
+        "scales": done.get("scales", [1.0]),
     }
     path = Path(cfg.output) if cfg.output else BOX
     write_box(path, safetensors.torch.load_file(folder / "model.safetensors"), box)

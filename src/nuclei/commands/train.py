@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 # What changes nothing in the weights; the data set's name is in the path.
-FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "tta", "diameter")
+SEEN = ("tta", "diameter", "scales")  # how the held-out images are predicted
+FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", *SEEN)
 
 
 def main(cfg: DictConfig) -> None:
@@ -40,7 +41,7 @@ def main(cfg: DictConfig) -> None:
     with run.locked(folder):
         run.claim(folder, plain(cfg) | {"folds_sha256": sha256}, FREE)
         done, verb = run.finished(folder), "finished before:"
-        if done is None or (done.get("tta"), done.get("diameter")) != (cfg.tta, cfg.diameter):
+        if done is None or any(done.get(name) != plain(cfg)[name] for name in SEEN):
             done, verb = train(cfg, folder, rows, sha256), "wrote"
             run.finish(folder, done)
     score = (
@@ -98,10 +99,10 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
         load(network, weights_of(cfg, sha256))
     if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
         fit_network(cfg, weights, network, store, others, held_out, labels_of)
-    settings = {"tta": cfg.tta, "diameter": cfg.diameter}
+    settings = {name: plain(cfg)[name] for name in SEEN}
     if not held_out:
         return {"images": 0, "mAP": None, "seconds": time.monotonic() - start, **settings}
-    voter = Voter(load(network, weights), channels, 1.0, cfg.tta, cfg.diameter)
+    voter = Voter(load(network, weights), channels, 1.0, **settings)
     scores: list[float] = []
 
     def maps_of_fold() -> Iterator[tuple[str, np.ndarray]]:

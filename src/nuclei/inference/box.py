@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from nuclei.errors import UserError
 from nuclei.files import whole
 
-KEYS = {"network", "channels", "steps", "tta", "diameter"}
+KEYS = {"network", "channels", "steps", "tta", "diameter", "scales"}
 
 
 def write_box(path: Path, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> None:
@@ -23,7 +23,8 @@ def write_box(path: Path, tensors: Mapping[str, torch.Tensor], settings: Mapping
     Args:
         path: ``.safetensors``.
         tensors: the network's state.
-        settings: ``KEYS``: how to build the network, the names of its maps, post-processing, views, diameter.
+        settings: ``KEYS``: how to build the network, the names of its maps, post-processing, and how images
+            are seen (see ``nuclei.inference.predict.Voter``).
     """
     if settings.keys() != KEYS:
         raise ValueError(f"expected {sorted(KEYS)}, got {sorted(settings)}")

@@ -16,11 +16,14 @@ from nuclei.files import whole
 from nuclei.inference.tiling import LIMIT, predict_tiles
 from nuclei.models.contract import probabilities
 
+View = tuple[int, int, int]
 # Dihedral views as (flip rows, flip columns, transpose), most different first.
 VIEWS = ((0, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1))
 
 
-def predict(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: bool = False) -> np.ndarray:
+def predict(
+    network: nn.Module, image: np.ndarray, views: Sequence[View] = VIEWS[:1], bf16: bool = False
+) -> np.ndarray:
     """Probability maps of one image at its own size.
 
     The image is mirrored at its lower and right edge up to the network's stride. Large images are cut
@@ -30,21 +33,23 @@ def predict(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: bool = Fa
     Args:
         network: see ``nuclei.models.contract``.
         image: ``uint8 (H, W)`` or ``(H, W, 3)``, as the network's ``look`` wants it.
-        tta: number of dihedral views to average, 1 to 8.
+        views: dihedral views to average, some of ``VIEWS``.
         bf16: compute in bfloat16.
 
     Returns:
         ``uint8 (C, H, W)``: probabilities times 255.
     """
     if network.size:
-        return _at_size(network, image, tta, bf16)
+        return _at_size(network, image, views, bf16)
     if image.shape[0] * image.shape[1] <= LIMIT:
-        return predict_whole(network, image, tta, bf16)
-    return predict_tiles(partial(predict_whole, network, tta=tta, bf16=bf16), image, int(network.stride))  # type: ignore[arg-type]
+        return predict_whole(network, image, views, bf16)
+    return predict_tiles(partial(predict_whole, network, views=views, bf16=bf16), image, int(network.stride))  # type: ignore[arg-type]
 
 
 @torch.inference_mode()
-def predict_whole(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: bool = False) -> np.ndarray:
+def predict_whole(
+    network: nn.Module, image: np.ndarray, views: Sequence[View] = VIEWS[:1], bf16: bool = False
+) -> np.ndarray:
     """As ``predict``, all of the image at once."""
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     context = torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
@@ -53,21 +58,21 @@ def predict_whole(network: nn.Module, image: np.ndarray, tta: int = 1, bf16: boo
     batch = torch.from_numpy(np.ascontiguousarray(planes)).to(device)[None].float() / 255
     total: torch.Tensor | None = None
     with context:
-        for rows, columns, transpose in VIEWS[:tta]:
+        for rows, columns, transpose in views:
             flips = [d for d, flip in ((-2, rows), (-1, columns)) if flip]
             x = (batch.mT if transpose else batch).flip(flips).contiguous(memory_format=torch.channels_last)
             y = probabilities(network, x).flip(flips)
             y = (y.mT if transpose else y)[0, :, :h, :w]
             total = y if total is None else total + y
     assert total is not None
-    return (total * (255 / tta)).round().to(torch.uint8).cpu().numpy()
+    return (total * (255 / len(views))).round().to(torch.uint8).cpu().numpy()
 
 
-def _at_size(network: nn.Module, image: np.ndarray, tta: int, bf16: bool) -> np.ndarray:
+def _at_size(network: nn.Module, image: np.ndarray, views: Sequence[View], bf16: bool) -> np.ndarray:
     """Maps of the whole image at the network's size, resized back."""
     size = int(network.size)  # type: ignore[arg-type]
     small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    maps = predict_whole(network, small, tta, bf16)
+    maps = predict_whole(network, small, views, bf16)
     return np.stack([cv2.resize(m, image.shape[1::-1], interpolation=cv2.INTER_LINEAR) for m in maps])
 
 

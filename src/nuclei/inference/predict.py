@@ -27,6 +27,7 @@ class Voter:
         weight: of its maps; the weights of all voters sum to 1.
         tta: dihedral views to average.
         diameter: that nuclei are zoomed to; see ``nuclei.inference.size``.
+        scales: of the zoom, which the views take in turn.
     """
 
     network: nn.Module
@@ -34,11 +35,13 @@ class Voter:
     weight: float = 1.0
     tta: int = 1
     diameter: float | None = None
+    scales: Sequence[float] = (1.0,)
 
     def maps(self, image: np.ndarray) -> np.ndarray:
         """``uint8 (C, H, W)`` maps of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``."""
         shown = look(image, self.network.look)  # type: ignore[arg-type]
-        return predict_at_size(self.network, shown, self.channels, self.diameter, self.tta, has_bf16())
+        channels, bf16 = self.channels, has_bf16()
+        return predict_at_size(self.network, shown, channels, self.diameter, self.tta, self.scales, bf16)
 
 
 def load(network: nn.Module, weights: Path) -> nn.Module:

@@ -1,7 +1,7 @@
 """Nuclei of one size: each image is zoomed so that its nuclei have the diameter that networks see best.
 
-A first pass at the image's own size finds how large its nuclei are, a second one predicts the zoomed
-image, and the maps come back at the image's own size (compare Cellpose, Stringer et al. 2021).
+A first pass at the image's own size, and at half of it, finds how large its nuclei are; a second one predicts
+the zoomed image, and the maps come back at the image's own size (compare Cellpose, Stringer et al. 2021).
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 from torch import nn
 
-from nuclei.inference.maps import predict
+from nuclei.inference.maps import VIEWS, View, predict
 
 LIMITS = (0.7, 2.0)  # of the zoom; networks are trained on 0.5 to 2
+LARGE = 1.5  # this much more area of nuclei at half the size: they are too large to be seen at full size
+LEAST = 0.35  # zoom of such images
 
 
 def predict_at_size(
@@ -23,6 +25,7 @@ def predict_at_size(
     channels: Sequence[str],
     diameter: float | None,
     tta: int = 1,
+    scales: Sequence[float] = (1.0,),
     bf16: bool = False,
 ) -> np.ndarray:
     """Maps of an image, predicted where its nuclei have about ``diameter``.
@@ -32,24 +35,64 @@ def predict_at_size(
         image: ``uint8 (H, W)`` or ``(H, W, 3)``, as the network wants to see it.
         channels: names of the network's maps; without ``distance`` nothing is zoomed.
         diameter: wanted, in pixels; None predicts the image as it is.
-        tta: dihedral views of the second pass.
+        tta: dihedral views of the second pass, 1 to 8.
+        scales: factors of the zoom; the views take them in turn.
         bf16: compute in bfloat16.
 
     Returns:
         ``uint8 (C, H, W)``.
     """
     if diameter is None or "distance" not in channels:
-        return predict(network, image, tta, bf16)
-    first = predict(network, image, 1, bf16)
-    found = mean_diameter(dict(zip(channels, first, strict=True)))
-    zoom = float(np.clip(diameter / found, *LIMITS)) if found else 1.0
-    size = tuple(max(1, round(n * zoom)) for n in image.shape[1::-1])
-    if size == image.shape[1::-1]:
-        return predict(network, image, tta, bf16)
-    zoomed = cv2.resize(image, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
-    maps = predict(network, zoomed, tta, bf16)
+        return predict(network, image, VIEWS[:tta], bf16)
+    zoom = zoom_for(network, image, channels, diameter, bf16)
+    total = np.zeros((len(channels), *image.shape[:2]), np.float32)
+    for n, scale in enumerate(scales[:tta]):
+        views = VIEWS[:tta][n :: len(scales)]
+        total += len(views) * predict_zoomed(network, image, zoom * scale, views, bf16).astype(np.float32)
+    return np.rint(total / tta).astype(np.uint8)
+
+
+def zoom_for(
+    network: nn.Module, image: np.ndarray, channels: Sequence[str], diameter: float, bf16: bool
+) -> float:
+    """The zoom that gives the nuclei of an image ``diameter``, within limits.
+
+    Nuclei far larger than those of the training are seen in part at the image's own size, or only their
+    bright spots are; at half the size most of their area is found. Then that pass says how large they are.
+    """
+
+    def seen(zoom: float) -> dict[str, np.ndarray]:
+        return dict(zip(channels, predict(network, zoomed(image, zoom), VIEWS[:1], bf16), strict=True))
+
+    own, half = seen(1.0), seen(0.5)
+    if (wide := mean_diameter(half) * 2) and area(half) > LARGE * area(own):
+        return float(np.clip(diameter / wide, LEAST, LIMITS[0]))
+    found = mean_diameter(own)
+    return float(np.clip(diameter / found, *LIMITS)) if found else 1.0
+
+
+def predict_zoomed(
+    network: nn.Module, image: np.ndarray, zoom: float, views: Sequence[View], bf16: bool
+) -> np.ndarray:
+    """Maps of the zoomed image, ``uint8 (C, H, W)`` at the image's own size."""
+    maps = predict(network, zoomed(image, zoom), views, bf16)
+    if maps.shape[1:] == image.shape[:2]:
+        return maps
     back = cv2.INTER_LINEAR if zoom < 1 else cv2.INTER_AREA
     return np.stack([cv2.resize(m, image.shape[1::-1], interpolation=back) for m in maps])
+
+
+def zoomed(image: np.ndarray, zoom: float) -> np.ndarray:
+    """The image, ``zoom`` times as large in both directions."""
+    size = tuple(max(1, round(n * zoom)) for n in image.shape[1::-1])
+    if size == image.shape[1::-1]:
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+
+
+def area(maps: dict[str, np.ndarray]) -> float:
+    """Share of the image that is nuclei."""
+    return float((maps["nucleus"] > 153).mean())  # 0.6
 
 
 def mean_diameter(maps: dict[str, np.ndarray]) -> float:

@@ -12,6 +12,9 @@ from typing import Any
 from nuclei.errors import UserError
 from nuclei.files import whole
 
+BEFORE: dict[str, Any] = {"schedule": "cosine"}
+"""What settings were before there was a choice, for folders that were begun then."""
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -51,7 +54,7 @@ def claim(folder: Path, settings: dict[str, Any], free: Sequence[str]) -> None:
         with whole(path) as part:
             part.write_text(json.dumps(settings, indent=2) + "\n")
         return
-    before, now = _flat(settings_of(folder)), _flat(settings)
+    before, now = _flat(BEFORE | settings_of(folder)), _flat(settings)
     keys = sorted(k for k in before.keys() | now.keys() if k.split(".")[0] not in free)
     other = [k for k in keys if before.get(k) != now.get(k)]
     if other:
