@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 SHORT = 0.1
 """A run with less than this share of a report's own training says nothing about its system."""
@@ -37,6 +38,68 @@ class System:
     submission: str | None = None
     by_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     log: Path | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """How the figures came to be.
+
+    Attributes:
+        command: as it was typed.
+        commit: of the code.
+        seed: of everything random.
+        budget: name of the schedule.
+        hardware: that it ran on.
+        folds: that were held out.
+    """
+
+    command: str
+    commit: str
+    seed: int
+    budget: str
+    hardware: str
+    folds: str
+
+
+def text(
+    paper: Any,
+    made: Made,
+    systems: Mapping[str, System],
+    floor: Sequence[System],
+    draws: Mapping[str, Mapping[float, float]],
+    best: str,
+) -> str:
+    """The whole page.
+
+    Args:
+        paper: the report's config, ``configs/paper``.
+        made: how the figures came to be.
+        systems: what was trained, by its name in the config.
+        floor: what any system must beat.
+        draws: for each system of a search its score by learning rate.
+        best: title of the system that the examples are of.
+    """
+    rows = list(systems.values())
+    minutes = sum(s.seconds for s in rows if s.log) / 60
+    lines = [f"# {paper.title}", "", paper.about.strip(), "", "```", made.command, "```", ""]
+    lines += [
+        f"Commit `{made.commit}`, seed {made.seed}, budget `{made.budget}`: {minutes:.0f} minutes of training "
+        f"and predicting, on {made.hardware}. Ours are held-out figures: {made.folds}, {rows[0].images} images "
+        f"that the networks did not see. {paper.protocol.strip()}",
+        "",
+        *table(list(paper.columns), [*rows, *floor]),
+        "",
+        *differences(paper.main, rows),
+        *classes(rows),
+    ]
+    if draws:
+        by_title = {systems[name].title: found for name, found in draws.items()}
+        lines += ["", "## The search", "", paper.search.about.strip(), ""]
+        lines += search(by_title, paper.search.measure)
+    lines += ["", "## How the report was read", "", paper.notes.strip(), ""]
+    lines += ["## Loss", "", f"![Loss by epoch]({paper.name}_curves.png)", "", "## Examples", ""]
+    lines += [f"By {best}; a held-out image that went well, and one that went badly.", ""]
+    return "\n".join([*lines, f"![Image, truth and prediction]({paper.name}_examples.jpg)", ""])
 
 
 def table(columns: Sequence[str], systems: Sequence[System]) -> list[str]:

@@ -1,0 +1,207 @@
+"""What each part of the recipe is worth, out-of-fold on two cross-validations; writes docs/ablation.md.
+
+    PYTHONPATH=src python bench/ablation.py [IMAGES]
+
+Needs compact/cpu on every fold of the data sets dsb2018 (tiles of one picture stay together) and
+dsb2018_kinds (whole kinds of images held out), and the formulations on fold 0 of both; bench/ablation.md has
+the commands. Changes of inference and post-processing are made with the same networks on a stratified sample
+of IMAGES images (default 120). Formulations are tuned on one half of the held-out images and scored on the
+other, both ways.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from skimage.segmentation import expand_labels
+
+from nuclei.commands._segmenter import voter_of
+from nuclei.commands.ensemble import searched
+from nuclei.data.folds import read_folds
+from nuclei.data.store import Store
+from nuclei.ensemble.archive import OofFile
+from nuclei.ensemble.evaluate import Case, Evaluator, Setting
+from nuclei.ensemble.space import Space
+from nuclei.ensemble.tune import Effort, Images, stratified, tune
+from nuclei.inference.predict import Voter
+from nuclei.metrics import confusion, precision_at
+from nuclei.models.otsu import Otsu
+from nuclei.postprocess.pipeline import postprocess, with_parameters
+from nuclei.progress import track
+
+HERE = Path(__file__).parents[1]
+CVS = ("dsb2018", "dsb2018_kinds")
+RUN = "compact/cpu"
+MODALITIES = ("fluorescence", "histology", "brightfield")
+
+
+def steps(name: str, **parameters: float) -> list[Any]:
+    """The steps of a post-processing config, with other values."""
+    config = OmegaConf.load(HERE / "configs" / "postprocess" / f"{name}.yaml")
+    return with_parameters([instantiate(step) for step in config.steps], parameters)
+
+
+@dataclass(frozen=True)
+class View:
+    """How maps are made; see ``nuclei.inference.predict.Voter``."""
+
+    tta: int = 2
+    diameter: float | None = 26.0
+    scales: tuple[float, ...] = (1.0, 1.25)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One change: how maps are made, and how labels are made of them."""
+
+    name: str
+    steps: Sequence[Any]
+    view: View = View()
+    grow: int = 0
+    otsu: bool = False
+
+
+WATERSHED = steps("watershed")
+ROWS = (
+    Row("Otsu, connected components: no learning", steps("components"), otsu=True),
+    Row("Otsu, distance-transform watershed", steps("distance"), otsu=True),
+    Row("**the recipe**", WATERSHED),
+    Row("nucleus map alone, connected components", steps("components")),
+    Row("nucleus map alone, distance-transform watershed", steps("distance")),
+    Row("markers without the distance map", steps("watershed", distance_weight=0.0)),
+    Row("markers without the border map", steps("watershed", border_weight=0.0)),
+    Row("markers from the distance map alone", steps("watershed", distance_weight=1.0)),
+    Row("one threshold (0.5) in place of hysteresis", steps("watershed", low=0.5, high=0.5)),
+    Row("markers not smoothed", steps("watershed", sigma=0.0)),
+    Row("small objects kept", steps("watershed", min_area=1)),
+    Row("nuclei grown by one pixel", WATERSHED, grow=1),
+    Row("nuclei shrunk by one pixel", WATERSHED, grow=-1),
+    Row("images as they are, not zoomed to one size", WATERSHED, View(diameter=None)),
+    Row("zoomed to a diameter of 20 pixels", WATERSHED, View(diameter=20.0)),
+    Row("zoomed to a diameter of 32 pixels", WATERSHED, View(diameter=32.0)),
+    Row("1 view", WATERSHED, View(tta=1)),
+    Row("2 views at one zoom", WATERSHED, View(scales=(1.0,))),
+    Row("3 views at zooms 0.8, 1, 1.25", WATERSHED, View(tta=3, scales=(0.8, 1.0, 1.25))),
+    Row("4 views", WATERSHED, View(tta=4)),
+)
+FORMULATIONS = (
+    ("nucleus, border and distance (the recipe)", "form_three", {}),
+    ("nucleus and border", "form_border", {}),
+    ("nucleus and small centre", "form_centre", {"centre": "distance"}),
+    ("nucleus and offsets within it, as in HoVer-Net", "form_offsets", {}),
+)
+
+
+def grown(labels: np.ndarray, by: int) -> np.ndarray:
+    """Labels with each nucleus grown, or shrunk where ``by`` is negative."""
+    if by >= 0:
+        return expand_labels(labels, by) if by else labels
+    background = expand_labels((labels == 0).astype(np.int32), -by)
+    return np.where(background > 0, 0, labels)
+
+
+class CrossValidation:
+    """A sample of the images of one data set, each with the network that has not seen it."""
+
+    def __init__(self, data: str, images: int) -> None:
+        rows = read_folds(HERE / "folds" / f"{data}.csv")
+        chosen = set(stratified([(r["fold"], r["modality"]) for r in rows], images, seed=0))
+        self.rows = [r for i, r in enumerate(rows) if i in chosen]
+        store = Store(HERE / "data" / "dsb2018.store")
+        self.images = [store.image(r["ImageId"]) for r in self.rows]
+        self.truth = [store.labels(r["ImageId"]) for r in self.rows]
+        folder = HERE / "runs" / data / RUN
+        self.voters = {k: voter_of(folder / f"fold{k}", 1.0, None) for k in {r["fold"] for r in rows}}
+        self.name, self._maps = data, dict[View, tuple[list[np.ndarray], float]]()
+
+    def maps(self, view: View) -> tuple[list[np.ndarray], float]:
+        """The maps of all images, and the seconds for one image."""
+        if view not in self._maps:
+            start = time.perf_counter()
+            voters = {k: replace(v, **vars(view)) for k, v in self.voters.items()}
+            pairs = track(list(zip(self.rows, self.images, strict=True)), f"{self.name} {view}")
+            made = [voters[row["fold"]].maps(image) for row, image in pairs]
+            self._maps[view] = made, (time.perf_counter() - start) / len(made)
+        return self._maps[view]
+
+    def precision(self, row: Row) -> tuple[np.ndarray, float]:
+        """float64 (images, 10) of one row, and the seconds for the maps of one image."""
+        if row.otsu:
+            otsu = Voter(Otsu(), ["nucleus"])
+            maps, seconds = [otsu.maps(image) for image in self.images], 0.0
+            channels: Sequence[str] = ["nucleus"]
+        else:
+            maps, seconds = self.maps(row.view)
+            channels = next(iter(self.voters.values())).channels
+        labels = (grown(postprocess(m, channels, row.steps), row.grow) for m in maps)
+        found = [precision_at(confusion(t, p)) for t, p in zip(self.truth, labels, strict=True)]
+        return np.array(found), seconds
+
+    def modality(self) -> np.ndarray:
+        """Names, (images,)."""
+        return np.array([r["modality"] for r in self.rows])
+
+
+def formulation(data: str, name: str, renamed: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Precision of each image of fold 0, tuned on the half without it; and the modalities."""
+    rows = [r for r in read_folds(HERE / "folds" / f"{data}.csv") if r["fold"] == 0]
+    store = Store(HERE / "data" / "dsb2018.store")
+    with OofFile(HERE / "runs" / data / "compact" / name / "fold0" / "oof.npz") as oof:
+        channels = [renamed.get(c, c) for c in oof.channels]
+        sizes = [(len(channels), r["height"], r["width"]) for r in rows]
+        maps = [oof.maps(r["ImageId"], size) for r, size in zip(rows, sizes, strict=True)]
+    cases = [Case(m[None], store.labels(r["ImageId"])) for m, r in zip(maps, rows, strict=True)]
+    start = steps("offsets" if "offset_y" in channels else "watershed")
+    full = Evaluator(cases, channels, start, 1)
+    quick = Evaluator([case.middle(256) for case in cases], channels, start, 1)
+    ranges, known = searched(OmegaConf.load(HERE / "configs" / "ensemble.yaml"), start)
+    halves = Images(full, quick, range(len(cases)), [r["group"] % 2 for r in rows])
+    space = Space(ranges, Setting((1.0,), known), free_weights=False)
+    tuned = tune(space, halves, Effort(48, 12, 3, 0), name)
+    return tuned.nested, np.array([r["modality"] for r in rows])
+
+
+def line(name: str, a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray, last: str) -> str:
+    """A row of the table: precision (images, 10) on both cross-validations, with the images' modalities."""
+    figures = [a.mean(), b.mean(), (a.mean() + b.mean()) / 2, *a.mean(0)[[0, 5, 8]]]
+    for precision, modality in ((a, of_a), (b, of_b)):
+        figures += [precision[modality == m].mean() for m in MODALITIES]
+    return f"| {name} | " + " | ".join(f"{x:.3f}" for x in figures) + f" | {last} |"
+
+
+def main() -> None:
+    """Score every row on both cross-validations and write the page."""
+    images = int(sys.argv[1]) if len(sys.argv) > 1 else 120
+    torch.set_num_threads(1)
+    plain, kinds = (CrossValidation(data, images) for data in CVS)
+    lines, forms = [], []
+    for row in ROWS:
+        (a, seconds), (b, _) = plain.precision(row), kinds.precision(row)
+        lines.append(line(row.name, a, b, plain.modality(), kinds.modality(), f"{1000 * seconds:.0f}"))
+        print(lines[-1], flush=True)
+    for title, name, renamed in FORMULATIONS:
+        (a, of_a), (b, of_b) = (formulation(data, name, renamed) for data in CVS)
+        forms.append(line(title, a, b, of_a, of_b, f"{len(a)} + {len(b)}"))
+        print(forms[-1], flush=True)
+    info = Path("/proc/cpuinfo")
+    cpu = [x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x][:1]
+    page = (HERE / "bench" / "ablation.md").read_text()
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, text=True).strip()
+    facts = {"images": images, "commit": commit, "machine": f"one of {os.cpu_count()} cores of {cpu}"}
+    table, formulations = "\n".join(lines), "\n".join(forms)
+    (HERE / "docs" / "ablation.md").write_text(page.format(**facts, table=table, formulations=formulations))
+
+
+if __name__ == "__main__":
+    main()
