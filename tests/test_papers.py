@@ -7,7 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from omegaconf import OmegaConf
+
+from nuclei.commands._systems import Run, maps_of
+from nuclei.data.store import Store, encode_image, write_store
+from nuclei.inference.maps import write_maps
 
 RUN = Path(__file__).parents[1] / "run.sh"
 ENV = os.environ | {"NUCLEI_PYTHON": sys.executable}
@@ -110,3 +116,17 @@ def test_classes_need_data_that_have_some(place):
     )
     assert done.returncode == 2
     assert "data=demo tells no classes apart; choose data=demo or data=consep" in done.stderr
+
+
+def test_an_average_is_the_mean_of_the_maps(tmp_path):
+    folds, runs = {0: ["a"]}, [Run("x", "one"), Run("y", "two")]
+    cfg = OmegaConf.create({"paths": {"runs": str(tmp_path)}, "data": {"name": "d"}})
+    for run, value in zip(runs, (100, 200), strict=True):
+        maps = np.full((1, 2, 3), value, np.uint8)
+        write_maps(
+            tmp_path / "d" / run.model / run.name / "fold0" / "oof.npz", ["nucleus"], "", [("a", maps)]
+        )
+    row = {"ImageId": "a", "split": "train", "height": 2, "width": 3, "channels": 1, "nuclei": 0}
+    write_store(tmp_path / "x.store", [(row, encode_image(np.zeros((2, 3), np.uint8)), None)])
+    ((_, mean),) = maps_of(cfg, runs, Store(tmp_path / "x.store"), folds)
+    assert mean.dtype == np.uint8 and (mean == 150).all()

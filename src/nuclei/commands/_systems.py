@@ -120,12 +120,7 @@ def maps_of(
             row = store.row(image_id)
             shape = (len(files[0].channels), row["height"], row["width"])
             maps = [file.maps(image_id, shape) for file in files]
-            yield image_id, maps[0] if len(maps) == 1 else mean(maps)
-
-
-def mean(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """The unweighted mean of ``uint8`` maps."""
-    return np.rint(blend(np.stack(maps), [1 / len(maps)] * len(maps)) * 255).astype(np.uint8)
+            yield image_id, blend(maps, [1 / len(maps)] * len(maps))
 
 
 def steps_of(cfg: DictConfig, run: Run) -> list[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from nuclei.analysis.groups import DIAMETERS, band, diameters, order
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.blend import shared_channels
@@ -61,6 +62,7 @@ def main(cfg: DictConfig) -> None:
         },
     )
     print("\n".join(lines(scored, modalities)))
+    print("\n".join(by_size(full.cases, tuned.nested)))
     print("weights: " + ", ".join(f"{m.name} {w:.3f}" for m, w in zip(members, weights, strict=True)))
     print("post-processing: " + ", ".join(f"{name}={value}" for name, value in tuned.setting.parameters))
     print(
@@ -68,6 +70,16 @@ def main(cfg: DictConfig) -> None:
         f"mAP {score['nested']:.4f} (nested), {score['tuned_on_all']:.4f} (tuned on all); "
         f"next: ./run.sh submission data={cfg.data.name} ensemble={cfg.name}"
     )
+
+
+def by_size(cases: Sequence[Case], nested: np.ndarray) -> list[str]:
+    """The nested score by the size of the nuclei, as lines to print."""
+    medians = [float(np.median(diameters(case.truth))) if case.truth.any() else 0.0 for case in cases]
+    bands = np.array([band(median, DIAMETERS, " px") for median in medians])
+    lines = ["median diameter of an image's nuclei   images    mAP"]
+    for name in sorted(set(bands), key=order):
+        lines.append(f"{name:<37}{(bands == name).sum():>8}  {nested[bands == name].mean():.3f}")
+    return lines
 
 
 def same_images(cfg: DictConfig, store: Store, rows: Sequence[dict[str, Any]]) -> None:

@@ -83,9 +83,9 @@ def text(
     minutes = sum(s.seconds for s in rows if s.log) / 60
     lines = [f"# {paper.title}", "", paper.about.strip(), "", "```", made.command, "```", ""]
     lines += [
-        f"Commit `{made.commit}`, seed {made.seed}, budget `{made.budget}`: {minutes:.0f} minutes of training "
-        f"and predicting, on {made.hardware}. Ours are held-out figures: {made.folds}, {rows[0].images} images "
-        f"that the networks did not see. {paper.protocol.strip()}",
+        f"Commit `{made.commit}`, seed {made.seed}, budget `{made.budget}`: {minutes:.0f} minutes of "
+        f"training and predicting, on {made.hardware}. Ours are held-out figures: {made.folds}, "
+        f"{rows[0].images} images that the networks did not see. {paper.protocol.strip()}",
         "",
         *table(list(paper.columns), [*rows, *floor]),
         "",
