@@ -80,7 +80,7 @@ def environment(**more: str) -> dict[str, str]:
         (["trian"], "no command 'trian'; did you mean 'train'? ./run.sh help lists them"),
         (["prepare", "wrokers=3"], "prepare has no setting 'wrokers'; did you mean 'workers'?"),
         (["prepare", "workers=many"], "workers must be a whole number, got 'many'"),
-        (["prepare", "data=dem"], "data has no 'dem'; did you mean 'demo'? It has: demo, dsb2018"),
+        (["prepare", "data=dem"], "data has no 'dem'; did you mean 'demo'? It has: consep, demo, dsb2018"),
         (["prepare", "workers"], "cannot read 'workers': settings are written key=value; see ./run.sh help"),
         (["prepare", "--workers=3"], "no option '--workers=3'; settings are written key=value"),
         (["prepare", "workers=1,2"], "workers=1,2 names several values: add -m for one run each"),
@@ -300,3 +300,36 @@ def test_a_real_error_through_a_real_process(here: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no competition data at nowhere; run ./run.sh download")
     assert not list(here.iterdir())
+
+
+SMALL = ["batch_size=8", "samples_per_epoch=512", "trainer.max_epochs=9"]
+
+
+@pytest.mark.parametrize(
+    ("words", "added"),
+    [
+        (["train"], [*SMALL, "model=compact"]),
+        (["train", "model=unet", "batch_size=4"], [*SMALL[1:]]),
+        (["train", "model=unet", *SMALL], []),
+        (["all"], [f"train='{' '.join(SMALL)}'", "models=[compact]"]),
+        (["all", "models=[unet]", "train='seed=1'"], []),
+        (["train", "data=demo"], []),
+        (["ensemble"], []),
+    ],
+)
+def test_without_a_gpu_the_recipe_is_small_and_said_so(
+    words: list[str],
+    added: list[str],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command, *settings = words
+    settings += [] if "data=demo" in words else ["data=dsb2018"]
+    configs = Path(__file__).parents[1] / "configs"
+    monkeypatch.setattr("nuclei.commands._compose.has_gpu", lambda: False)
+    assert checked(command, settings, configs) == settings + added
+    said = f"no GPU, so the same recipe in small: {' '.join(added)}\n" if added else ""
+    assert capsys.readouterr().err == said
+    monkeypatch.setattr("nuclei.commands._compose.has_gpu", lambda: True)
+    assert checked(command, settings, configs) == settings

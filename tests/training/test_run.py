@@ -47,3 +47,10 @@ def test_finished(tmp_path):
     assert run.finished(tmp_path) is None
     run.finish(tmp_path, {"mAP": 0.5})
     assert run.finished(tmp_path) == {"mAP": 0.5}
+
+
+def test_a_folder_begun_before_there_was_a_choice_had_the_default(tmp_path):
+    run.claim(tmp_path, SETTINGS, ["num_workers"])
+    run.claim(tmp_path, SETTINGS | {"schedule": "cosine"}, ["num_workers"])
+    with pytest.raises(UserError, match="begun with schedule=cosine"):
+        run.claim(tmp_path, SETTINGS | {"schedule": "constant"}, ["num_workers"])

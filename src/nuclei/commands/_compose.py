@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from itertools import product
@@ -55,7 +56,8 @@ def checked(command: str, words: list[str], configs: Path, sweep: bool = False) 
             as_text(override, config) if override in values else str(override.input_line)
             for override in overrides
         ]
-        return words + demo(command, own, composed(command, first(own)))
+        config = composed(command, first(own))
+        return words + (demo(command, own, config) or small(command, own, config))
 
 
 def read(word: str) -> Override:
@@ -183,3 +185,27 @@ def demo(command: str, overrides: list[Override], config: DictConfig) -> list[st
         file=sys.stderr,
     )
     return ["data=demo"]
+
+
+def small(command: str, overrides: list[Override], config: DictConfig) -> list[str]:
+    """Choose the data set's smaller recipe, and say so, where there is no GPU; what was asked for stays."""
+    less = config.data.get("without_gpu") if command in ("train", "all") else None
+    if less is None or has_gpu():
+        return []
+    asked = {o.key_or_group for o in overrides}
+    values = {"batch_size": less.batch_size, "samples_per_epoch": less.samples_per_epoch}
+    values["trainer.max_epochs"] = less.max_epochs
+    words = [f"{key}={value}" for key, value in values.items() if key not in asked]
+    if command == "all":
+        words = [] if "train" in asked else [f"train={quoted(' '.join(words))}"]
+    name = {"train": "model", "all": "models"}[command]
+    if name not in asked:
+        words.append(f"model={less.model}" if command == "train" else f"models=[{less.model}]")
+    if words:
+        print(f"no GPU, so the same recipe in small: {' '.join(words)}", file=sys.stderr)
+    return words
+
+
+def has_gpu() -> bool:
+    """Whether a GPU's driver is there; torch would take a second to say it."""
+    return sys.platform == "darwin" or any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,6 +117,15 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     return {"images": len(held_out), "mAP": float(np.mean(scores)), "seconds": took, **settings}
 
 
+def loaders(wanted: int | None) -> int:
+    """Loader processes: as many as wanted, or one for each core where a GPU waits for data."""
+    import torch
+
+    if wanted is not None:
+        return wanted
+    return min(16, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+
+
 def weights_of(cfg: DictConfig, sha256: str) -> Path:
     """The weights of the same fold of ``cfg.init``; another fold's have seen the held-out images."""
     name, slash, rest = str(cfg.init).partition("/")
@@ -158,7 +168,7 @@ def fit_network(
         instantiate(cfg.augment),
         batch_size=cfg.batch_size,
         samples_per_epoch=cfg.samples_per_epoch,
-        num_workers=cfg.num_workers,
+        num_workers=loaders(cfg.num_workers),
         seed=cfg.seed,
         kind=network.look,  # type: ignore[arg-type]
         channels=[*channels_of(cfg), *getattr(loss, "extra", ())],

@@ -54,7 +54,8 @@ def claim(folder: Path, settings: dict[str, Any], free: Sequence[str]) -> None:
         with whole(path) as part:
             part.write_text(json.dumps(settings, indent=2) + "\n")
         return
-    before, now = _flat(BEFORE | settings_of(folder)), _flat(settings)
+    since = {name: value for name, value in BEFORE.items() if name in settings}
+    before, now = _flat(since | settings_of(folder)), _flat(settings)
     keys = sorted(k for k in before.keys() | now.keys() if k.split(".")[0] not in free)
     other = [k for k in keys if before.get(k) != now.get(k)]
     if other:
