@@ -23,7 +23,7 @@ ROOMS = (
     "submission",
 )
 ROOMS += ("analysis", "papers", "app", "commands", "__main__")
-COMMON = ("errors", "files", "progress", "paths", "metrics", "settings")
+COMMON = ("errors", "files", "progress", "processes", "paths", "metrics", "settings")
 # Anyone may import these, so they may import nothing of ours but errors and one another.
 FREE = tuple(f"nuclei.submission.{name}" for name in ("rle", "runs", "row", "validate"))
 LIGHTNING = ("data.datamodule", "training.module", "training.callbacks", "training.train")

@@ -94,7 +94,7 @@ def run(words: list[str]) -> int:
         raise UserError(f"Python 3.11 or 3.12 is needed; {sys.executable} is {sys.version.split()[0]}")
     if command == "test":
         os.chdir(ROOT)
-        workers = ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile"]
+        workers = ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile", "--max-worker-restart", "2"]
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *workers, *rest])
     start(command, rest)
     return 0

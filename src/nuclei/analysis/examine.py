@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 
 from nuclei.analysis.calibration import tally
@@ -21,6 +19,7 @@ from nuclei.ensemble.blend import blend
 from nuclei.ensemble.oof import Member
 from nuclei.metrics import confusion, precision_at
 from nuclei.postprocess.pipeline import postprocess
+from nuclei.processes import spread
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,6 @@ def calibrated(subject: Subject) -> list[str]:
 
 def examine(store: Store, subject: Subject, other: Subject | None, image_id: str) -> Findings:
     """Post-process the maps of an image, compare them with the truth, and mend each kind of error in turn."""
-    cv2.setNumThreads(1)  # the processes keep the cores busy
     truth, of_member = store.labels(image_id), subject.maps(image_id)
     maps = blend(of_member, subject.weights)
     channels, steps = subject.channels, subject.steps
@@ -123,5 +121,4 @@ def examine_all(
     store: Store, subject: Subject, other: Subject | None, ids: Sequence[str], workers: int
 ) -> Iterator[Findings]:
     """Yield the findings of each image, in order, from several processes."""
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(partial(examine, store, subject, other), ids, chunksize=4)
+    return spread(partial(examine, store, subject, other), ids, workers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, confusion, precision_at, table
+from nuclei.processes import spread
 from nuclei.progress import track
 from nuclei.submission.known import read_index
 from nuclei.submission.truth import compare
@@ -62,8 +62,8 @@ def score_run(cfg: DictConfig) -> tuple[Counts, dict[str, dict[str, str]]]:
     member = load_oof(folder, rows, folds_sha256(cfg.data.folds))
     count = partial(count_image, store, member, steps_of(cfg, folder))
     ids = [row["ImageId"] for row in rows]
-    with ProcessPoolExecutor(cfg.workers) as pool:
-        counts = dict(zip(ids, track(pool.map(count, ids, chunksize=8), "score", len(ids)), strict=True))
+    found = spread(count, ids, cfg.workers, chunksize=8)
+    counts = dict(zip(ids, track(found, "score", len(ids)), strict=True))
     by_fold = {row["ImageId"]: f"fold {row['fold']}" for row in rows}
     return counts, {"fold": by_fold, "modality": {row["ImageId"]: row["modality"] for row in rows}}
 

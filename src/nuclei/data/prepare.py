@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from nuclei.data.dsb2018 import Split
 from nuclei.data.store import encode_image, encode_labels, write_store
+from nuclei.processes import spread
 from nuclei.progress import track
 
 Row = tuple[dict[str, Any], bytes, bytes | None]
@@ -69,12 +69,11 @@ def prepare(source: Source, store: str | Path, workers: int) -> Counter[str]:
     counts: Counter[str] = Counter()
 
     def rows() -> Iterator[Row]:
-        with ProcessPoolExecutor(workers) as pool:
-            for row, found in track(pool.map(_encode, items, chunksize=4), "prepare", len(items)):
-                counts.update(found)
-                counts[row[0]["split"]] += 1
-                counts["nuclei"] += row[0]["nuclei"]
-                yield row
+        for row, found in track(spread(_encode, items, workers), "prepare", len(items)):
+            counts.update(found)
+            counts[row[0]["split"]] += 1
+            counts["nuclei"] += row[0]["nuclei"]
+            yield row
 
     write_store(store, rows())
     return counts
