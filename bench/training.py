@@ -95,7 +95,7 @@ def road(cfg: DictConfig, store: Store, ids: list[str], steps: int) -> float:
         store,
         ids,
         ids[:1],
-        instantiate(cfg.augment),
+        instantiate(cfg.augment, _convert_="all"),
         cfg.batch_size,
         steps * cfg.batch_size,
         cfg.num_workers,
@@ -114,7 +114,7 @@ def main() -> None:
     OmegaConf.resolve(cfg)
     store = Store(cfg.data.store)
     ids = [row["ImageId"] for row in read_folds(cfg.data.folds) if row["fold"] != 0]
-    crops = Crops(store, ids, instantiate(cfg.augment), 0)
+    crops = Crops(store, ids, instantiate(cfg.augment, _convert_="all"), 0)
     times: dict[str, list[float]] = {"bare loop": [], "road": []}
     for _ in range(5):
         times["bare loop"].append(bare(cfg, crops, steps))

@@ -165,7 +165,7 @@ def fit_network(
         store,
         train_ids,
         val_ids,
-        instantiate(cfg.augment),
+        instantiate(cfg.augment, _convert_="all"),
         batch_size=cfg.batch_size,
         samples_per_epoch=cfg.samples_per_epoch,
         num_workers=loaders(cfg.num_workers),
