@@ -19,6 +19,11 @@ from nuclei.papers.page import System
             "5.0% of their schedule: too short to say",
         ),
         (System("A", {}, None, {"mAP": 0.3}, 9), "they give no figure."),
+        (System("A", {}, None, {"mAP": 0.3}, 9, share=0.05), "they give no figure. Trained for 5.0%"),
+        (
+            System("A", {"F1": 0.5}, None, {"mAP": 0.3, "F1": 0.4}, 9),
+            "F1 0.400 on 9 held-out images, 0.100 lower",
+        ),
         (System("A", {"mAP": 0.3}, None, {"mAP": 0.3}, 9, share=1.0), "the same as their 0.3"),
     ],
 )

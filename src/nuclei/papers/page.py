@@ -126,15 +126,18 @@ def differences(column: str, systems: Sequence[System]) -> list[str]:
 
 
 def _difference(column: str, s: System) -> str:
+    if s.theirs and column not in s.theirs and s.test is None:
+        column = list(s.theirs)[-1]
     ours, theirs, where = s.ours[column], s.theirs.get(column), "on their own split"
     if theirs is None:
         theirs, where = s.test, "on the 65 test images"
     said = f"{column} {ours:.3f} on {s.images} held-out images"
     if theirs is None:
-        return f"{said}; they give no figure."
-    gap = ours - theirs
-    how = "the same" if abs(gap) < 0.0005 else f"{abs(gap):.3f} {'higher' if gap > 0 else 'lower'}"
-    said += f", {how} {'as' if how == 'the same' else 'than'} their {theirs:g} {where}"
+        said += "; they give no figure"
+    else:
+        gap = ours - theirs
+        how = "the same" if abs(gap) < 0.0005 else f"{abs(gap):.3f} {'higher' if gap > 0 else 'lower'}"
+        said += f", {how} {'as' if how == 'the same' else 'than'} their {theirs:g} {where}"
     if 0 < s.share < SHORT:
         return f"{said}. Trained for {s.share:.1%} of their schedule: too short to say anything about it."
     return f"{said}{f', after {s.share:.0%} of their training' if s.share else ''}."
