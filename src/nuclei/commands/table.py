@@ -60,7 +60,8 @@ def main(cfg: DictConfig) -> None:
     folder, (commit, dirty) = Path(cfg.docs), code_state(ROOT)
     logs = {systems[slug].title: systems[slug].log for slug in trained(cfg)}
     figures.curves(folder / f"{cfg.paper.name}_curves.png", {t: log for t, log in logs.items() if log})
-    best = max(systems, key=lambda slug: systems[slug].ours[cfg.paper.main])
+    # Class maps show more than outlines.
+    best = max(systems, key=lambda s: (len(tallies[s].classes), systems[s].ours[cfg.paper.main]))
     draw_examples(cfg, folder / f"{cfg.paper.name}_examples.jpg", runs[best], tallies[best], store)
     written, scores = folder / f"{cfg.paper.name}.md", {s: by_rate(found) for s, found in draws.items()}
     made = page.Made(
@@ -73,7 +74,7 @@ def main(cfg: DictConfig) -> None:
     )
     with whole(written) as part:
         part.write_text(page.text(cfg.paper, made, systems, floor, scores, systems[best].title))
-    print(f"wrote {written}; {len(systems)} systems, the best of them {systems[best].title}")
+    print(f"wrote {written}; {len(systems)} systems, examples by {systems[best].title}")
 
 
 def system(cfg: DictConfig, slug: str, runs: Sequence[Run], tallied: Tally, store: Store) -> page.System:

@@ -15,6 +15,7 @@ from skimage.segmentation import find_boundaries
 from nuclei.files import whole
 
 WIDTH = 320  # of each panel of an example, in pixels
+WIDE = 30  # losses that vary more are drawn on a logarithmic axis
 TEXT = 22  # height of the line above a panel
 
 
@@ -30,6 +31,9 @@ def curves(path: Path, logs: Mapping[str, Path]) -> None:
             axes.plot(
                 table["epoch"] + 1, table[name], style, label=label, marker="." if len(table) < 9 else ""
             )
+        losses = table[["loss", "val_loss"]].to_numpy()
+        if np.nanmax(losses) > WIDE * np.nanmin(losses) > 0:
+            axes.set_yscale("log")
         axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=7)
         if at == 1:
@@ -71,7 +75,7 @@ def examples(path: Path, found: Sequence[Example], classes: Sequence[str]) -> No
 
 def colour(number: np.ndarray | int) -> np.ndarray:
     """The colour of a class, 1 and more; RGB."""
-    return (colormaps["tab10"](np.asarray(number) - 1)[..., :3] * 255).astype(np.uint8)
+    return (np.asarray(colormaps["tab10"](np.asarray(number) - 1))[..., :3] * 255).astype(np.uint8)
 
 
 def _drawn(ground: np.ndarray, labels: np.ndarray, classes: bool) -> np.ndarray:

@@ -77,7 +77,7 @@ def text(
         systems: what was trained, by its name in the config.
         floor: what any system must beat.
         draws: for each system of a search its score by learning rate.
-        best: title of the system that the examples are of.
+        best: title of the system that made the examples.
     """
     rows = list(systems.values())
     minutes = sum(s.seconds for s in rows if s.log) / 60
@@ -98,7 +98,7 @@ def text(
         lines += search(by_title, paper.search.measure)
     lines += ["", "## How the report was read", "", paper.notes.strip(), ""]
     lines += ["## Loss", "", f"![Loss by epoch]({paper.name}_curves.png)", "", "## Examples", ""]
-    lines += [f"By {best}; a held-out image that went well, and one that went badly.", ""]
+    lines += [f"By {best}; held-out images at the 80th and at the 20th percentile of its mAP.", ""]
     return "\n".join([*lines, f"![Image, truth and prediction]({paper.name}_examples.jpg)", ""])
 
 
