@@ -4,9 +4,9 @@
 
 Needs compact/cpu on every fold of the data sets dsb2018 (tiles of one picture stay together) and
 dsb2018_kinds (whole kinds of images held out), and the formulations on fold 0 of both; bench/ablation.md has
-the commands. Changes of inference and post-processing are made with the same networks on a stratified sample
-of IMAGES images (default 120). Formulations are tuned on one half of the held-out images and scored on the
-other, both ways.
+the commands. A formulation that is not trained has no row. Changes of inference and post-processing are made
+with the same networks on a stratified sample of IMAGES images (default 120). Formulations are tuned on one
+half of the held-out images and scored on the other, both ways.
 """
 
 from __future__ import annotations
@@ -191,6 +191,9 @@ def main() -> None:
         lines.append(line(row.name, a, b, plain.modality(), kinds.modality(), f"{1000 * seconds:.0f}"))
         print(lines[-1], flush=True)
     for title, name, renamed in FORMULATIONS:
+        if not all((HERE / "runs" / data / "compact" / name / "fold0" / "oof.npz").is_file() for data in CVS):
+            print(f"{name} is not trained", file=sys.stderr)
+            continue
         (a, of_a), (b, of_b) = (formulation(data, name, renamed) for data in CVS)
         forms.append(line(title, a, b, of_a, of_b, f"{len(a)} + {len(b)}"))
         print(forms[-1], flush=True)
