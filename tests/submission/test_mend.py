@@ -26,7 +26,7 @@ def mended(text: str | bytes) -> str:
     "text",
     [
         GOOD,
-        gzip.compress(GOOD.encode()),
+        gzip.compress(GOOD.encode(), mtime=0),
         GOOD.encode("utf-16"),
         "\ufeff" + GOOD.replace("\n", "\r\n"),
         GOOD.replace("\n", "\r"),

@@ -92,7 +92,7 @@ def test_one_rule_broken_is_one_violation(tmp_path: Path, rows: str, violation: 
     [
         (b"", "file: the file is empty"),
         (b"\n\n", "file: the file is empty"),
-        (gzip.compress(b"ImageId"), "file: a gzip file; unpack it first"),
+        (gzip.compress(b"ImageId", mtime=0), "file: a gzip file; unpack it first"),
         ("ImageId,EncodedPixels\na,\nb,\n".encode("utf-16"), "file: UTF-16 text; save it as plain UTF-8"),
         (HEAD.encode() + b"\xff,\n", "line 2: byte 0xff is no UTF-8 text"),
         (b"\xef\xbb\xbf" + HEAD.encode() + b"a,\nb,\n",
