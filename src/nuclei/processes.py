@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import TypeVar
 
 A = TypeVar("A")
@@ -21,8 +20,7 @@ def spread(function: Callable[[A], B], items: Sequence[A], workers: int, chunksi
     if workers == 1:
         yield from map(function, items)
         return
-    context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-    with ProcessPoolExecutor(workers, context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
         yield from pool.map(function, items, chunksize=chunksize)
 
 
