@@ -198,7 +198,7 @@ def main() -> None:
         forms.append(line(title, a, b, of_a, of_b, f"{len(a)} + {len(b)}"))
         print(forms[-1], flush=True)
     info = Path("/proc/cpuinfo")
-    cpu = [x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x][:1]
+    cpu = next(x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x)
     page = (HERE / "bench" / "ablation.md").read_text()
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, text=True).strip()
     facts = {"images": images, "commit": commit, "machine": f"one of {os.cpu_count()} cores of {cpu}"}
