@@ -11,8 +11,6 @@ half of the held-out images and scored on the other, both ways.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -28,6 +26,7 @@ from skimage.segmentation import expand_labels
 
 from nuclei.commands._segmenter import voter_of
 from nuclei.commands.ensemble import searched
+from nuclei.commands.table import hardware
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.archive import OofFile
@@ -39,6 +38,7 @@ from nuclei.metrics import confusion, precision_at
 from nuclei.models.otsu import Otsu
 from nuclei.postprocess.pipeline import postprocess, with_parameters
 from nuclei.progress import track
+from nuclei.submission.record import code_state
 
 HERE = Path(__file__).parents[1]
 CVS = ("dsb2018", "dsb2018_kinds")
@@ -197,11 +197,8 @@ def main() -> None:
         (a, of_a), (b, of_b) = (formulation(data, name, renamed) for data in CVS)
         forms.append(line(title, a, b, of_a, of_b, f"{len(a)} + {len(b)}"))
         print(forms[-1], flush=True)
-    info = Path("/proc/cpuinfo")
-    cpu = next(x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x)
     page = (HERE / "bench" / "ablation.md").read_text()
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, text=True).strip()
-    facts = {"images": images, "commit": commit, "machine": f"one of {os.cpu_count()} cores of {cpu}"}
+    facts = {"images": images, "commit": code_state(HERE)[0][:7], "machine": hardware()}
     table, formulations = "\n".join(lines), "\n".join(forms)
     (HERE / "docs" / "ablation.md").write_text(page.format(**facts, table=table, formulations=formulations))
 

@@ -20,6 +20,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from nuclei.commands.train import loaders
 from nuclei.data.datamodule import Crops, NucleiData
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
@@ -98,7 +99,7 @@ def road(cfg: DictConfig, store: Store, ids: list[str], steps: int) -> float:
         instantiate(cfg.augment, _convert_="all"),
         cfg.batch_size,
         steps * cfg.batch_size,
-        cfg.num_workers,
+        loaders(cfg.num_workers),
         0,
     )
     with tempfile.TemporaryDirectory() as folder:
