@@ -81,7 +81,7 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     """The wiring: network, training, out-of-fold maps, score."""
     from nuclei.inference.maps import write_maps
     from nuclei.inference.predict import Voter, load
-    from nuclei.training.train import seed
+    from nuclei.training.train import seed, start_from
 
     start = time.monotonic()
     gc.collect()  # in a sweep, the run before left its network in a ring of references
@@ -97,7 +97,7 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     network = instantiate(cfg.model.network, n_channels=len(channels))
     weights = folder / "model.safetensors"
     if cfg.init is not None:
-        load(network, weights_of(cfg, sha256))
+        start_from(network, weights_of(cfg, sha256))
     if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
         fit_network(cfg, weights, network, store, others, held_out, labels_of)
     settings = {name: plain(cfg)[name] for name in SEEN}

@@ -106,6 +106,25 @@ def save_weights(network: nn.Module, path: Path) -> None:
         part.write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in network.state_dict().items()}))
 
 
+def start_from(network: nn.Module, weights: Path) -> None:
+    """Put those weights of a file into a network that fit it by name and shape; the others begin anew.
+
+    Another run's last layer does not fit when its maps are others.
+
+    Raises:
+        UserError: none fits.
+    """
+    own = network.state_dict()
+    fit = {
+        k: v for k, v in safetensors.torch.load_file(weights).items() if k in own and v.shape == own[k].shape
+    }
+    if not fit:
+        raise UserError(f"{weights} is of another network: none of its weights fits; choose another init")
+    network.load_state_dict(fit, strict=False)
+    if anew := sorted(own.keys() - fit.keys()):
+        print(f"{len(fit)} of {len(own)} tensors from {weights}; anew: {', '.join(anew)}", file=sys.stderr)
+
+
 def _check(checkpoint: Path) -> None:
     """A checkpoint is a zip: its CRC-32s say whether it is whole."""
     try:

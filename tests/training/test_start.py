@@ -1,0 +1,35 @@
+"""Training that starts from another run's weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from nuclei.errors import UserError
+from nuclei.training.train import save_weights, start_from
+
+
+def network(width: int, last: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, width), nn.Linear(width, last))
+
+
+def test_layers_that_fit_are_taken_and_others_begin_anew(tmp_path, capsys):
+    old, new = network(4, 2), network(4, 5)
+    save_weights(old, tmp_path / "old")
+    before = new[1].weight.clone()
+    start_from(new, tmp_path / "old")
+    assert torch.equal(new[0].weight, old[0].weight) and torch.equal(new[1].weight, before)
+    assert "2 of 4 tensors" in (said := capsys.readouterr().err) and "anew: 1.bias, 1.weight" in said
+
+
+def test_the_same_network_starts_without_a_word(tmp_path, capsys):
+    old, new = network(4, 2), network(4, 2)
+    save_weights(old, tmp_path / "old")
+    start_from(new, tmp_path / "old")
+    assert all(torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+    assert not capsys.readouterr().err
+
+
+def test_a_network_of_which_nothing_fits_is_refused(tmp_path):
+    save_weights(network(7, 3), tmp_path / "old")
+    with pytest.raises(UserError, match="none of its weights fits"):
+        start_from(network(4, 2), tmp_path / "old")
