@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from nuclei.data.augment import Augment, _indices
+from nuclei.data.datamodule import Crops
 from nuclei.data.intensity import look, normalise
+from nuclei.data.store import Store, encode_image, encode_labels, write_store
 from nuclei.data.targets import CHANNELS, border_weights, targets
 from nuclei.data.whole_image import WholeImage
 
@@ -83,6 +85,39 @@ def test_image_and_labels_move_together():
     for seed in range(20):
         a, b = augment((labels * 200).astype(np.uint8), labels, seed)
         assert ((a > 100) == (b > 0)).mean() > 0.97
+
+
+def test_a_share_of_the_crops_is_zoomed_to_one_diameter():
+    labels = np.zeros((260, 260), np.int32)
+    for n in range(100):
+        y, x = 26 * (n // 10) + 13, 26 * (n % 10) + 13
+        labels[y - 5 : y + 5, x - 5 : x + 5] = n + 1  # as large as a disc of diameter 11.3
+
+    def diameter(seed: int, **settings: float) -> float:
+        augment = Augment(crop=128, scale=(1, 1), spread=(1, 1), stretch=0, diameter=22.6, **settings)
+        _, crop = augment(labels.astype(np.uint8), labels, seed)
+        return float(np.sqrt(np.bincount(crop.ravel())[1:].max() * 4 / np.pi))
+
+    assert [diameter(seed, sized=1.0) for seed in range(5)] == pytest.approx([22.6] * 5, rel=0.05)
+    assert [diameter(seed, sized=0.0) for seed in range(5)] == pytest.approx([11.3] * 5, rel=0.05)
+    assert 10 < sum(diameter(seed, sized=0.5) > 17 for seed in range(40)) < 30
+
+
+def test_rare_kinds_of_images_are_drawn_more_often_than_their_number(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def rows():
+        for n in range(10):
+            shape = (8, 8) if n else (9, 9)
+            pixels, labels = rng.integers(0, 90, shape, dtype=np.uint8), np.ones(shape, np.int32)
+            row = {"ImageId": str(n), "split": "train", "modality": "fluorescence", "nuclei": 1}
+            row |= {"height": shape[0], "width": shape[1], "channels": 1}
+            yield row, encode_image(pixels), encode_labels(labels)
+
+    write_store(tmp_path / "x.store", rows())
+    crops = Crops(Store(tmp_path / "x.store"), [str(n) for n in range(10)], Augment(crop=8), seed=0)
+    share = np.diff(crops.cumulated, prepend=0)
+    assert share[0] == pytest.approx(1 / (1 + 9 / 3)) and share[1:] == pytest.approx([1 / 12] * 9)
 
 
 def test_windows_longer_than_the_image_are_mirrored():

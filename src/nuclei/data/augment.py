@@ -6,16 +6,22 @@ import albumentations as A
 import cv2
 import numpy as np
 
+LIMITS = (0.35, 2.5)  # of the zoom to one diameter
+
 
 class Augment:
     """Cut a random square out of an image and its label map, and vary it.
 
-    The square's side is ``crop`` divided by a random scale, so that nuclei appear at other
-    magnifications; images smaller than it are mirrored at their edges.
+    The square's side is ``crop`` divided by a random magnification, so that nuclei appear at many sizes: a
+    share of the crops varies around the magnification at which images are predicted, the others around the
+    image's own. Images smaller than the square are mirrored at their edges.
 
     Args:
         crop: side of the result in pixels.
-        scale: least and greatest magnification.
+        scale: least and greatest magnification of crops that vary around the image's own size.
+        diameter: mean diameter in pixels to which nuclei are zoomed in prediction; None: they are not.
+        sized: probability of a crop around that diameter.
+        spread: least and greatest factor to it.
         stretch: greatest anisotropy; 0.15 varies width against height by 15 %.
         brightness: limit of added brightness and of contrast change.
         gamma: range of the exponent, in percent.
@@ -28,6 +34,9 @@ class Augment:
         self,
         crop: int = 256,
         scale: tuple[float, float] = (0.5, 2.0),
+        diameter: float | None = None,
+        sized: float = 0.5,
+        spread: tuple[float, float] = (0.7, 1.4),
         stretch: float = 0.15,
         brightness: float = 0.2,
         gamma: tuple[int, int] = (60, 160),
@@ -36,6 +45,7 @@ class Augment:
         invert: float = 0.02,
     ) -> None:
         self.crop, self.scale, self.stretch = crop, scale, stretch
+        self.diameter, self.sized, self.spread = diameter, sized, spread
         self.transform = A.Compose(
             [
                 A.D4(p=1.0),
@@ -68,7 +78,7 @@ class Augment:
     def _window(
         self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        zoom = np.exp(rng.uniform(*np.log(self.scale)))
+        zoom = self._zoom(labels, rng)
         ratio = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
         rows, cols = (
             _indices(n, round(self.crop / z), rng)
@@ -79,6 +89,14 @@ class Augment:
         shrink = zoom < 1
         a = cv2.resize(a, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
         return a, cv2.resize(b, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+    def _zoom(self, labels: np.ndarray, rng: np.random.Generator) -> float:
+        """A random magnification; nuclei are numbered without gaps."""
+        count = int(labels.max(initial=0))
+        if self.diameter is None or not count or rng.random() >= self.sized:
+            return float(np.exp(rng.uniform(*np.log(self.scale))))
+        found = 2 * np.sqrt(cv2.countNonZero(labels) / count / np.pi)
+        return float(np.clip(self.diameter / found, *LIMITS) * np.exp(rng.uniform(*np.log(self.spread))))
 
 
 def _indices(length: int, window: int, rng: np.random.Generator) -> np.ndarray:

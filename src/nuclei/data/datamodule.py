@@ -25,8 +25,8 @@ Crop = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class Crops(Dataset[Crop]):
     """Sample number n is one random crop: a pure function of the seed and n.
 
-    Rare modalities and large images are drawn more often: an image's weight is the root of its
-    area over the root of its modality's image count.
+    Rare kinds of images are drawn more often: an image's weight is one over the root of how many images
+    have its modality and its size.
 
     Args:
         store: where the images are.
@@ -51,11 +51,9 @@ class Crops(Dataset[Crop]):
         self.labels = [store.labels(i) for i in ids]
         self.classes = [store.classes(i) for i in ids]
         self.augment, self.seed = augment, seed
-        modality = [store.row(i)["modality"] for i in ids]
-        count = Counter(modality)
-        weight = np.array(
-            [(a.shape[0] * a.shape[1] / count[m]) ** 0.5 for a, m in zip(self.images, modality, strict=True)]
-        )
+        kinds = [(store.row(i)["modality"], a.shape[:2]) for i, a in zip(ids, self.images, strict=True)]
+        count = Counter(kinds)
+        weight = np.array([count[kind] ** -0.5 for kind in kinds])
         self.cumulated = np.cumsum(weight / weight.sum())
 
     def __getitem__(self, n: int) -> Crop:
