@@ -35,7 +35,11 @@ def test_all_runs_by_default(place: Path, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "ensemble of linknet/default, unet/default; channels nucleus, border, distance"
     assert out[1] == "not in the ensemble, for it has fewer channels: otsu/default (nucleus)"
-    assert [line.split()[:2] for line in out[3:6]] == [
+    assert [line.split()[:3] for line in out[3:5]] == [
+        ["second", "stage", "nested"],
+        ["second", "stage", "tuned"],
+    ]
+    assert [line.split()[:2] for line in out[5:8]] == [
         ["ensemble", "nested"],
         ["ensemble", "tuned"],
         ["ensemble", "default"],
@@ -60,7 +64,7 @@ def test_all_runs_by_default(place: Path, capsys: pytest.CaptureFixture[str]) ->
         ("otsu/default", "components"),
         ("otsu/default", "distance"),
     } <= scored
-    assert len(rows) == 3 * len(scored) == 3 * 11
+    assert len(rows) == 3 * len(scored) == 3 * 13
     first = [row for row in rows if (row["scored"], row["setting"]) == ("ensemble", "nested")]
     assert [(row["modality"], row["images"]) for row in first] == [
         ("all", "8"),

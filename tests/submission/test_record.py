@@ -14,7 +14,7 @@ from nuclei.submission import record
 
 ENSEMBLE = {
     "members": [{"run": "unet/cpu", "weight": 0.75}, {"run": "otsu/x", "weight": 0.0}],
-    "steps": [{"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 29}],
+    "steps": [{"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 29, "trees": "A"}],
     "score": {"nested": 0.5, "tuned_on_all": 0.51},
 }
 

@@ -19,10 +19,12 @@ from nuclei.ensemble.blend import shared_channels
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.oof import Member, find_members
 from nuclei.ensemble.saved import Scored, lines, write_ensemble, write_scores
+from nuclei.ensemble.second_stage import second_stage
 from nuclei.ensemble.space import Range, Space
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
 from nuclei.errors import UserError
 from nuclei.postprocess.pipeline import as_config, fields, with_parameters
+from nuclei.postprocess.watershed import MapWatershed
 from nuclei.progress import track
 
 
@@ -39,6 +41,12 @@ def main(cfg: DictConfig) -> None:
     steps = [instantiate(step) for step in cfg.postprocess.steps]
     full = Evaluator(load(members, channels, store, rows), channels, steps, cfg.workers)
     tuned, scored = tune_all(cfg, [member.name for member in members], full, rows)
+    steps = with_parameters(steps, dict(tuned.setting.parameters))
+    if cfg.second_stage and type(steps[0]) is MapWatershed:
+        step, second = second_stage(full, [row["fold"] for row in rows], tuned, cfg.seed)
+        scored = scores_of("second stage", second)[:2] + scored
+        if second.nested.mean() > tuned.nested.mean():  # ties go to the simpler one
+            steps, tuned = [step], second
     for member in floor:
         scored += score_floor(cfg, member, store, rows)
     modalities = [row["modality"] for row in rows]
@@ -57,7 +65,7 @@ def main(cfg: DictConfig) -> None:
             "n_folds": len({row["fold"] for row in rows}),
             "channels": list(channels),
             "members": [{"run": m.name, "weight": w} for m, w in zip(members, weights, strict=True)],
-            "steps": as_config(with_parameters(steps, dict(tuned.setting.parameters))),
+            "steps": as_config(steps),
             "score": score,
         },
     )

@@ -1,4 +1,4 @@
-"""The pixels that the nuclei of two label maps share."""
+"""The pixels that the objects of two label maps share."""
 
 from __future__ import annotations
 
@@ -25,11 +25,7 @@ def matches(
     for i in range(len(lengths)):
         true_area[truth[i]] += lengths[i]
         predicted_area[prediction[i]] += lengths[i]
-    keys, shared = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
-    done = _share(lengths, truth, prediction, base, keys, shared)
-    while not done:  # the hash is too full
-        keys, shared = np.zeros(4 * len(keys), np.int64), np.zeros(4 * len(keys), np.int64)
-        done = _share(lengths, truth, prediction, base, keys, shared)
+    keys, shared = _shared(lengths, truth, prediction, base)
     counts = np.zeros((len(twentieths), 3), np.int64)
     for at in np.flatnonzero(keys):
         union = true_area[keys[at] // base] + predicted_area[keys[at] % base] - shared[at]
@@ -39,6 +35,19 @@ def matches(
     counts[:, 1] = np.count_nonzero(predicted_area[1:]) - counts[:, 0]
     counts[:, 2] = np.count_nonzero(true_area[1:]) - counts[:, 0]
     return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _shared(
+    lengths: np.ndarray, truth: np.ndarray, prediction: np.ndarray, base: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hash of ``_share``, large enough."""
+    keys, shared = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
+    done = _share(lengths, truth, prediction, base, keys, shared)
+    while not done:  # the hash is too full
+        keys, shared = np.zeros(4 * len(keys), np.int64), np.zeros(4 * len(keys), np.int64)
+        done = _share(lengths, truth, prediction, base, keys, shared)
+    return keys, shared
 
 
 @numba.njit(cache=True, nogil=True)
@@ -72,3 +81,29 @@ def _share(
                     return False
             shared[slot] += lengths[i]
     return True
+
+
+@numba.njit(cache=True, nogil=True)
+def best_ious(
+    lengths: np.ndarray, a: np.ndarray, b: np.ndarray, n_a: int, n_b: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the IoU of each object with that of the other label map which fits it best.
+
+    Args:
+        lengths, a, b: as for ``matches``.
+        n_a, n_b: the highest numbers of the two maps.
+
+    Returns:
+        float64 (n_a + 1,) and (n_b + 1,), 0 where nothing overlaps.
+    """
+    area_a, area_b = np.zeros(n_a + 1, np.int64), np.zeros(n_b + 1, np.int64)
+    for i in range(len(lengths)):
+        area_a[a[i]] += lengths[i]
+        area_b[b[i]] += lengths[i]
+    keys, shared = _shared(lengths, a, b, n_b + 1)
+    best_a, best_b = np.zeros(n_a + 1), np.zeros(n_b + 1)
+    for at in np.flatnonzero(keys):
+        i, j = keys[at] // (n_b + 1), keys[at] % (n_b + 1)
+        iou = shared[at] / (area_a[i] + area_b[j] - shared[at])
+        best_a[i], best_b[j] = max(best_a[i], iou), max(best_b[j], iou)
+    return best_a, best_b

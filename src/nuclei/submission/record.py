@@ -46,7 +46,7 @@ def made_by(ensemble: Mapping[str, Any], root: Path) -> dict[str, str]:
 
 
 def _step(step: Mapping[str, Any]) -> str:
-    values = ",".join(f"{name}={value}" for name, value in step.items() if name != "_target_")
+    values = ",".join(f"{name}={value}" for name, value in step.items() if name not in ("_target_", "trees"))
     return f"{step['_target_'].rpartition('.')[2]}({values})"
 
 
