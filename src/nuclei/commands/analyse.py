@@ -110,7 +110,8 @@ def summary(cfg: DictConfig, subject: Subject) -> dict[str, str]:
     parts = zip(subject.members, subject.weights, strict=True)
     members = " + ".join(f"{weight:.3g} × {member.name}" for member, weight in parts)
     tuned = (
-        "All below is under the settings that were tuned on all images; the nested score, of settings chosen "
+        "All below is under the settings that were tuned (and trees that were grown) on all images, so it is too "
+        "good; the nested score, of settings chosen "
     )
     tuned += "without the fold that they are scored on, is the one that ./run.sh ensemble found."
     return {
