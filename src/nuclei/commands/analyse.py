@@ -110,10 +110,10 @@ def summary(cfg: DictConfig, subject: Subject) -> dict[str, str]:
     parts = zip(subject.members, subject.weights, strict=True)
     members = " + ".join(f"{weight:.3g} × {member.name}" for member, weight in parts)
     tuned = (
-        "All below is under the settings that were tuned (and trees that were grown) on all images, so it is too "
-        "good; the nested score, of settings chosen "
+        "All below is under the settings that were tuned on all images, with trees that were grown on "
+        "them, so it is somewhat too good; the nested score, of settings and trees that have not seen the "
+        "fold that they are scored on, is the one that ./run.sh ensemble found."
     )
-    tuned += "without the fold that they are scored on, is the one that ./run.sh ensemble found."
     return {
         "title": f"{subject.name} on {cfg.data.name}",
         "lead": f"Out-of-fold predictions of the training images: {members}. "

@@ -15,6 +15,8 @@ from nuclei.postprocess.watershed import MapWatershed
 
 SHIFTS = ((0.0, 0.0), (0.0, -0.16), (0.0, 0.11), (-0.16, -0.1), (-0.16, 0.04), (0.09, 0.0))
 """What candidates add to the thresholds of mask and markers; the first is the plain result."""
+MARGIN = 0.04
+"""What candidates of the tuned mask are ahead by: mostly their outline is the better one."""
 
 
 @dataclass(frozen=True)
@@ -24,20 +26,18 @@ class Selection(MapWatershed):
     No threshold is right for every nucleus. Boosted trees, grown on out-of-fold maps, say of each candidate
     which share of the metric's thresholds its IoU will exceed; then the best are taken one by one, unless
     those already taken cover more than ``overlap`` of them, as in non-maximum suppression (compare the second
-    level of the competition's winners, Topcoders 2018). A candidate whose mask has the tuned thresholds is
-    ahead by ``margin``: its outline is the better one where nothing else speaks for the other.
+    level of the competition's winners, Topcoders 2018).
 
     Attributes:
         min_area: of a candidate, in pixels.
         least: share below which no candidate is taken, 0..1.
-        overlap, margin: see above, 0..1.
+        overlap: see above, 0..1.
         trees: ``nuclei.postprocess.trees.Trees.pack``; empty for the plain watershed.
     """
 
     min_area: int = 15
     least: float = 0.25
     overlap: float = 0.25
-    margin: float = 0.04
     trees: str = field(default="", repr=False)
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -56,7 +56,7 @@ class Selection(MapWatershed):
         layer = np.repeat(np.arange(len(scores)), [len(s) for s in scores])
         number = np.concatenate([np.arange(1, len(s) + 1) for s in scores])
         score = np.concatenate(scores)
-        ahead = np.array([self.margin if mask == 0 else 0.0 for mask, _ in SHIFTS])[layer]
+        ahead = np.array([MARGIN if mask == 0 else 0.0 for mask, _ in SHIFTS])[layer]
         order = np.lexsort((layer, -(score + ahead)))
         order = order[score[order] >= self.least]
         flat = np.stack([labels.ravel() for labels in candidates])
