@@ -19,7 +19,9 @@ from nuclei.ensemble.evaluate import Case, Evaluator
 from nuclei.ensemble.space import Space
 from nuclei.ensemble.tune import Effort, Images, stratified, tune
 from nuclei.metrics import average_precision, confusion
+from nuclei.postprocess.candidates import features
 from nuclei.postprocess.pipeline import postprocess
+from nuclei.postprocess.selection import SHIFTS, Selection
 from nuclei.submission import rle
 from nuclei.submission.encode import read_submission, write_submission
 
@@ -143,6 +145,24 @@ def segmenting(
         name = f"post-processing ({name}), an image"
         rows.append(Row(name, "scikit-image and SciPy", *times, 6, len(maps)))
     return rows
+
+
+def describing(
+    maps: Sequence[np.ndarray], channels: Sequence[str], plain: Selection, repeats: int
+) -> list[Row]:
+    """What the second stage asks of its candidates; areas and agreement are compared too."""
+    items = []
+    for image in maps:
+        named = dict(zip(channels, image, strict=True))
+        items.append((plain.candidates(named), named))
+    for item in items:
+        for ours, theirs in zip(features(*item), peers.regionprops(*item), strict=True):
+            np.testing.assert_allclose(ours[:, 0], theirs["area"])
+            np.testing.assert_allclose(ours[:, -len(SHIFTS) :], theirs["iou"], rtol=1e-6)
+    times = in_turn(each(features, items), each(peers.regionprops, items), repeats)
+    return [
+        Row("second stage's features, an image", "regionprops_table and np.bincount", *times, 6, len(maps))
+    ]
 
 
 def quality(

@@ -11,7 +11,7 @@ import pycocotools.mask
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
-from skimage.measure import label
+from skimage.measure import label, regionprops_table
 from skimage.morphology import remove_small_objects
 from skimage.segmentation import relabel_sequential, watershed
 from stardist.matching import matching
@@ -33,6 +33,27 @@ def bincount_matching(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     union = table.sum(axis=1)[1:, None] + table.sum(axis=0)[None, 1:] - shared
     tp = np.array([(shared * 20 > k * union).sum() for k in range(10, 20)])
     return np.stack([tp, m - 1 - tp, n - 1 - tp], axis=1)
+
+
+def regionprops(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -> list[dict]:
+    """Shape and intensities of all objects, and the best IoU with those of each label map."""
+    planes = np.stack(list(maps.values()), axis=-1)
+    shape = ("area", "axis_major_length", "axis_minor_length", "perimeter")
+    found = []
+    for labels in candidates:
+        table = regionprops_table(
+            labels, planes, (*shape, "intensity_mean", "intensity_max", "intensity_std")
+        )
+        found.append(table | {"iou": np.stack([best_iou(labels, other) for other in candidates], 1)})
+    return found
+
+
+def best_iou(labels: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """IoU of each object with the one of the other label map that fits it best."""
+    n, m = int(labels.max()) + 1, int(other.max()) + 1
+    shared = np.bincount((labels * m + other).ravel(), minlength=n * m).reshape(n, m)
+    union = shared.sum(axis=1)[:, None] + shared.sum(axis=0)[None] - shared
+    return (shared / union)[1:, 1:].max(axis=1, initial=0.0)
 
 
 def coco_encode(labels: np.ndarray) -> list[dict]:

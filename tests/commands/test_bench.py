@@ -25,12 +25,12 @@ def test_every_part_has_its_rows(repo: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "2 images of demo" in done.stdout and "made of the truth" in done.stdout
-    # two for metric, for run-length code and for post-processing, three for CSV, one for the search
-    assert sum(line.startswith("| ") and "×" in line for line in lines) == 10
+    # two for metric, for run-length code and for post-processing, three for CSV, one for the second stage and the search
+    assert sum(line.startswith("| ") and "×" in line for line in lines) == 11
     assert "18 trials, 10 images" in done.stdout and "plain chain 0." in done.stdout
 
 
 def test_an_unknown_part_is_named(repo: Path, tmp_path: Path) -> None:
     done = bench(repo, tmp_path, "data=demo", "parts=[metrics]")
     assert done.returncode == 2
-    assert "no part metrics; they are metric, encoding, csv, postprocess, search" in done.stderr
+    assert "no part metrics; they are metric, encoding, csv, postprocess, second_stage, search" in done.stderr

@@ -19,12 +19,13 @@ from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.evaluate import Case, Setting
+from nuclei.ensemble.second_stage import plain_selection
 from nuclei.ensemble.space import Space
 from nuclei.ensemble.tune import Effort
 from nuclei.errors import UserError
 from nuclei.postprocess.pipeline import postprocess
 
-PARTS = ("metric", "encoding", "csv", "postprocess", "search")
+PARTS = ("metric", "encoding", "csv", "postprocess", "second_stage", "search")
 
 
 def main(cfg: DictConfig) -> None:
@@ -76,6 +77,9 @@ def measured(cfg: DictConfig) -> Iterator[str]:
         "encoding": lambda: core.encoding(truth, cfg.repeats),
         "csv": lambda: core.tables(truth, cfg.rows, cfg.repeats),
         "postprocess": lambda: core.segmenting(maps, CHANNELS, steps, cfg.repeats),
+        "second_stage": lambda: core.describing(
+            maps, CHANNELS, plain_selection(steps["watershed"][0]), cfg.repeats
+        ),
     }
     for part in cfg.parts:
         if part in table:
