@@ -25,7 +25,7 @@ def test_every_part_has_its_rows(repo: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "2 images of demo" in done.stdout and "made of the truth" in done.stdout
-    # two for metric, for run-length code and for post-processing, three for CSV, one for the second stage and the search
+    # two for metric, run-length code and post-processing, three for CSV, one for second stage and search
     assert sum(line.startswith("| ") and "×" in line for line in lines) == 11
     assert "18 trials, 10 images" in done.stdout and "plain chain 0." in done.stdout
 
