@@ -18,7 +18,7 @@ from nuclei.postprocess.candidates import features
 from nuclei.postprocess.pipeline import as_config, postprocess
 from nuclei.postprocess.selection import SHIFTS, Selection
 from nuclei.postprocess.small_objects import RemoveSmall
-from nuclei.postprocess.trees import unpack
+from nuclei.postprocess.trees import Trees, unpack
 from nuclei.postprocess.watershed import MapWatershed
 
 CHANNELS = ("nucleus", "border", "distance")
@@ -97,6 +97,27 @@ def test_offsets_count_by_their_falls() -> None:
     )
     assert more.shape[1] == flat.shape[1] == plain.shape[1] + 3
     assert more.sum() > flat.sum() + 1
+
+
+def test_trees_of_other_maps_are_refused(step: Selection) -> None:
+    with pytest.raises(UserError, match="grown on the maps nucleus border distance, got nucleus border;"):
+        postprocess(drawn(0).maps[0][:2], CHANNELS[:2], [step])
+
+
+def test_moments_of_large_objects_do_not_overflow() -> None:
+    (rows,) = features([np.ones((2500, 2500), np.int32)], {"nucleus": np.zeros((2500, 2500), np.uint8)})
+    assert (
+        rows[0, 0] == 2500**2
+        and rows[0, 1] == pytest.approx(1)
+        and rows[0, 2] == pytest.approx(3 / np.pi, 1e-3)
+    )
+
+
+def test_a_walk_that_would_not_end_is_refused() -> None:
+    one = np.zeros(1, np.int32)
+    loop = Trees(0.0, 1, one, np.zeros(1, np.int16), np.zeros(1, np.float32), one, one)
+    with pytest.raises(UserError, match="child is not behind it"):
+        unpack(loop.pack())
 
 
 def test_without_trees_it_is_the_plain_watershed() -> None:

@@ -31,7 +31,7 @@ def test_a_record_belongs_to_the_very_bytes(tmp_path: Path, monkeypatch: pytest.
         "command": "./run.sh submission 'name=a b'",
         "members": "unet/cpu",
         "weights": "0.75",
-        "postprocess": "RemoveSmall(min_area=29)",
+        "postprocess": "RemoveSmall(min_area=29,trees=559aead08264)",
         "oof_nested": "0.5",
         "oof_tuned": "0.51",
     }

@@ -9,7 +9,7 @@ from nuclei.training.train import save_weights, start_from
 
 
 def network(width: int, last: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(3, width), nn.Linear(width, last))
+    return nn.Sequential(nn.Linear(99, width), nn.Linear(width, last))
 
 
 def test_layers_that_fit_are_taken_and_others_begin_anew(tmp_path, capsys):
@@ -31,5 +31,12 @@ def test_the_same_network_starts_without_a_word(tmp_path, capsys):
 
 def test_a_network_of_which_nothing_fits_is_refused(tmp_path):
     save_weights(network(7, 3), tmp_path / "old")
-    with pytest.raises(UserError, match="none of its weights fits"):
+    with pytest.raises(UserError, match="of another network: 0% of the weights fit"):
         start_from(network(4, 2), tmp_path / "old")
+
+
+def test_damaged_weights_are_named(tmp_path):
+    (tmp_path / "old").write_bytes(b"no weights")
+    for name in ("old", "missing"):
+        with pytest.raises(UserError, match="cannot read"):
+            start_from(network(4, 2), tmp_path / name)

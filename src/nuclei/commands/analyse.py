@@ -110,9 +110,9 @@ def summary(cfg: DictConfig, subject: Subject) -> dict[str, str]:
     parts = zip(subject.members, subject.weights, strict=True)
     members = " + ".join(f"{weight:.3g} × {member.name}" for member, weight in parts)
     tuned = (
-        "All below is under the settings that were tuned on all images, with trees that were grown on "
-        "them, so it is somewhat too good; the nested score, of settings and trees that have not seen the "
-        "fold that they are scored on, is the one that ./run.sh ensemble found."
+        "All below is under the settings (and the trees, where there is a second stage) that were chosen on "
+        "all images, so it is somewhat too good; the nested score, of what has not seen the fold that it is "
+        "scored on, is the one that ./run.sh ensemble found."
     )
     return {
         "title": f"{subject.name} on {cfg.data.name}",

@@ -24,6 +24,7 @@ from nuclei.ensemble.space import Range, Space
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
 from nuclei.errors import UserError
 from nuclei.postprocess.pipeline import as_config, fields, with_parameters
+from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 from nuclei.progress import track
 
@@ -42,7 +43,9 @@ def main(cfg: DictConfig) -> None:
     full = Evaluator(load(members, channels, store, rows), channels, steps, cfg.workers)
     tuned, scored = tune_all(cfg, [member.name for member in members], full, rows)
     steps = with_parameters(steps, dict(tuned.setting.parameters))
-    if cfg.second_stage and type(steps[0]) is MapWatershed:
+    if cfg.second_stage and [type(step) for step in steps] != [MapWatershed, RemoveSmall]:
+        print("no second stage: it takes the place of MapWatershed and RemoveSmall, of these two alone")
+    elif cfg.second_stage:
         step, second = second_stage(full, [row["fold"] for row in rows], tuned, cfg.seed)
         scored = scores_of("second stage", second)[:2] + scored
         if second.nested.mean() > tuned.nested.mean():  # ties go to the simpler one
@@ -72,7 +75,8 @@ def main(cfg: DictConfig) -> None:
     print("\n".join(lines(scored, modalities)))
     print("\n".join(by_size(full.cases, tuned.nested)))
     print("weights: " + ", ".join(f"{m.name} {w:.3f}" for m, w in zip(members, weights, strict=True)))
-    print("post-processing: " + ", ".join(f"{name}={value}" for name, value in tuned.setting.parameters))
+    values = [(name, getattr(step, name)) for step in steps for name in fields(step) if name != "trees"]
+    print("post-processing: " + ", ".join(f"{name}={value}" for name, value in values))
     print(
         f"wrote {written} in {time.monotonic() - start:.0f} s; "
         f"mAP {score['nested']:.4f} (nested), {score['tuned_on_all']:.4f} (tuned on all); "

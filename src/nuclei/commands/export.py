@@ -28,6 +28,9 @@ def main(cfg: DictConfig) -> None:
     trained, tuned = settings["model"], settings["postprocess"]
     if cfg.ensemble is not None:
         tuned = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
+        if tuned["channels"] != trained["channels"]:
+            maps, own = (", ".join(of["channels"]) for of in (tuned, trained))
+            raise UserError(f"ensemble={cfg.ensemble} is of the maps {maps}; {cfg.run} gives {own}")
     box = {
         "network": trained["network"],
         "channels": trained["channels"],

@@ -96,9 +96,9 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
 
     network = instantiate(cfg.model.network, n_channels=len(channels))
     weights = folder / "model.safetensors"
-    if cfg.init is not None:
-        start_from(network, weights_of(cfg, sha256))
     if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
+        if cfg.init is not None:
+            start_from(network, weights_of(cfg, sha256))
         fit_network(cfg, weights, network, store, others, held_out, labels_of)
     settings = {name: plain(cfg)[name] for name in SEEN}
     if not held_out:

@@ -6,7 +6,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
-LIMITS = (0.35, 2.5)  # of the zoom to one diameter
+ZOOMS = (0.35, 2.5)  # to one diameter; wider than prediction goes, whose guess of it may be off
 
 
 class Augment:
@@ -96,7 +96,7 @@ class Augment:
         if self.diameter is None or not count or rng.random() >= self.sized:
             return float(np.exp(rng.uniform(*np.log(self.scale))))
         found = 2 * np.sqrt(cv2.countNonZero(labels) / count / np.pi)
-        return float(np.clip(self.diameter / found, *LIMITS) * np.exp(rng.uniform(*np.log(self.spread))))
+        return float(np.clip(self.diameter / found, *ZOOMS) * np.exp(rng.uniform(*np.log(self.spread))))
 
 
 def _indices(length: int, window: int, rng: np.random.Generator) -> np.ndarray:

@@ -51,9 +51,9 @@ class Crops(Dataset[Crop]):
         self.labels = [store.labels(i) for i in ids]
         self.classes = [store.classes(i) for i in ids]
         self.augment, self.seed = augment, seed
-        kinds = [(store.row(i)["modality"], a.shape[:2]) for i, a in zip(ids, self.images, strict=True)]
-        count = Counter(kinds)
-        weight = np.array([count[kind] ** -0.5 for kind in kinds])
+        strata = [(store.row(i)["modality"], a.shape[:2]) for i, a in zip(ids, self.images, strict=True)]
+        count = Counter(strata)
+        weight = np.array([count[stratum] ** -0.5 for stratum in strata])
         self.cumulated = np.cumsum(weight / weight.sum())
 
     def __getitem__(self, n: int) -> Crop:

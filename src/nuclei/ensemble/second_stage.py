@@ -17,7 +17,7 @@ from nuclei.ensemble.tune import Tuned
 from nuclei.loops.changes import pair_runs
 from nuclei.loops.overlap import best_ious
 from nuclei.metrics import THRESHOLDS
-from nuclei.postprocess.candidates import features
+from nuclei.postprocess.candidates import described, features
 from nuclei.postprocess.pipeline import by_name, with_parameters
 from nuclei.postprocess.selection import Selection
 from nuclei.postprocess.trees import Trees
@@ -30,7 +30,8 @@ Example = tuple[np.ndarray, np.ndarray]
 def second_stage(full: Evaluator, folds: Sequence[int], tuned: Tuned, seed: int) -> tuple[Selection, Tuned]:
     """Grow trees for the setting that all folds chose, and for each that the others chose without one.
 
-    The score of a fold is honest: neither the setting nor the trees have seen an image of it.
+    The score of a fold is honest: neither the setting nor the trees have seen an image of it. (As ever in
+    stacking, the networks that made the maps of the other folds have.)
 
     Args:
         full: has the images, and the steps that were tuned; the first is a ``MapWatershed``.
@@ -41,16 +42,20 @@ def second_stage(full: Evaluator, folds: Sequence[int], tuned: Tuned, seed: int)
     Returns:
         The step that takes the place of all the others, and its ``nested`` and ``on_all`` scores.
     """
-    fold = np.array(folds)
+    fold, everything = np.array(folds), np.arange(len(folds))
     nested = np.empty((len(folds), 10))
-    for k, setting in track([*sorted(tuned.by_fold.items()), (-1, tuned.setting)], "second stage, folds"):
-        seen, scored = np.flatnonzero(fold != k), np.flatnonzero((fold == k) | (k == -1))
-        step = grown(full, setting, seen, seed)
-        chosen = Evaluator(full.cases, full.channels, [step], full.workers)
-        precision = chosen.precision(Setting(setting.weights), scored)
-        if k >= 0:
-            nested[scored] = precision
-    return step, replace(tuned, nested=nested, on_all=precision)
+    for k, setting in track(sorted(tuned.by_fold.items()), "second stage, folds"):
+        step, held_out = grown(full, setting, everything[fold != k], seed), everything[fold == k]
+        nested[held_out] = scored(full, setting, step, held_out)
+    step = grown(full, tuned.setting, everything, seed)
+    on_all = scored(full, tuned.setting, step, everything)
+    return step, replace(tuned, nested=nested, on_all=on_all)
+
+
+def scored(full: Evaluator, setting: Setting, step: Selection, images: Iterable[int]) -> np.ndarray:
+    """Precision of some images with that step, float64 (images, 10)."""
+    chosen = Evaluator(full.cases, full.channels, [step], full.workers)
+    return chosen.precision(Setting(setting.weights), images)
 
 
 def grown(full: Evaluator, setting: Setting, images: Iterable[int], seed: int) -> Selection:
@@ -60,7 +65,10 @@ def grown(full: Evaluator, setting: Setting, images: Iterable[int], seed: int) -
     with ThreadPoolExecutor(full.workers) as pool:
         found = pool.map(lambda i: examples(plain, full.cases[i], setting.weights, full.channels), images)
         rows, target = (np.concatenate(part) for part in zip(*found, strict=True))
-    return replace(plain, trees=grow(rows, target, seed).pack()) if len(rows) else plain
+    if not len(rows):
+        return plain
+    names = described(dict.fromkeys(full.channels, np.zeros((1, 1), np.uint8)))
+    return replace(plain, maps=" ".join(names), trees=grow(rows, target, seed).pack())
 
 
 def plain_selection(step: MapWatershed) -> Selection:

@@ -14,7 +14,7 @@ from torch import nn
 
 from nuclei.inference.maps import VIEWS, View, predict
 
-LIMITS = (0.7, 2.0)  # of the zoom; networks are trained on 0.5 to 2
+LIMITS = (0.7, 2.0)  # of the zoom; networks are trained on 0.35 to 2.5 and more
 LARGE = 1.5  # this much more area of nuclei at half the size: they are too large to be seen at full size
 LEAST = 0.35  # zoom of such images
 

@@ -13,6 +13,7 @@ from nuclei.loops.overlap import best_ious
 from nuclei.postprocess.offsets import falls
 
 MAPS = ("nucleus", "border", "distance")
+LARGE = 1e5  # pixels; up to there even a line's moments fit into 64 bits
 
 
 def features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -28,11 +29,9 @@ def features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -
         that of the image's other nuclei, and the IoU with the best fitting object of each label map: what
         many settings agree on is likely to be right.
     """
-    planes = [maps[name] for name in MAPS if name in maps]
-    if {"offset_y", "offset_x"} <= maps.keys():
-        planes.append(falls(maps["offset_y"], maps["offset_x"]))
+    planes = np.stack(list(described(maps).values()))
     counts = [int(labels.max(initial=0)) for labels in candidates]
-    totals = [sums(labels, n, np.stack(planes))[1:] for labels, n in zip(candidates, counts, strict=True)]
+    totals = [sums(labels, n, planes)[1:] for labels, n in zip(candidates, counts, strict=True)]
     areas = totals[0][:, 0]
     image = (float(np.median(areas)) if len(areas) else 1.0, len(areas), areas.sum() / planes[0].size)
     agreed = _agreement(candidates, counts)
@@ -42,13 +41,19 @@ def features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -
     ]
 
 
+def described(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those maps that describe a candidate, uint8 (H, W) each, by name; ``falls`` stands for the offsets."""
+    chosen = {name: maps[name] for name in MAPS if name in maps}
+    if {"offset_y", "offset_x"} <= maps.keys():
+        chosen["falls"] = falls(maps["offset_y"], maps["offset_x"])
+    return chosen
+
+
 def _shape(t: np.ndarray) -> np.ndarray:
     """Area, the ellipse of the same moments, roughness, neighbours; float64 (N, 6)."""
     area = t[:, 0]
-    # Moments about the centre, times the area squared: integers, so exact.
-    vy, vx, vyx = (area * t[:, c] - t[:, a] * t[:, b] for a, b, c in ((1, 1, 3), (2, 2, 4), (1, 2, 5)))
-    squared = area.astype(float) ** 2
-    vy, vx, vyx = vy / squared + 1 / 12, vx / squared + 1 / 12, vyx / squared
+    vy, vx, vyx = (_moment(t, *columns) for columns in ((1, 1, 3), (2, 2, 4), (1, 2, 5)))
+    vy, vx = vy + 1 / 12, vx + 1 / 12
     root = np.sqrt(((vy - vx) / 2) ** 2 + vyx**2)
     long, short = (vy + vx) / 2 + root, np.maximum((vy + vx) / 2 - root, 1e-3)
     edge = np.maximum(t[:, 6], 1)
@@ -56,6 +61,14 @@ def _shape(t: np.ndarray) -> np.ndarray:
     return np.column_stack(
         [area, np.sqrt(long / short), ellipse, t[:, 6] ** 2 / area, t[:, 7] / edge, t[:, 8] / edge]
     )
+
+
+def _moment(t: np.ndarray, a: int, b: int, product: int) -> np.ndarray:
+    """Moment about the centre, float64 (N,): in integers, so exact, but for objects too large for 64 bits."""
+    area = t[:, 0].astype(float)
+    exact = (t[:, 0] * t[:, product] - t[:, a] * t[:, b]) / area**2
+    rough = t[:, product] / area - (t[:, a] / area) * (t[:, b] / area)
+    return np.where(area < LARGE, exact, rough)
 
 
 def _of_maps(t: np.ndarray) -> np.ndarray:

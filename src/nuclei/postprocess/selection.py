@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from nuclei.errors import UserError
 from nuclei.loops.objects import best_first
-from nuclei.postprocess.candidates import features
+from nuclei.postprocess.candidates import described, features
 from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.trees import unpack
 from nuclei.postprocess.watershed import MapWatershed
@@ -26,24 +27,31 @@ class Selection(MapWatershed):
     No threshold is right for every nucleus. Boosted trees, grown on out-of-fold maps, say of each candidate
     which share of the metric's thresholds its IoU will exceed; then the best are taken one by one, unless
     those already taken cover more than ``overlap`` of them, as in non-maximum suppression (compare the second
-    level of the competition's winners, Topcoders 2018).
+    level of the competition's winners, Topcoders 2018). What others cover is theirs, so a nucleus may end in
+    pieces or below ``min_area``.
 
     Attributes:
         min_area: of a candidate, in pixels.
         least: share below which no candidate is taken, 0..1.
         overlap: see above, 0..1.
+        maps: names of those that the trees were grown on, with spaces; see ``candidates.described``.
         trees: ``nuclei.postprocess.trees.Trees.pack``; empty for the plain watershed.
     """
 
     min_area: int = 15
     least: float = 0.25
     overlap: float = 0.25
+    maps: str = "nucleus border distance"
     trees: str = field(default="", repr=False)
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         if not self.trees:
             return RemoveSmall(self.min_area)(super().__call__(maps))
+        if (names := " ".join(described(maps))) != self.maps:
+            raise UserError(
+                f"the trees were grown on the maps {self.maps}, got {names}; make the ensemble again"
+            )
         found = self.candidates(maps)
         return self.chosen(found, [unpack(self.trees).predict(rows) for rows in features(found, maps)])
 

@@ -61,6 +61,25 @@ def unpack(text: str) -> Trees:
     try:
         buffer = io.BytesIO(zlib.decompress(base64.b64decode(text, validate=True)))
         first, *arrays = (np.lib.format.read_array(buffer, allow_pickle=False) for _ in fields(Trees)[1:])
-    except (ValueError, zlib.error, EOFError) as e:
+        trees = Trees(float(first[0]), int(first[1]), *arrays)
+        _check(trees)
+    except (ValueError, TypeError, IndexError, zlib.error, EOFError) as e:
         raise UserError(f"the trees of the post-processing are damaged ({e}); make the ensemble again") from e
-    return Trees(float(first[0]), int(first[1]), *arrays)
+    return trees
+
+
+def _check(trees: Trees) -> None:
+    """A walk ends, and looks at no feature or node that is not there.
+
+    Raises:
+        ValueError: it might not.
+    """
+    count, inner = len(trees.feature), trees.feature >= 0
+    own = np.arange(count)[inner]
+    for children in (trees.left, trees.right):
+        if len(children) != count or (children[inner] <= own).any() or (children[inner] >= count).any():
+            raise ValueError("a node's child is not behind it")
+    if len(trees.value) != count or (trees.feature >= trees.features).any():
+        raise ValueError("a node looks at no feature")
+    if ((trees.roots < 0) | (trees.roots >= count)).any():
+        raise ValueError("a root is no node")

@@ -46,7 +46,10 @@ def made_by(ensemble: Mapping[str, Any], root: Path) -> dict[str, str]:
 
 
 def _step(step: Mapping[str, Any]) -> str:
-    values = ",".join(f"{name}={value}" for name, value in step.items() if name not in ("_target_", "trees"))
+    short = {name: value for name, value in step.items() if name != "_target_"}
+    if trees := short.get("trees"):
+        short["trees"] = hashlib.sha256(trees.encode()).hexdigest()[:12]
+    values = ",".join(f"{name}={value}" for name, value in short.items())
     return f"{step['_target_'].rpartition('.')[2]}({values})"
 
 

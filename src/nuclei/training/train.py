@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors import SafetensorError
 from torch import nn
 
 from nuclei.data.datamodule import NucleiData
@@ -112,14 +113,19 @@ def start_from(network: nn.Module, weights: Path) -> None:
     Another run's last layer does not fit when its maps are others.
 
     Raises:
-        UserError: none fits.
+        UserError: the file is missing or damaged, or less than 90 % of the network's weights fit.
     """
+    try:
+        found = safetensors.torch.load_file(weights)
+    except (OSError, SafetensorError) as e:
+        raise UserError(f"cannot read {weights} ({e}); delete {weights.parent} and train it again") from e
     own = network.state_dict()
-    fit = {
-        k: v for k, v in safetensors.torch.load_file(weights).items() if k in own and v.shape == own[k].shape
-    }
-    if not fit:
-        raise UserError(f"{weights} is of another network: none of its weights fits; choose another init")
+    fit = {k: v for k, v in found.items() if k in own and v.shape == own[k].shape}
+    share = sum(v.numel() for v in fit.values()) / max(sum(v.numel() for v in own.values()), 1)
+    if share < 0.9:
+        raise UserError(
+            f"{weights} is of another network: {share:.0%} of the weights fit; choose another init"
+        )
     network.load_state_dict(fit, strict=False)
     if anew := sorted(own.keys() - fit.keys()):
         print(f"{len(fit)} of {len(own)} tensors from {weights}; anew: {', '.join(anew)}", file=sys.stderr)
