@@ -27,12 +27,12 @@ from omegaconf import OmegaConf
 from skimage.segmentation import expand_labels
 
 from nuclei.commands._segmenter import voter_of
-from nuclei.commands.ensemble import searched
+from nuclei.commands.ensemble import load, searched
 from nuclei.commands.table import hardware
-from nuclei.data.folds import read_folds
+from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.archive import OofFile
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
+from nuclei.ensemble.oof import load_oof
 from nuclei.ensemble.second_stage import second_stage
 from nuclei.ensemble.space import Space
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
@@ -166,14 +166,11 @@ class CrossValidation:
 
 def oof_cases(data: str, run: str, rows: Sequence[dict[str, Any]]) -> tuple[list[Case], list[str]]:
     """The out-of-fold maps of one run and the truth, and the names of the maps."""
-    store, cases, channels = Store(HERE / "data" / "dsb2018.store"), dict[str, Case](), list[str]()
-    for fold in sorted({r["fold"] for r in rows}):
-        with OofFile(HERE / "runs" / data / "compact" / run / f"fold{fold}" / "oof.npz") as oof:
-            channels = list(oof.channels)
-            for r in (r for r in rows if r["fold"] == fold):
-                maps = oof.maps(r["ImageId"], (len(channels), r["height"], r["width"]))
-                cases[r["ImageId"]] = Case(maps[None], store.labels(r["ImageId"]))
-    return [cases[r["ImageId"]] for r in rows], channels
+    sha256 = folds_sha256(HERE / "folds" / f"{data}.csv")
+    member = load_oof(HERE / "runs" / data / "compact" / run, rows, sha256)
+    return load([member], member.channels, Store(HERE / "data" / "dsb2018.store"), rows), list(
+        member.channels
+    )
 
 
 class SecondStages:

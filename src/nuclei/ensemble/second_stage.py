@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -67,7 +66,7 @@ def grown(full: Evaluator, setting: Setting, images: Iterable[int], seed: int) -
         rows, target = (np.concatenate(part) for part in zip(*found, strict=True))
     if not len(rows):
         return plain
-    names = described(dict.fromkeys(full.channels, np.zeros((1, 1), np.uint8)))
+    names = described(by_name(np.zeros((len(full.channels), 1, 1), np.uint8), full.channels))
     return replace(plain, maps=" ".join(names), trees=grow(rows, target, seed).pack())
 
 
@@ -80,19 +79,16 @@ def examples(plain: Selection, case: Case, weights: Sequence[float], channels: S
     """Each candidate of an image, float32 (n, F), and the share of thresholds that its IoU exceeds, (n,)."""
     maps = by_name(blend(case.maps, weights), channels)
     found = plain.candidates(maps)
-    truth = case.truth.astype(np.int32)
-    ious = []
-    for labels in found:
-        runs = pair_runs(labels.ravel(), truth.ravel())
-        ious.append(best_ious(*runs, int(labels.max(initial=0)), int(truth.max(initial=0)))[0][1:])
+    ious = [best_ious(*pair_runs(case.truth.ravel(), labels.ravel()))[1][1:] for labels in found]
     above = np.concatenate(ious)[:, None] > np.array(THRESHOLDS) / 20
     return np.concatenate(features(found, maps)), above.mean(axis=1)
 
 
 def grow(rows: np.ndarray, target: np.ndarray, seed: int) -> Trees:
     """Boosted trees of the mean of ``target`` (n,) given ``rows`` (n, F), by scikit-learn."""
-    settings: dict[str, Any] = {"max_iter": 150, "learning_rate": 0.08, "min_samples_leaf": 40}
-    model = HistGradientBoostingRegressor(**settings, random_state=seed).fit(rows, target)
+    model = HistGradientBoostingRegressor(
+        max_iter=150, learning_rate=0.08, min_samples_leaf=40, random_state=seed
+    ).fit(rows, target)
     trees = [tree.nodes for (tree,) in model._predictors]
     first = np.cumsum([0, *map(len, trees)])[:-1]
     nodes = np.concatenate(trees)

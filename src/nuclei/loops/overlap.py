@@ -84,26 +84,24 @@ def _share(
 
 
 @numba.njit(cache=True, nogil=True)
-def best_ious(
-    lengths: np.ndarray, a: np.ndarray, b: np.ndarray, n_a: int, n_b: int
-) -> tuple[np.ndarray, np.ndarray]:
+def best_ious(lengths: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the IoU of each object with that of the other label map which fits it best.
 
     Args:
         lengths, a, b: as for ``matches``.
-        n_a, n_b: the highest numbers of the two maps.
 
     Returns:
-        float64 (n_a + 1,) and (n_b + 1,), 0 where nothing overlaps.
+        float64 (a.max() + 1,) and (b.max() + 1,), 0 where nothing overlaps.
     """
-    area_a, area_b = np.zeros(n_a + 1, np.int64), np.zeros(n_b + 1, np.int64)
+    area_a, area_b = np.zeros(a.max() + 1, np.int64), np.zeros(b.max() + 1, np.int64)
+    base = len(area_b)
     for i in range(len(lengths)):
         area_a[a[i]] += lengths[i]
         area_b[b[i]] += lengths[i]
-    keys, shared = _shared(lengths, a, b, n_b + 1)
-    best_a, best_b = np.zeros(n_a + 1), np.zeros(n_b + 1)
+    keys, shared = _shared(lengths, a, b, base)
+    best_a, best_b = np.zeros(len(area_a)), np.zeros(base)
     for at in np.flatnonzero(keys):
-        i, j = keys[at] // (n_b + 1), keys[at] % (n_b + 1)
+        i, j = keys[at] // base, keys[at] % base
         iou = shared[at] / (area_a[i] + area_b[j] - shared[at])
         best_a[i], best_b[j] = max(best_a[i], iou), max(best_b[j], iou)
     return best_a, best_b

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -29,7 +29,12 @@ def features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -
         that of the image's other nuclei, and the IoU with the best fitting object of each label map: what
         many settings agree on is likely to be right.
     """
-    planes = np.stack(list(described(maps).values()))
+    planes = np.stack(
+        [
+            falls(maps["offset_y"], maps["offset_x"]) if name == "falls" else maps[name]
+            for name in described(maps)
+        ]
+    )
     counts = [int(labels.max(initial=0)) for labels in candidates]
     totals = [sums(labels, n, planes)[1:] for labels, n in zip(candidates, counts, strict=True)]
     areas = totals[0][:, 0]
@@ -41,12 +46,10 @@ def features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -
     ]
 
 
-def described(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those maps that describe a candidate, uint8 (H, W) each, by name; ``falls`` stands for the offsets."""
-    chosen = {name: maps[name] for name in MAPS if name in maps}
-    if {"offset_y", "offset_x"} <= maps.keys():
-        chosen["falls"] = falls(maps["offset_y"], maps["offset_x"])
-    return chosen
+def described(channels: Collection[str]) -> list[str]:
+    """Names of the maps that describe a candidate, of those there are; ``falls`` stands for the offsets."""
+    offsets = {"offset_y", "offset_x"} <= set(channels)
+    return [name for name in MAPS if name in channels] + ["falls"] * offsets
 
 
 def _shape(t: np.ndarray) -> np.ndarray:
@@ -90,7 +93,6 @@ def _agreement(candidates: Sequence[np.ndarray], counts: Sequence[int]) -> list[
     """IoU of each object with the best fitting one of each label map: float64 (N, K)."""
     best = [np.ones((n, len(counts))) for n in counts]
     for i, j in combinations(range(len(counts)), 2):
-        runs = pair_runs(candidates[i].ravel(), candidates[j].ravel())
-        a, b = best_ious(*runs, counts[i], counts[j])
+        a, b = best_ious(*pair_runs(candidates[i].ravel(), candidates[j].ravel()))
         best[i][:, j], best[j][:, i] = a[1:], b[1:]
     return best
