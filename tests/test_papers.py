@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,13 @@ def place(tmp_path_factory):
     run(place, "prepare", *TINY[:3])
     run(place, "folds", *TINY[:3], "n_folds=2")
     return place
+
+
+@pytest.fixture(autouse=True)
+def runs_go(place):
+    """The networks of some systems are large: with their checkpoints they would fill ten gigabytes in all."""
+    yield
+    shutil.rmtree(place / "runs", ignore_errors=True)
 
 
 @pytest.mark.parametrize("models", SYSTEMS, ids=lambda models: models.split(",")[0])
