@@ -1,22 +1,25 @@
 """Nuclei of one size: each image is zoomed so that its nuclei have the diameter that networks see best.
 
-A first pass at the image's own size, and at half of it, finds how large its nuclei are; a second one predicts
-the zoomed image, and the maps come back at the image's own size (compare Cellpose, Stringer et al. 2021).
+A pass at half the image's size, and one at its own, find how large its nuclei are; a last one predicts the
+zoomed image, and the maps come back at the image's own size (compare Cellpose, Stringer et al. 2021).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from torch import nn
 
 from nuclei.inference.maps import VIEWS, View, predict
+from nuclei.postprocess.pipeline import by_name
+from nuclei.postprocess.watershed import MapWatershed
 
-LIMITS = (0.7, 2.0)  # of the zoom; networks are trained on 0.35 to 2.5 and more
-LARGE = 1.5  # this much more area of nuclei at half the size: they are too large to be seen at full size
-LEAST = 0.35  # zoom of such images
+LIMITS = (0.35, 2.0)  # of the zoom; networks are trained on 0.35 to 2.5 and more
+LARGE = 36.0  # pixels; only parts of larger nuclei are seen at the image's own size
+SEPARATE = MapWatershed(0.6, 0.8, border_weight=0.5, distance_weight=0.5, marker_threshold=0.55, sigma=1.0)
+LEAST = 10  # pixels of a nucleus
 
 
 def predict_at_size(
@@ -35,7 +38,7 @@ def predict_at_size(
         image: ``uint8 (H, W)`` or ``(H, W, 3)``, as the network wants to see it.
         channels: names of the network's maps; without ``distance`` nothing is zoomed.
         diameter: wanted, in pixels; None predicts the image as it is.
-        tta: dihedral views of the second pass, 1 to 8.
+        tta: dihedral views of the last pass, 1 to 8.
         scales: factors of the zoom; the views take them in turn.
         bf16: compute in bfloat16.
 
@@ -57,18 +60,16 @@ def zoom_for(
 ) -> float:
     """The zoom that gives the nuclei of an image ``diameter``, within limits.
 
-    Nuclei far larger than those of the training are seen in part at the image's own size, or only their
-    bright spots are; at half the size most of their area is found. Then that pass says how large they are.
+    Of large nuclei only parts or bright spots are seen at the image's own size, so half of it comes first.
     """
 
-    def seen(zoom: float) -> dict[str, np.ndarray]:
-        return dict(zip(channels, predict(network, zoomed(image, zoom), VIEWS[:1], bf16), strict=True))
+    def found(zoom: float) -> float:
+        maps = predict(network, zoomed(image, zoom), VIEWS[:1], bf16)
+        return mean_diameter(by_name(maps, channels)) / zoom
 
-    own, half = seen(1.0), seen(0.5)
-    if (wide := mean_diameter(half) * 2) and area(half) > LARGE * area(own):
-        return float(np.clip(diameter / wide, LEAST, LIMITS[0]))
-    found = mean_diameter(own)
-    return float(np.clip(diameter / found, *LIMITS)) if found else 1.0
+    half = found(0.5)
+    wide = half if half > LARGE else found(1.0) or half
+    return float(np.clip(diameter / wide, *LIMITS)) if wide else 1.0
 
 
 def predict_zoomed(
@@ -90,16 +91,8 @@ def zoomed(image: np.ndarray, zoom: float) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
 
 
-def area(maps: dict[str, np.ndarray]) -> float:
-    """Share of the image that is nuclei."""
-    return float((maps["nucleus"] > 153).mean())  # 0.6
-
-
-def mean_diameter(maps: dict[str, np.ndarray]) -> float:
-    """Mean diameter in pixels, from the maps alone: the area of ``nucleus`` over the number of cores.
-
-    Cores are the pieces in which the smoothed ``distance`` exceeds a half, so nuclei that touch are
-    counted one by one.
+def mean_diameter(maps: Mapping[str, np.ndarray]) -> float:
+    """Diameter in pixels of a disc with the mean area of the nuclei that the watershed finds.
 
     Args:
         maps: ``uint8 (H, W)`` each.
@@ -107,7 +100,6 @@ def mean_diameter(maps: dict[str, np.ndarray]) -> float:
     Returns:
         0 where there is no nucleus.
     """
-    inside = maps["nucleus"] > 153  # 0.6
-    core = inside & (cv2.GaussianBlur(maps["distance"], (0, 0), 1.5) > 127)
-    count = cv2.connectedComponents(core.astype(np.uint8))[0] - 1
-    return 2 * float(np.sqrt(inside.sum() / count / np.pi)) if count else 0.0
+    areas = np.bincount(SEPARATE(maps).ravel())[1:]
+    areas = areas[areas >= LEAST]
+    return 2 * float(np.sqrt(areas.mean() / np.pi)) if len(areas) else 0.0
