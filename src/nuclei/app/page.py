@@ -23,35 +23,16 @@ from nuclei.inference.segment import Segmenter
 from nuclei.postprocess.pipeline import fields
 from nuclei.progress import reported
 
+HERE = Path(__file__).parent
+STYLE = (HERE / "page.css").read_text()
+SAVE = (HERE / "save.js").read_text()
 # No font or script comes from elsewhere.
 THEME = gr.themes.Base(
     primary_hue="teal",
     font=("system-ui", "-apple-system", "Segoe UI", "sans-serif"),
     font_mono=("ui-monospace", "monospace"),
 )
-STYLE = """
-.gradio-container { max-width: min(1280px, 100vw) !important; margin: 0 auto; }
-.main, .contain { min-width: 0 !important; }
-#viewer .html-container { padding: 0; }
-#examples .grid-container { grid-template-rows: 130px; }
-#examples .caption-label { left: 0; right: 0; }
-.refused .html-container { padding: 0; }
-.refused p { margin: 0 0 4px; padding: 8px 12px; border-left: 4px solid #dc2626; border-radius: 4px;
-  background: rgba(220, 38, 38, 0.1); color: var(--body-text-color); overflow-wrap: anywhere; }
-"""
 PROGRESS = gr.Progress()  # gradio puts one of the visit's own in its place
-SAVE = """
-watch("value", () => {
-  const { name, data } = JSON.parse(props.value || "{}");
-  if (!name) return;
-  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-});
-"""
 
 
 class Page:
