@@ -19,7 +19,9 @@ class BceDice(nn.Module):
         dice: weight of each channel's dice loss, over the whole batch.
     """
 
-    def __init__(self, bce: Sequence[float], dice: Sequence[float]) -> None:
+    def __init__(
+        self, bce: Sequence[float] = (1.0, 1.0, 1.0), dice: Sequence[float] = (1.0, 0.5, 0.0)
+    ) -> None:
         super().__init__()
         self.bce: torch.Tensor
         self.dice: torch.Tensor
