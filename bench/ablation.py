@@ -107,7 +107,7 @@ SELECTIONS = (
     ("**tuned mask ahead by 0.04 (the recipe)**", 6, 0.04),
 )
 FORMULATIONS = (
-    ("nucleus, border and distance", "form_three", {}),
+    ("nucleus, border and distance (the recipe)", "form_three", {}),
     ("nucleus and border", "form_border", {}),
     ("nucleus and small centre", "form_centre", {"centre": "distance"}),
     ("nucleus and offsets within it, as in HoVer-Net", "form_offsets", {}),
