@@ -5,7 +5,7 @@ import pytest
 
 from nuclei.data.augment import Augment, _indices
 from nuclei.data.datamodule import Crops
-from nuclei.data.intensity import look, normalise
+from nuclei.data.intensity import look, normalise, planes
 from nuclei.data.store import Store, encode_image, encode_labels, write_store
 from nuclei.data.targets import CHANNELS, border_weights, targets
 from nuclei.data.whole_image import WholeImage
@@ -133,6 +133,23 @@ def test_looks_of_a_network():
     assert (look(255 - red, "grey") == 30).all()  # bright on average, so inverted
     assert look(red[..., 0], "rgb").shape == (4, 5, 3)
     assert np.array_equal(look(red, "nuclei"), normalise(red))
+
+
+def test_colours_are_shown_each_as_the_one_that_tells_nuclei():
+    stained = np.random.default_rng(0).integers(100, 255, (9, 9, 3), dtype=np.uint8)
+    shown = look(stained, "nuclei_rgb")
+    assert all(np.array_equal(shown[..., c], normalise(stained[..., [c, c, c]])) for c in range(3))
+    grey = look(stained[..., 0] // 4, "nuclei_rgb")
+    assert np.array_equal(grey, normalise(stained[..., 0] // 4)[..., None].repeat(3, 2))
+    assert [planes(kind) for kind in ("nuclei", "grey", "rgb", "nuclei_rgb")] == [1, 1, 3, 3]
+
+
+def test_a_tint_shifts_each_colour_by_itself():
+    image, labels = np.full((16, 16, 3), 100, np.uint8), np.zeros((16, 16), np.int32)
+    tint = Augment(16, (1, 1), None, 0.0, (1, 1), 0.0, 0.0, (100, 100), 0.0, 0.0, 0.0, tint=0.1)
+    seen = np.stack([tint(image, labels, seed)[0][0, 0] for seed in range(40)]).astype(int)
+    assert np.ptp(seen, axis=1).max() > 10 and abs(seen - 100).max() <= 26
+    assert (np.ptp(seen, axis=1) == 0).sum() > 5  # half of the crops are left as they are
 
 
 def test_background_makes_the_channels_exclusive():

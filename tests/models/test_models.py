@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from nuclei.data.intensity import planes
 from nuclei.errors import UserError
 from nuclei.inference.maps import predict
 from nuclei.inference.predict import Voter
@@ -44,7 +45,7 @@ def built(path, **more):
 
 def shown(network, *shape):
     """A batch of noise as the network wants it."""
-    return torch.rand(shape[0], 3 if network.look == "rgb" else 1, *shape[1:])
+    return torch.rand(shape[0], planes(network.look), *shape[1:])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

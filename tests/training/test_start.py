@@ -29,6 +29,14 @@ def test_the_same_network_starts_without_a_word(tmp_path, capsys):
     assert not capsys.readouterr().err
 
 
+def test_a_network_that_sees_colours_starts_as_the_one_that_saw_the_first_of_them(tmp_path, capsys):
+    grey, colour = (nn.Conv2d(planes, 2, 3) for planes in (1, 3))
+    save_weights(grey, tmp_path / "old")
+    start_from(colour, tmp_path / "old")
+    image = torch.rand(1, 3, 8, 8)
+    assert torch.allclose(colour(image), grey(image[:, :1])) and not capsys.readouterr().err
+
+
 def test_a_network_of_which_nothing_fits_is_refused(tmp_path):
     save_weights(network(7, 3), tmp_path / "old")
     with pytest.raises(UserError, match="of another network: 0% of the weights fit"):

@@ -28,6 +28,7 @@ class Augment:
         blur: probability of a Gaussian blur.
         noise: probability of Gaussian noise.
         invert: probability of an inverted image.
+        tint: limit of what is added to each colour channel on its own, 0..1.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Augment:
         blur: float = 0.2,
         noise: float = 0.2,
         invert: float = 0.02,
+        tint: float = 0.0,
     ) -> None:
         self.crop, self.scale, self.stretch = crop, scale, stretch
         self.diameter, self.sized, self.spread = diameter, sized, spread
@@ -54,6 +56,7 @@ class Augment:
                 A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0), p=blur),
                 A.GaussNoise(std_range=(0.01, 0.06), p=noise),
                 A.InvertImg(p=invert),
+                A.RGBShift(*[255 * tint] * 3, p=0.5 if tint else 0.0),
             ]
         )
 

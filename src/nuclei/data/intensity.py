@@ -6,7 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["nuclei", "grey", "plain", "rgb"]
+Kind = Literal["nuclei", "nuclei_rgb", "grey", "plain", "rgb"]
+
+
+def planes(kind: Kind) -> int:
+    """How many channels ``look`` gives: 1 or 3."""
+    return 3 if kind.endswith("rgb") else 1
 
 
 def look(image: np.ndarray, kind: Kind) -> np.ndarray:
@@ -14,7 +19,7 @@ def look(image: np.ndarray, kind: Kind) -> np.ndarray:
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
-        kind: ``nuclei``: see ``normalise``; ``grey``: the mean of the colours, inverted where it is bright on
+        kind: ``nuclei``: see ``normalise``; ``nuclei_rgb``: each colour on its own like that; ``grey``: the mean of the colours, inverted where it is bright on
             average (Haigh et al. 2018); ``plain``: the same, never inverted; ``rgb``: as it is, grey images
             with three equal channels.
 
@@ -26,6 +31,10 @@ def look(image: np.ndarray, kind: Kind) -> np.ndarray:
     if kind in ("grey", "plain"):
         grey = image if image.ndim == 2 else image.mean(axis=2).round().astype(np.uint8)
         return 255 - grey if kind == "grey" and grey.mean() > 127 else grey
+    if kind == "nuclei_rgb":
+        colours = np.moveaxis(np.atleast_3d(image), 2, 0)
+        shown = [stretched(colour, modality(image) != "fluorescence") for colour in colours]
+        return np.stack(shown * (3 // len(shown)), axis=2)
     return normalise(image)
 
 
@@ -36,23 +45,35 @@ def modality(image: np.ndarray) -> str:
     return "brightfield" if np.median(image) > 110 else "fluorescence"
 
 
-def normalise(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
+def normalise(image: np.ndarray) -> np.ndarray:
     """Turn any image into what the networks see.
 
     Colour images give their red channel: haematoxylin, which stains nuclei, absorbs red light and
     eosin hardly does. Bright backgrounds (all colour images, and grey ones whose median is above
-    110) are inverted. Then the ``low`` and ``high`` percentiles become 0 and 255.
+    110) are inverted, and the contrast is ``stretched``.
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
+
+    Returns:
+        ``uint8 (H, W)``.
+    """
+    return stretched(image if image.ndim == 2 else image[..., 0], modality(image) != "fluorescence")
+
+
+def stretched(grey: np.ndarray, invert: bool, low: float = 0.5, high: float = 99.5) -> np.ndarray:
+    """Make the ``low`` and ``high`` percentiles of a channel 0 and 255.
+
+    Args:
+        grey: ``uint8 (H, W)``.
+        invert: whether bright becomes dark first.
         low: percentile that becomes 0.
         high: percentile that becomes 255.
 
     Returns:
         ``uint8 (H, W)``.
     """
-    grey = image if image.ndim == 2 else image[..., 0]
-    if modality(image) != "fluorescence":
+    if invert:
         grey = 255 - grey
     a, b = np.percentile(grey, (low, high))
     levels = np.clip((np.arange(256) - a) * (255.0 / max(b - a, 1.0)), 0, 255)

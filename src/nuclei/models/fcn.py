@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nuclei.data.intensity import planes
 from nuclei.models.blocks import convolutions
 from nuclei.models.contract import Look, describe
 
@@ -29,7 +30,7 @@ class Fcn(nn.Module):
         self, features: Sequence[int], n_channels: int, look: Look = "nuclei", size: int | None = None
     ) -> None:
         super().__init__()
-        before = [3 if look == "rgb" else 1, *features[:-1]]
+        before = [planes(look), *features[:-1]]
         levels = (
             nn.Sequential(convolutions(a, b, 1), nn.MaxPool2d(2))
             for a, b in zip(before, features, strict=True)
@@ -59,7 +60,7 @@ class SimpleCnn(nn.Module):
         self, features: Sequence[int], n_channels: int, look: Look = "nuclei", size: int | None = None
     ) -> None:
         super().__init__()
-        before = [3 if look == "rgb" else 1, *features[:-1]]
+        before = [planes(look), *features[:-1]]
         convs = (convolutions(a, b, 1) for a, b in zip(before, features, strict=True))
         self.body = nn.Sequential(nn.BatchNorm2d(before[0]), *convs, nn.Conv2d(features[-1], n_channels, 1))
         describe(self, 1, look, size)

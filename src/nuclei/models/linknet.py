@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nuclei.data.intensity import planes
 from nuclei.models.blocks import convolutions
 from nuclei.models.contract import Look, describe
 
@@ -40,7 +41,7 @@ class LinkNet(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        before = [3 if look == "rgb" else 1, *features[:-1]]
+        before = [planes(look), *features[:-1]]
         self.encoders = nn.ModuleList(Encoder(a, b) for a, b in zip(before, features, strict=True))
         inputs = [*decoder[1:], features[-1]]
         self.decoders = nn.ModuleList(Decoder(a, b, dropout) for a, b in zip(inputs, decoder, strict=True))

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import max_pool2d
 
+from nuclei.data.intensity import planes
 from nuclei.models.blocks import convolutions
 from nuclei.models.contract import Look, describe
 
@@ -28,7 +29,7 @@ class SegNet(nn.Module):
     ) -> None:
         super().__init__()
         levels = [(max(1, round(features * width)), count) for features, count in LEVELS]
-        before = [3 if look == "rgb" else 1, *(features for features, _ in levels[:-1])]
+        before = [planes(look), *(features for features, _ in levels[:-1])]
         self.down = nn.ModuleList(
             convolutions(a, b, count, norm=True) for a, (b, count) in zip(before, levels, strict=True)
         )

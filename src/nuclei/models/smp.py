@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from nuclei.data.intensity import planes
 from nuclei.errors import UserError
 from nuclei.models.contract import Look, describe, no_weights
 
@@ -25,7 +26,7 @@ def build(
         encoder: ``resnet18`` …, or ``tu-NAME`` for timm's.
         encoder_weights: ``imagenet`` …, or None to train from scratch.
         n_channels: number of maps.
-        look: how images are shown; ``rgb`` takes three channels.
+        look: how images are shown; ``rgb`` and ``nuclei_rgb`` take three channels.
         **options: more of the architecture's arguments, such as ``encoder_depth`` and ``decoder_channels``.
 
     Raises:
@@ -38,7 +39,7 @@ def build(
             arch,
             encoder_name=encoder,
             encoder_weights=encoder_weights,
-            in_channels=3 if look == "rgb" else 1,
+            in_channels=planes(look),
             classes=n_channels,
             **options,
         )

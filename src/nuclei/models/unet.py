@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from nuclei.data.intensity import planes
 from nuclei.models.blocks import convolutions
 from nuclei.models.contract import Look, describe
 
@@ -50,7 +51,7 @@ class UNet(nn.Module):
         stems: bool = False,
     ) -> None:
         super().__init__()
-        colours = 3 if look == "rgb" else 1
+        colours = planes(look)
         back = list(decoder or features[-2::-1])
         self.stems = Stems(features[0]) if stems else None
         self.down = nn.ModuleList(

@@ -110,7 +110,8 @@ def save_weights(network: nn.Module, path: Path) -> None:
 def start_from(network: nn.Module, weights: Path) -> None:
     """Put those weights of a file into a network that fit it by name and shape; the others begin anew.
 
-    Another run's last layer does not fit when its maps are others.
+    Another run's last layer does not fit when its maps are others. A first layer for images of three planes
+    takes the weights of one for a single plane, and zeros for the two others: it starts as the same function.
 
     Raises:
         UserError: the file is missing or damaged, or less than 90 % of the network's weights fit.
@@ -120,6 +121,7 @@ def start_from(network: nn.Module, weights: Path) -> None:
     except (OSError, SafetensorError) as e:
         raise UserError(f"cannot read {weights} ({e}); delete {weights.parent} and train it again") from e
     own = network.state_dict()
+    found = {k: widened(v, own[k].shape) if k in own else v for k, v in found.items()}
     fit = {k: v for k, v in found.items() if k in own and v.shape == own[k].shape}
     share = sum(v.numel() for v in fit.values()) / max(sum(v.numel() for v in own.values()), 1)
     if share < 0.9:
@@ -129,6 +131,13 @@ def start_from(network: nn.Module, weights: Path) -> None:
     network.load_state_dict(fit, strict=False)
     if anew := sorted(own.keys() - fit.keys()):
         print(f"{len(fit)} of {len(own)} tensors from {weights}; anew: {', '.join(anew)}", file=sys.stderr)
+
+
+def widened(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The weight of a convolution ``(F, 1, ...)`` as one of ``shape`` ``(F, 3, ...)``; any other as it is."""
+    if weight.ndim != 4 or weight.shape[1] != 1 or shape[1:2] != (3,):
+        return weight
+    return torch.cat([weight, torch.zeros_like(weight).repeat(1, 2, 1, 1)], dim=1)
 
 
 def _check(checkpoint: Path) -> None:
