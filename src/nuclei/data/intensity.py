@@ -19,12 +19,12 @@ def look(image: np.ndarray, kind: Kind) -> np.ndarray:
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
-        kind: ``nuclei``: see ``normalise``; ``nuclei_rgb``: each colour on its own like that; ``grey``: the mean of the colours, inverted where it is bright on
-            average (Haigh et al. 2018); ``plain``: the same, never inverted; ``rgb``: as it is, grey images
-            with three equal channels.
+        kind: ``nuclei``: see ``normalise``; ``nuclei_rgb``: the same of each colour; ``grey``: the mean of
+            the colours, inverted where it is bright on average (Haigh et al. 2018); ``plain``: the same,
+            never inverted; ``rgb``: as it is. Grey images get three equal channels where three are wanted.
 
     Returns:
-        ``uint8 (H, W)``, for ``rgb`` ``(H, W, 3)``.
+        ``uint8 (H, W)`` or ``(H, W, 3)``; see ``planes``.
     """
     if kind == "rgb":
         return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
