@@ -14,7 +14,6 @@ from nuclei.metrics import (
     THRESHOLDS,
     average_precision,
     confusion,
-    mean_average_precision,
     precision_at,
     table,
 )
@@ -138,13 +137,6 @@ def test_one_prediction_over_two_nuclei_matches_at_most_one() -> None:
 )
 def test_images_with_and_without_nuclei(truth: np.ndarray, prediction: np.ndarray, score: float) -> None:
     assert average_precision(truth, prediction) == score
-
-
-def test_the_mean_is_over_images_not_nuclei() -> None:
-    crowded = np.arange(1, 101).reshape(10, 10)
-    assert mean_average_precision([(crowded, crowded), (row((1, 4)), row((0, 4)))]) == 0.5
-    with pytest.raises(ValueError, match="at least one"):
-        mean_average_precision([])
 
 
 def test_precision_of_many_images_at_once() -> None:

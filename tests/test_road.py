@@ -102,6 +102,12 @@ def test_predict_with_one_file_and_with_the_ensemble(place):
     out = run(place, *words, "ensemble=default", "data=demo", "output=voted", "tta=1", "overlays=false")
     assert "wrote voted" in out and not (place / "voted/overlays").exists()
     (place / "data/demo/stage1_test/broken.png").unlink()
+    path = place / "runs/demo/unet/default/fold1/config.json"
+    before = path.read_text()
+    path.write_text(before.replace('"distance"', '"centre"'))
+    out = run(place, *words, "ensemble=default", "data=demo", "output=voted", status=2)
+    assert "fold1 has other maps than ensemble default; run ./run.sh ensemble again" in out
+    path.write_text(before)
 
 
 def test_every_image_can_be_trained_on_and_a_run_can_start_from_another(place):
@@ -149,7 +155,12 @@ def test_errors_are_one_line(place):
     assert "fold=7: expected 0 to 1" in run(place, *DATA, "fold=7", status=2)
     assert "no ensemble at" in run(place, "submission", *DATA, "ensemble=nope", status=2)
     assert "no competition data at" in run(place, "data=dsb2018", "data.root=nowhere", status=2)
-    run(place, *DATA, *TINY, "name=mine")
+    softmax = ["model=haigh2018_softmax", "name=mine", *DATA, *TINY[:-1]]
+    said = "model=haigh2018_softmax ends in softmax: choose loss=cross_entropy"
+    assert said in run(place, *softmax, status=2)
+    run(place, *softmax, "loss=cross_entropy")  # as it says
+    out = run(place, *DATA, *TINY, "name=mine")
+    assert f"next: ./run.sh fold=1 data=demo model=linknet name=mine {' '.join([*DATA[1:], *TINY])}" in out
     assert "was begun with seed=0" in run(place, *DATA, *TINY, "name=mine", "seed=5", status=2)
     folder = place / "runs/demo/linknet/mine/fold0"
     (folder / "done.json").unlink()

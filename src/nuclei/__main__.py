@@ -166,7 +166,7 @@ def launch(command: str) -> None:
     failed: list[Exception] = []
 
     def job(cfg: DictConfig) -> None:
-        # What a process of its own (one for each GPU) has to be started with: this run, not the sweep.
+        # What records and hints name as the command: this run, not the sweep.
         sys.argv = [sys.argv[0], command, *HydraConfig.get().overrides.task]
         # Hydra would print its own lines before an error; leaving by SystemExit keeps it silent.
         try:

@@ -10,7 +10,7 @@ See https://www.kaggle.com/c/data-science-bowl-2018/overview/evaluation
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -67,18 +67,6 @@ def average_precision(truth: np.ndarray, prediction: np.ndarray) -> float:
     0.5
     """
     return float(precision_at(confusion(truth, prediction)).mean())
-
-
-def mean_average_precision(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Return the mean of ``average_precision`` over (truth, prediction) pairs.
-
-    Raises:
-        ValueError: there are no images.
-    """
-    scores = [average_precision(truth, prediction) for truth, prediction in pairs]
-    if not scores:
-        raise ValueError("expected at least one image, got none")
-    return float(np.mean(scores))
 
 
 def table(counts: Sequence[np.ndarray], groups: Sequence[str], name: str = "group") -> list[str]:

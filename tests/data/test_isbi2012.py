@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import tifffile
+from omegaconf import OmegaConf
 
+from nuclei.commands.analyse import mask_files
 from nuclei.data.folds import make_folds
 from nuclei.data.isbi2012 import Isbi2012
 from nuclei.data.prepare import prepare
@@ -41,6 +43,12 @@ def test_neighbouring_sections_share_a_fold(root):
     rows = make_folds(Store(root / "x.store"), 2, seed=0)
     assert [len({r["fold"] for r in rows[at : at + 6]}) for at in (0, 6)] == [1, 1]
     assert {r["fold"] for r in rows} == {0, 1}
+
+
+def test_a_report_does_not_look_for_a_file_of_each_cell(root):
+    source = {"_target_": "nuclei.data.isbi2012.Isbi2012", "root": str(root)}
+    cfg = OmegaConf.create({"data": {"name": "isbi2012", "root": str(root), "source": source}})
+    assert mask_files(cfg, None, []) == ({}, "isbi2012 has no file for each nucleus.")
 
 
 def test_labels_of_other_pages(root):

@@ -34,7 +34,7 @@ def test_all_runs_by_default(place: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(place) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "ensemble of linknet/default, unet/default; channels nucleus, border, distance"
-    assert out[1] == "not in the ensemble, for it has fewer channels: otsu/default (nucleus)"
+    assert out[1] == "not in the ensemble, for it has fewer maps: otsu/default (nucleus)"
     assert [line.split()[:3] for line in out[3:5]] == [
         ["second", "stage", "nested"],
         ["second", "stage", "tuned"],

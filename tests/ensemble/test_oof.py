@@ -133,15 +133,17 @@ def test_no_damage_goes_unnoticed(run: Path) -> None:
         load_oof(run, ROWS, "abc")
 
 
-def test_the_default_is_every_complete_run_with_the_most_channels(run: Path) -> None:
+def test_the_default_is_every_complete_run_that_tells_nuclei_apart_as_well_as_any(run: Path) -> None:
     root = run.parent.parent
     for fold in (0, 1, 2):
         write_fold(root / "otsu" / "default", fold, channels=("nucleus",))
         write_fold(root / "linknet" / "default", fold)
+        write_fold(root / "softmax" / "default", fold, channels=("background", "nucleus", "centre"))
+        write_fold(root / "offsets" / "default", fold, channels=(*CHANNELS, "offset_y", "offset_x"))
     write_fold(root / "unet" / "half", 0)
     members, left_out = find_members(root, None, ROWS, "abc")
-    assert [m.name for m in members] == ["linknet/default", "unet/default"]
-    assert [m.name for m in left_out] == ["otsu/default"]
+    assert [m.name for m in members] == ["linknet/default", "offsets/default", "unet/default"]
+    assert [m.name for m in left_out] == ["otsu/default", "softmax/default"]
     members, left_out = find_members(root, ["otsu/default"], ROWS, "abc")
     assert [m.name for m in members] == ["otsu/default"] and not left_out
 

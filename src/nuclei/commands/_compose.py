@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from itertools import product
@@ -192,12 +193,14 @@ def small(command: str, overrides: list[Override], config: DictConfig) -> list[s
     less = config.data.get("without_gpu") if command in ("train", "all") else None
     if less is None or has_gpu():
         return []
-    asked = {o.key_or_group for o in overrides}
+    asked = {o.key_or_group: o for o in overrides}
+    given = str(asked["train"].value()) if command == "all" and "train" in asked else ""
+    named = {word.partition("=")[0] for word in shlex.split(given)} | asked.keys()
     values = {"batch_size": less.batch_size, "samples_per_epoch": less.samples_per_epoch}
     values["trainer.max_epochs"] = less.max_epochs
-    words = [f"{key}={value}" for key, value in values.items() if key not in asked]
-    if command == "all":
-        words = [] if "train" in asked else [f"train={quoted(' '.join(words))}"]
+    words = [f"{key}={value}" for key, value in values.items() if key not in named]
+    if command == "all" and words:
+        words = [f"train={quoted(' '.join([*words, *filter(None, [given])]))}"]
     name = {"train": "model", "all": "models"}[command]
     if name not in asked:
         words.append(f"model={less.model}" if command == "train" else f"models=[{less.model}]")

@@ -21,7 +21,11 @@ BOX = Path(__file__).parents[3] / "weights" / "nuclei.safetensors"
 
 
 def of_ensemble(cfg: DictConfig) -> Segmenter:
-    """Every fold of every member that has a weight, of ``cfg.ensemble``."""
+    """Every fold of every member that has a weight, of ``cfg.ensemble``.
+
+    Raises:
+        UserError: a member was trained anew with other maps, or see ``voter_of``.
+    """
     ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
     voters = []
     for member in (m for m in ensemble["members"] if m["weight"] > 0):
@@ -29,6 +33,10 @@ def of_ensemble(cfg: DictConfig) -> Segmenter:
             model, name = member["run"].split("/")
             folder = run_folder(cfg.paths.runs, cfg.data.name, model, name, fold)
             voters.append(voter_of(folder, member["weight"] / ensemble["n_folds"], cfg.tta))
+            if set(ensemble["channels"]) - set(voters[-1].channels):
+                raise UserError(
+                    f"{folder} has other maps than ensemble {cfg.ensemble}; run ./run.sh ensemble again"
+                )
     return Segmenter(voters, ensemble["channels"], [instantiate(step) for step in ensemble["steps"]])
 
 

@@ -153,6 +153,8 @@ def mask_files(cfg: DictConfig, store: Store, listed: Sequence[Suspect]) -> tupl
             f"The names of the mask files are missing: the competition's files are not at {cfg.data.root}.",
         )
     items = {item.image_id: item for item in instantiate(cfg.data.source).items("train")}
+    if not all(hasattr(item, "masks") for item in items.values()):
+        return {}, f"{cfg.data.name} has no file for each nucleus."
     return {
         s: mask_file(items[s.image_id], store.labels(s.image_id) == s.label)
         for s in track(listed, "find mask files")

@@ -111,7 +111,7 @@ def report_left_out(members: Sequence[Member], floor: Sequence[Member], channels
     if dropped:
         print(f"not in all runs, so left out: the channels {', '.join(dropped)}")
     for member in floor:
-        print(f"not in the ensemble, for it has fewer channels: {member.name} ({', '.join(member.channels)})")
+        print(f"not in the ensemble, for it has fewer maps: {member.name} ({', '.join(member.channels)})")
 
 
 def load(

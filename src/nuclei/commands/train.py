@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import os
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 # What changes nothing in the weights; the data set's name is in the path.
 SEEN = ("tta", "diameter", "scales")  # how the held-out images are predicted
-FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", *SEEN)
+FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "trainer.devices", *SEEN)
 
 
 def main(cfg: DictConfig) -> None:
@@ -73,8 +76,17 @@ def following(cfg: DictConfig, rows: list[dict[str, Any]]) -> str:
     for fold in sorted({row["fold"] for row in rows}):
         folder = run_folder(cfg.paths.runs, cfg.data.name, cfg.model.name, cfg.name, fold)
         if run.finished(folder) is None:
-            return f"./run.sh fold={fold} data={cfg.data.name} model={cfg.model.name} name={cfg.name}"
+            chosen = [f"data={cfg.data.name}", f"model={cfg.model.name}", f"name={cfg.name}"]
+            return " ".join(["./run.sh", f"fold={fold}", *chosen, *map(shlex.quote, asked(cfg))])
     return f"./run.sh ensemble data={cfg.data.name}"
+
+
+def asked(cfg: DictConfig) -> list[str]:
+    """The other settings as typed, but for those that a machine without a GPU chooses by itself."""
+    less = cfg.data.get("without_gpu") or {}
+    own = {f"{'trainer.' * (key == 'max_epochs')}{key}={value}" for key, value in less.items()}
+    words = sys.argv[2:] if sys.argv[1:2] == ["train"] else []
+    return [w for w in words if w not in own and w.partition("=")[0] not in ("fold", "data", "model", "name")]
 
 
 def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str) -> dict[str, Any]:
@@ -83,7 +95,6 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     from nuclei.inference.predict import Voter, load
     from nuclei.training.train import seed, start_from
 
-    start = time.monotonic()
     gc.collect()  # in a sweep, the run before left its network in a ring of references
     seed(cfg.seed)
     store, channels = Store(cfg.data.store), channels_of(cfg)
@@ -100,6 +111,7 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
         if cfg.init is not None:
             start_from(network, weights_of(cfg, sha256))
         fit_network(cfg, weights, network, store, others, held_out, labels_of)
+    start = time.monotonic() - trained_s(folder)
     settings = {name: plain(cfg)[name] for name in SEEN}
     if not held_out:
         return {"images": 0, "mAP": None, "seconds": time.monotonic() - start, **settings}
@@ -115,6 +127,13 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     write_maps(folder / "oof.npz", channels, sha256, maps_of_fold())
     took = time.monotonic() - start
     return {"images": len(held_out), "mAP": float(np.mean(scores)), "seconds": took, **settings}
+
+
+def trained_s(folder: Path) -> float:
+    """Seconds that training took, in however many parts; 0 for what is not trained."""
+    path = folder / "metrics.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+    return float(rows[-1]["seconds"]) if rows else 0.0
 
 
 def loaders(wanted: int | None) -> int:
@@ -149,6 +168,7 @@ def fit_network(
     """Train ``network`` and keep its averaged weights."""
     from nuclei.data.datamodule import NucleiData
     from nuclei.models.contract import check_crop
+    from nuclei.training.losses import CrossEntropy
     from nuclei.training.module import Segmentation
     from nuclei.training.train import fit, precision, save_weights
 
@@ -160,6 +180,9 @@ def fit_network(
     trainer = plain(cfg.trainer) | {"precision": precision(cfg.trainer.precision)}
     check_crop(network, cfg.augment.crop)
     loss = instantiate(cfg.loss)
+    if (network.activation == "softmax") != isinstance(loss, CrossEntropy):
+        fitting = "cross_entropy" if network.activation == "softmax" else "bce, bce_dice or another of maps"
+        raise UserError(f"model={cfg.model.name} ends in {network.activation}: choose loss={fitting}")
     module = Segmentation(network, loss, instantiate(cfg.optimizer), cfg.schedule, cfg.warmup, labels_of)
     data = NucleiData(
         store,

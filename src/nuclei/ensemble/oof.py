@@ -12,6 +12,9 @@ import numpy as np
 from nuclei.ensemble.archive import OofFile, fold_of, train_command
 from nuclei.errors import UserError
 
+SEPARATING = {"nucleus", "border", "distance"}
+"""Maps that a blend should not lose for the sake of a run that lacks them."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -113,7 +116,8 @@ def find_members(
         rows, sha256: as for ``load_oof``.
 
     Returns:
-        The members, and the runs left out because others have more channels; none where ``names`` are given.
+        The members, and the runs left out because they lack maps by which others tell nuclei apart; none of
+        these where ``names`` are given.
 
     Raises:
         UserError: there are no such runs, or whatever ``load_oof`` finds.
@@ -133,5 +137,6 @@ def find_members(
     if not complete:
         fullest = max(runs, key=lambda run: len(runs[run]), default=root / "unet" / "default")
         return [load_oof(fullest, rows, sha256)], []  # says what it lacks
-    most = max(len(member.channels) for member in complete)
-    return [m for m in complete if len(m.channels) == most], [m for m in complete if len(m.channels) < most]
+    counts = {member.name: len(SEPARATING.intersection(member.channels)) for member in complete}
+    most = max(counts.values())
+    return [m for m in complete if counts[m.name] == most], [m for m in complete if counts[m.name] < most]

@@ -100,5 +100,5 @@ def place(network: nn.Module) -> nn.Module:
 def has_bf16() -> bool:
     """Whether the hardware multiplies bfloat16 matrices: newer GPUs, and CPUs with AMX or AVX-512 BF16."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -80,5 +80,5 @@ class Pace:
 
 
 def passes(segmenter: Segmenter) -> int:
-    """How often the networks are run for one image: the first look that finds its scale, then each view."""
-    return sum(voter.tta + (voter.diameter is not None) for voter in segmenter.voters)
+    """How often the networks are run for one image: two passes that find its zoom, then each view."""
+    return sum(voter.tta + 2 * (voter.diameter is not None) for voter in segmenter.voters)

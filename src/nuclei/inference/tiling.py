@@ -15,7 +15,7 @@ from nuclei.progress import track
 
 TILE = 1024
 CONTEXT = 128
-# In pixels. The competition's largest images, 1040 x 1388, zoomed twofold, are still predicted whole.
+# In pixels; the competition's largest images, 1040 x 1388, are predicted whole up to twice their size.
 LIMIT = 6_000_000
 
 Window = tuple[slice, slice]

@@ -12,8 +12,10 @@ from typing import Any
 from nuclei.errors import UserError
 from nuclei.files import whole
 
-BEFORE: dict[str, Any] = {"schedule": "cosine"}
+BEFORE: dict[str, Any] = {"schedule": "cosine", "augment.tint": 0.0}
 """What settings were before there was a choice, for folders that were begun then."""
+WORTH = ("last.ckpt", "model.safetensors", "done.json")
+"""Files that make a folder one that was begun."""
 
 
 @contextmanager
@@ -44,19 +46,21 @@ def claim(folder: Path, settings: dict[str, Any], free: Sequence[str]) -> None:
     Args:
         folder: of the run.
         settings: all of them, resolved.
-        free: top-level keys that may differ.
+        free: keys that may differ, with all below them.
 
     Raises:
         UserError: the folder was begun with other settings; the message names the first three.
     """
     path = folder / "config.json"
-    if not path.exists():
+    if not path.exists() or not any((folder / name).exists() for name in WORTH):
         with whole(path) as part:
             part.write_text(json.dumps(settings, indent=2) + "\n")
         return
-    since = {name: value for name, value in BEFORE.items() if name in settings}
-    before, now = _flat(since | settings_of(folder)), _flat(settings)
-    keys = sorted(k for k in before.keys() | now.keys() if k.split(".")[0] not in free)
+    now = _flat(settings)
+    before = {k: v for k, v in BEFORE.items() if k in now} | _flat(settings_of(folder))
+    keys = sorted(
+        k for k in before.keys() | now.keys() if not f"{k}.".startswith(tuple(f"{f}." for f in free))
+    )
     other = [k for k in keys if before.get(k) != now.get(k)]
     if other:
         shown = ", ".join(f"{k}={before.get(k)}" for k in other[:3])

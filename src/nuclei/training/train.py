@@ -93,7 +93,7 @@ def seed(number: int) -> None:
 
 
 def precision(wanted: str) -> str:
-    """``auto`` is bf16-mixed where the hardware multiplies bfloat16 matrices, else 32-true."""
+    """``auto`` is bf16-mixed where the hardware multiplies bfloat16; else 16-mixed, on a CPU 32-true."""
     if wanted != "auto":
         return wanted
     if has_bf16():
