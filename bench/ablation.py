@@ -3,10 +3,10 @@
     PYTHONPATH=src python bench/ablation.py [IMAGES]
 
 Needs compact/long on every fold of the data sets dsb2018 (tiles of one picture stay together) and
-dsb2018_kinds (whole kinds of images held out), and the formulations and losses on fold 0 of both;
+dsb2018_kinds (whole kinds of images held out), and the formulations on fold 0 of both;
 bench/ablation.md has the commands. What is not trained has no row. Changes of inference and post-processing
 are made with the same networks on a stratified sample of IMAGES images (default 120); the second stage is
-grown and scored on all images, fold by fold. Formulations and losses are tuned on one half of the held-out
+grown and scored on all images, fold by fold. Formulations are tuned on one half of the held-out
 images and scored on the other, both ways.
 """
 
@@ -111,13 +111,6 @@ FORMULATIONS = (
     ("nucleus and border", "form_border", {}),
     ("nucleus and small centre", "form_centre", {"centre": "distance"}),
     ("nucleus and offsets within it, as in HoVer-Net", "form_offsets", {}),
-)
-LOSSES = (
-    ("cross-entropy and dice, weighted by channel (the recipe)", "loss_bce_dice", {}),
-    ("cross-entropy", "loss_bce", {}),
-    ("cross-entropy weighted at thin borders, as in the original U-Net", "loss_weighted_bce", {}),
-    ("cross-entropy less the logarithm of dice", "loss_bce_log_dice", {}),
-    ("soft IoU", "loss_soft_iou", {}),
 )
 
 
@@ -257,10 +250,10 @@ def main() -> None:
         a, b = (of.precision(candidates, margin) for of in (second, of_kinds))
         stages.append(line(title, a, b, second.modality(), of_kinds.modality(), f"{len(a)} + {len(b)}"))
         print(stages[-1], flush=True)
-    forms, losses = trained(FORMULATIONS), trained(LOSSES)
+    forms = trained(FORMULATIONS)
     page = (HERE / "bench" / "ablation.md").read_text()
     facts = {"images": images, "commit": code_state(HERE)[0][:7], "machine": hardware()}
-    tables = {"table": lines, "second_stage": stages, "formulations": forms, "losses": losses}
+    tables = {"table": lines, "second_stage": stages, "formulations": forms}
     made = page.format(**facts, **{name: "\n".join(rows) for name, rows in tables.items()})
     (HERE / "docs" / "ablation.md").write_text(made)
 
