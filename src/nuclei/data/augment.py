@@ -44,7 +44,7 @@ class Augment:
         blur: float = 0.2,
         noise: float = 0.2,
         invert: float = 0.02,
-        tint: float = 0.1,
+        tint: float = 0.0,
     ) -> None:
         self.crop, self.scale, self.stretch = crop, scale, stretch
         self.diameter, self.sized, self.spread = diameter, sized, spread
