@@ -3,11 +3,11 @@
     PYTHONPATH=src python bench/ablation.py [IMAGES]
 
 Needs compact/long on every fold of the data sets dsb2018 (tiles of one picture stay together) and
-dsb2018_kinds (whole kinds of images held out), and the formulations on fold 0 of both;
-bench/ablation.md has the commands. What is not trained has no row. Changes of inference and post-processing
-are made with the same networks on a stratified sample of IMAGES images (default 120); the second stage is
-grown and scored on all images, fold by fold. Formulations are tuned on one half of the held-out
-images and scored on the other, both ways.
+dsb2018_kinds (whole kinds of images held out), and the formulations on fold 0 of both; bench/ablation.md has
+the commands. A formulation that is not trained has no row. Changes of inference and post-processing are made
+with the same networks on a stratified sample of IMAGES images (default 120); the second stage is grown and
+scored on all images, fold by fold. Formulations are tuned on one half of the held-out images and scored on
+the other, both ways.
 """
 
 from __future__ import annotations
@@ -214,19 +214,6 @@ def formulation(data: str, name: str, renamed: dict[str, str]) -> tuple[np.ndarr
     return tuned.nested, np.array([r["modality"] for r in rows])
 
 
-def trained(rows: Sequence[tuple[str, str, dict[str, str]]]) -> list[str]:
-    """The lines of those of some runs that are trained on fold 0 of both cross-validations."""
-    lines = []
-    for title, name, renamed in rows:
-        if not all((HERE / "runs" / data / "compact" / name / "fold0" / "oof.npz").is_file() for data in CVS):
-            print(f"{name} is not trained", file=sys.stderr)
-            continue
-        (a, of_a), (b, of_b) = (formulation(data, name, renamed) for data in CVS)
-        lines.append(line(title, a, b, of_a, of_b, f"{len(a)} + {len(b)}"))
-        print(lines[-1], flush=True)
-    return lines
-
-
 def line(name: str, a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray, last: str) -> str:
     """A row of the table: precision (images, 10) on both cross-validations, with the images' modalities."""
     figures = [a.mean(), b.mean(), (a.mean() + b.mean()) / 2, *a.mean(0)[[0, 5, 8]]]
@@ -240,7 +227,7 @@ def main() -> None:
     images = int(sys.argv[1]) if len(sys.argv) > 1 else 120
     torch.set_num_threads(1)
     plain, kinds = (CrossValidation(data, images) for data in CVS)
-    lines, stages = [], []
+    lines, stages, forms = [], [], []
     for row in ROWS:
         (a, seconds), (b, _) = plain.precision(row), kinds.precision(row)
         lines.append(line(row.name, a, b, plain.modality(), kinds.modality(), f"{1000 * seconds:.0f}"))
@@ -250,7 +237,13 @@ def main() -> None:
         a, b = (of.precision(candidates, margin) for of in (second, of_kinds))
         stages.append(line(title, a, b, second.modality(), of_kinds.modality(), f"{len(a)} + {len(b)}"))
         print(stages[-1], flush=True)
-    forms = trained(FORMULATIONS)
+    for title, name, renamed in FORMULATIONS:
+        if not all((HERE / "runs" / data / "compact" / name / "fold0" / "oof.npz").is_file() for data in CVS):
+            print(f"{name} is not trained", file=sys.stderr)
+            continue
+        (a, of_a), (b, of_b) = (formulation(data, name, renamed) for data in CVS)
+        forms.append(line(title, a, b, of_a, of_b, f"{len(a)} + {len(b)}"))
+        print(forms[-1], flush=True)
     page = (HERE / "bench" / "ablation.md").read_text()
     facts = {"images": images, "commit": code_state(HERE)[0][:7], "machine": hardware()}
     tables = {"table": lines, "second_stage": stages, "formulations": forms}

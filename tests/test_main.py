@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from nuclei.__main__ import COMMANDS, main
 from nuclei.commands import prepare
 from nuclei.commands._compose import checked
+from nuclei.commands.train import asked
 from nuclei.errors import UserError
 
 DEMO_LINE = (
@@ -334,3 +336,14 @@ def test_without_a_gpu_the_recipe_is_small_and_said_so(
     assert capsys.readouterr().err == said
     monkeypatch.setattr("nuclei.commands._compose.has_gpu", lambda: True)
     assert checked(command, settings, configs) == settings
+
+
+@pytest.mark.parametrize(("gpu", "repeated"), [(False, ["seed=1"]), (True, ["batch_size=8", "seed=1"])])
+def test_the_next_fold_is_proposed_with_what_the_machine_does_not_choose_by_itself(
+    gpu: bool, repeated: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"model": "compact", "batch_size": 8, "samples_per_epoch": 512, "max_epochs": 9}
+    cfg = OmegaConf.create({"data": {"without_gpu": small}})
+    monkeypatch.setattr("nuclei.commands.train.has_gpu", lambda: gpu)
+    monkeypatch.setattr(sys, "argv", ["train", "train", "fold=0", "name=a", "batch_size=8", "seed=1"])
+    assert asked(cfg) == repeated

@@ -196,17 +196,24 @@ def small(command: str, overrides: list[Override], config: DictConfig) -> list[s
     asked = {o.key_or_group: o for o in overrides}
     given = str(asked["train"].value()) if command == "all" and "train" in asked else ""
     named = {word.partition("=")[0] for word in shlex.split(given)} | asked.keys()
-    values = {"batch_size": less.batch_size, "samples_per_epoch": less.samples_per_epoch}
-    values["trainer.max_epochs"] = less.max_epochs
-    words = [f"{key}={value}" for key, value in values.items() if key not in named]
+    words = [f"{key}={value}" for key, value in small_budget(less).items() if key not in named]
     if command == "all" and words:
-        words = [f"train={quoted(' '.join([*words, *filter(None, [given])]))}"]
+        words = [f"train={quoted(' '.join([*words, given]).strip())}"]
     name = {"train": "model", "all": "models"}[command]
     if name not in asked:
         words.append(f"model={less.model}" if command == "train" else f"models=[{less.model}]")
     if words:
         print(f"no GPU, so the same recipe in small: {' '.join(words)}", file=sys.stderr)
     return words
+
+
+def small_budget(less: DictConfig) -> dict[str, int]:
+    """A data set's ``without_gpu`` as settings of ``train``, but for the model."""
+    return {
+        "batch_size": less.batch_size,
+        "samples_per_epoch": less.samples_per_epoch,
+        "trainer.max_epochs": less.max_epochs,
+    }
 
 
 def has_gpu() -> bool:

@@ -23,7 +23,7 @@ from nuclei.commands.score import steps_of
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.oof import load_oof
-from nuclei.ensemble.saved import read_ensemble
+from nuclei.ensemble.saved import check_maps, read_ensemble
 from nuclei.errors import UserError
 from nuclei.files import whole
 from nuclei.progress import track
@@ -82,10 +82,8 @@ def subject_of(cfg: DictConfig, rows: Sequence[dict[str, Any]], name: str, is_ru
         return Subject(name, (member,), (1.0,), member.channels, tuple(steps_of(cfg, runs / name)))
     ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / name)
     members = tuple(load_oof(runs / m["run"], rows, sha256) for m in ensemble["members"])
-    if any(set(ensemble["channels"]) - set(member.channels) for member in members):
-        raise UserError(
-            f"the runs of ensemble {name} have other channels by now; run ./run.sh ensemble again"
-        )
+    for member in members:
+        check_maps(ensemble, name, runs / member.name, member.channels)
     steps = tuple(instantiate(step) for step in ensemble["steps"])
     weights = tuple(float(m["weight"]) for m in ensemble["members"])
     return Subject(f"ensemble {name}", members, weights, tuple(ensemble["channels"]), steps)

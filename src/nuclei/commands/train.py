@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gc
 import os
 import shlex
@@ -16,6 +15,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from nuclei.commands._compose import has_gpu, small_budget
 from nuclei.commands._steps import ensure_data
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
@@ -83,8 +83,8 @@ def following(cfg: DictConfig, rows: list[dict[str, Any]]) -> str:
 
 def asked(cfg: DictConfig) -> list[str]:
     """The other settings as typed, but for those that a machine without a GPU chooses by itself."""
-    less = cfg.data.get("without_gpu") or {}
-    own = {f"{'trainer.' * (key == 'max_epochs')}{key}={value}" for key, value in less.items()}
+    less = cfg.data.get("without_gpu")
+    own = {f"{k}={v}" for k, v in small_budget(less).items()} if less and not has_gpu() else set()
     words = sys.argv[2:] if sys.argv[1:2] == ["train"] else []
     return [w for w in words if w not in own and w.partition("=")[0] not in ("fold", "data", "model", "name")]
 
@@ -93,6 +93,7 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     """The wiring: network, training, out-of-fold maps, score."""
     from nuclei.inference.maps import write_maps
     from nuclei.inference.predict import Voter, load
+    from nuclei.training.callbacks import logged, spent
     from nuclei.training.train import seed, start_from
 
     gc.collect()  # in a sweep, the run before left its network in a ring of references
@@ -111,7 +112,7 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
         if cfg.init is not None:
             start_from(network, weights_of(cfg, sha256))
         fit_network(cfg, weights, network, store, others, held_out, labels_of)
-    start = time.monotonic() - trained_s(folder)
+    start = time.monotonic() - spent(logged(folder / "metrics.csv"))
     settings = {name: plain(cfg)[name] for name in SEEN}
     if not held_out:
         return {"images": 0, "mAP": None, "seconds": time.monotonic() - start, **settings}
@@ -127,13 +128,6 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     write_maps(folder / "oof.npz", channels, sha256, maps_of_fold())
     took = time.monotonic() - start
     return {"images": len(held_out), "mAP": float(np.mean(scores)), "seconds": took, **settings}
-
-
-def trained_s(folder: Path) -> float:
-    """Seconds that training took, in however many parts; 0 for what is not trained."""
-    path = folder / "metrics.csv"
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
-    return float(rows[-1]["seconds"]) if rows else 0.0
 
 
 def loaders(wanted: int | None) -> int:

@@ -66,6 +66,16 @@ def read_ensemble(folder: Path) -> dict[str, Any]:
     return ensemble
 
 
+def check_maps(ensemble: dict[str, Any], name: str, run: Path | str, channels: Sequence[str]) -> None:
+    """Refuse a member that was trained anew with other maps than ensemble ``name`` averages.
+
+    Raises:
+        UserError: it lacks one.
+    """
+    if set(ensemble["channels"]) - set(channels):
+        raise UserError(f"{run} has other maps than ensemble {name}; run ./run.sh ensemble again")
+
+
 def by_modality(modalities: Sequence[str]) -> dict[str, np.ndarray]:
     """Return bool (images,) for ``all`` and for each modality."""
     names = np.asarray(modalities)

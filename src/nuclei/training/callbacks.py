@@ -55,11 +55,8 @@ class MetricsTable(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the rows of the epochs that need not run again; by now a checkpoint has been read."""
-        if self.path.is_file():
-            with open(self.path, newline="") as f:
-                self.rows = [r for r in csv.DictReader(f) if int(r["epoch"]) < trainer.current_epoch]
-        before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
-        self.start = time.monotonic() - before
+        self.rows = [r for r in logged(self.path) if int(r["epoch"]) < trainer.current_epoch]
+        self.start = time.monotonic() - spent(self.rows)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the row of this epoch; mAP is empty in epochs without validation."""
@@ -79,6 +76,16 @@ class MetricsTable(L.Callback):
             table = csv.DictWriter(f, self.COLUMNS, lineterminator="\n")
             table.writeheader()
             table.writerows(self.rows)
+
+
+def logged(path: Path) -> list[dict[str, str]]:
+    """The rows of a ``metrics.csv``; none of what is not trained."""
+    return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+
+
+def spent(rows: list[dict[str, str]]) -> float:
+    """Seconds that the epochs of those rows took, in however many parts."""
+    return float(rows[-1]["seconds"]) if rows else 0.0
 
 
 class PlainProgress(L.Callback):

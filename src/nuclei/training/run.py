@@ -52,7 +52,7 @@ def claim(folder: Path, settings: dict[str, Any], free: Sequence[str]) -> None:
         UserError: the folder was begun with other settings; the message names the first three.
     """
     path = folder / "config.json"
-    if not path.exists() or not any((folder / name).exists() for name in WORTH):
+    if not (path.exists() and any((folder / name).exists() for name in WORTH)):
         with whole(path) as part:
             part.write_text(json.dumps(settings, indent=2) + "\n")
         return
