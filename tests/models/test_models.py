@@ -17,7 +17,7 @@ from nuclei.models.contract import check_crop
 from nuclei.models.mask_rcnn import maps_of
 from nuclei.models.otsu import Otsu
 from nuclei.models.segnet import unpool
-from nuclei.models.smp import build
+from nuclei.models.smp import SmpNetwork
 from nuclei.models.unet import Stems
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
@@ -152,6 +152,6 @@ def test_otsu_parts_two_levels_and_survives_a_flat_image():
 
 def test_unknown_names_are_one_line():
     with pytest.raises(UserError, match="arch=Unett"):
-        build("Unett", "resnet18", None, 3)
+        SmpNetwork("Unett", "resnet18", None, 3)
     with pytest.raises(UserError, match="encoder=resnet1888"):
-        build("Unet", "resnet1888", None, 3)
+        SmpNetwork("Unet", "resnet1888", None, 3)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from nuclei.ensemble.saved import read_ensemble
+from nuclei.ensemble.saved import check_maps, read_ensemble
 from nuclei.errors import UserError
 from nuclei.inference.box import read_box
 from nuclei.inference.maps import place
@@ -17,15 +19,14 @@ from nuclei.inference.segment import Segmenter
 from nuclei.paths import run_folder
 from nuclei.training.run import finished
 
+if TYPE_CHECKING:
+    from torch import nn
+
 BOX = Path(__file__).parents[3] / "weights" / "nuclei.safetensors"
 
 
 def of_ensemble(cfg: DictConfig) -> Segmenter:
-    """Every fold of every member that has a weight, of ``cfg.ensemble``.
-
-    Raises:
-        UserError: a member was trained anew with other maps, or see ``voter_of``.
-    """
+    """Every fold of every member that has a weight, of ``cfg.ensemble``."""
     ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
     voters = []
     for member in (m for m in ensemble["members"] if m["weight"] > 0):
@@ -33,10 +34,7 @@ def of_ensemble(cfg: DictConfig) -> Segmenter:
             model, name = member["run"].split("/")
             folder = run_folder(cfg.paths.runs, cfg.data.name, model, name, fold)
             voters.append(voter_of(folder, member["weight"] / ensemble["n_folds"], cfg.tta))
-            if set(ensemble["channels"]) - set(voters[-1].channels):
-                raise UserError(
-                    f"{folder} has other maps than ensemble {cfg.ensemble}; run ./run.sh ensemble again"
-                )
+            check_maps(ensemble, cfg.ensemble, folder, voters[-1].channels)
     return Segmenter(voters, ensemble["channels"], [instantiate(step) for step in ensemble["steps"]])
 
 
@@ -50,17 +48,23 @@ def voter_of(folder: Path, weight: float, tta: int | None) -> Voter:
     if done is None:
         raise UserError(f"{folder} is not finished; train it again as the ensemble's other runs were")
     run = json.loads((folder / "config.json").read_text())
-    network = instantiate(run["model"]["network"], n_channels=len(run["model"]["channels"]))
+    network = untrained(run["model"]["network"], run["model"]["channels"])
     network = load(network, folder / "model.safetensors")
     seen = {"diameter": done["diameter"], "scales": done.get("scales", [1.0])}
     return Voter(network, run["model"]["channels"], weight, tta or done["tta"], **seen)
+
+
+def untrained(network: dict[str, Any], channels: Sequence[str]) -> nn.Module:
+    """Build a network that gets its weights from a file, so that no pretrained ones are asked for."""
+    scratch = {key: None for key in ("encoder_weights", "weights") if key in network}
+    return cast("nn.Module", instantiate({**network, **scratch}, n_channels=len(channels)))
 
 
 def of_box(path: Path, tta: int | None) -> Segmenter:
     """The network of one file that ``export`` wrote."""
     settings, tensors = read_box(path)
     channels = settings["channels"]
-    network = instantiate(settings["network"], n_channels=len(channels))
+    network = untrained(settings["network"], channels)
     network.load_state_dict(tensors)
     seen = {"diameter": settings["diameter"], "scales": settings["scales"]}
     voter = Voter(place(network), channels, 1.0, tta or settings["tta"], **seen)

@@ -43,12 +43,6 @@ def probabilities(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return logits.softmax(1) if getattr(network, "activation", "sigmoid") == "softmax" else logits.sigmoid()
 
 
-def no_weights(weights: str | None, key: str, error: Exception) -> UserError:
-    """What to say when pretrained weights cannot be had; ``key`` is the setting that asks for them."""
-    why = str(error).splitlines()[0]
-    return UserError(f"cannot fetch the weights {weights}: {why}; {key}=null trains from scratch")
-
-
 def check_crop(network: nn.Module, crop: int) -> None:
     """Refuse crops that a network cannot take.
 

@@ -12,7 +12,8 @@ from torchvision.models.detection.mask_rcnn import MaskRCNN as TorchvisionMaskRC
 from torchvision.ops import masks_to_boxes
 
 from nuclei.errors import UserError
-from nuclei.models.contract import Look, describe, no_weights
+from nuclei.models.contract import Look, describe
+from nuclei.models.pretrained import no_weights
 
 
 class MaskRCNN(nn.Module):
@@ -46,7 +47,7 @@ class MaskRCNN(nn.Module):
         try:
             pyramid = resnet_fpn_backbone(backbone_name=backbone, weights=weights, trainable_layers=5)
         except (URLError, OSError, ValueError) as e:
-            raise no_weights(weights, "model.network.weights", e) from e
+            raise no_weights(backbone, weights, "model.network.weights", e) from e
         self.body = TorchvisionMaskRCNN(pyramid, 2, box_detections_per_img=detections, _skip_resize=True)
         describe(self, 32, look, size)
 

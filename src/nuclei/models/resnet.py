@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
-from nuclei.models.contract import Look, describe, no_weights
+from nuclei.models.contract import Look, describe
+from nuclei.models.pretrained import no_weights
 
 BACKBONES = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}
 
@@ -32,7 +33,7 @@ class ResNet(nn.Module):
         try:
             self.body = build(weights=None, weights_backbone=weights, num_classes=n_channels)
         except (URLError, OSError, ValueError) as e:
-            raise no_weights(weights, "model.network.weights", e) from e
+            raise no_weights(backbone, weights, "model.network.weights", e) from e
         describe(self, 8, look, size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -4,47 +4,78 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
-from nuclei.data.intensity import planes
 from nuclei.errors import UserError
-from nuclei.models.contract import Look, describe, no_weights
+from nuclei.models.blocks import keep_depthwise_in_float32
+from nuclei.models.contract import Look, describe
+from nuclei.models.pretrained import (
+    announce_download,
+    installed_package,
+    load_in_order,
+    no_weights,
+    read_packaged_weights,
+)
 
 
-def build(
-    arch: str,
-    encoder: str,
-    encoder_weights: str | None,
-    n_channels: int,
-    look: Look = "nuclei",
-    **options: Any,
-) -> nn.Module:
-    """A network from images to ``n_channels`` logits, at full resolution.
+class SmpNetwork(nn.Module):
+    """A network of segmentation-models-pytorch behind the scaling of the input that its encoder expects.
 
     Args:
         arch: name of the class in segmentation-models-pytorch: ``Unet``, ``Linknet`` …
         encoder: ``resnet18`` …, or ``tu-NAME`` for timm's.
-        encoder_weights: ``imagenet`` …, or None to train from scratch.
+        encoder_weights: ``imagenet`` …; None trains from scratch.
         n_channels: number of maps.
-        look: how images are shown; ``rgb`` and ``nuclei_rgb`` take three channels.
+        look: how images are shown; a single plane is repeated three times.
         **options: more of the architecture's arguments, such as ``encoder_depth`` and ``decoder_channels``.
 
     Raises:
-        UserError: an unknown name or option, or weights that cannot be fetched.
+        UserError: an unknown name or option, or weights that no source has.
     """
-    import segmentation_models_pytorch as smp
 
-    try:
-        network = smp.create_model(
-            arch,
-            encoder_name=encoder,
-            encoder_weights=encoder_weights,
-            in_channels=planes(look),
-            classes=n_channels,
-            **options,
-        )
-    except (KeyError, TypeError, ValueError, RuntimeError) as e:
-        raise UserError(f"model.network.arch={arch} encoder={encoder}: {str(e).splitlines()[0]}") from e
-    except OSError as e:
-        raise no_weights(f"{encoder_weights} of {encoder}", "model.network.encoder_weights", e) from e
-    return describe(network, 2 ** options.get("encoder_depth", 5), look)
+    def __init__(
+        self,
+        arch: str,
+        encoder: str,
+        encoder_weights: str | None,
+        n_channels: int,
+        look: Look = "nuclei",
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        import segmentation_models_pytorch as smp
+
+        package = installed_package(encoder) if encoder_weights == "imagenet" else None
+        fetched = encoder_weights if encoder_weights and not package else None
+        if fetched:
+            announce_download(encoder, fetched)
+        try:
+            self.body = smp.create_model(
+                arch,
+                encoder_name=encoder,
+                encoder_weights=True if fetched and encoder.startswith("tu-") else fetched,
+                in_channels=3,
+                classes=n_channels,
+                **options,
+            )
+        except OSError as e:
+            raise no_weights(encoder, encoder_weights, "model.encoder_weights", e) from e
+        except (KeyError, TypeError, ValueError, RuntimeError) as e:
+            raise UserError(f"model.arch={arch} encoder={encoder}: {str(e).splitlines()[0]}") from e
+        mean, std = [0.0] * 3, [1.0] * 3
+        if encoder_weights:
+            scaling = smp.encoders.get_preprocessing_params(encoder, encoder_weights)
+            mean, std = scaling["mean"], scaling["std"]
+        if package:
+            load_in_order(self.body.encoder.model, read_packaged_weights(package))
+        keep_depthwise_in_float32(self.body)
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        describe(self, 2 ** options.get("encoder_depth", 5), look)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits ``(B, n_channels, H, W)`` of images ``(B, 1 or 3, H, W)`` in [0, 1]."""
+        return self.body((x - self.mean) / self.std)

