@@ -1,4 +1,4 @@
-"""ImageNet weights of encoders: from pinned packages where these are installed, else fetched by the library."""
+"""ImageNet weights of encoders: from pinned packages where installed, else fetched by the library."""
 
 from __future__ import annotations
 
