@@ -33,16 +33,16 @@ from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.oof import load_oof
-from nuclei.ensemble.second_stage import second_stage
-from nuclei.ensemble.space import Space
+from nuclei.ensemble.search_space import Space
+from nuclei.ensemble.tree_growing import second_stage
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
-from nuclei.inference.predict import Voter
+from nuclei.inference.networks import Voter
 from nuclei.metrics import confusion, precision_at
 from nuclei.models.otsu import Otsu
-from nuclei.postprocess import selection
 from nuclei.postprocess.pipeline import postprocess, with_parameters
+from nuclei.postprocess.second_stage import selection
 from nuclei.progress import track
-from nuclei.submission.record import code_state
+from nuclei.submission.submission_record import code_state
 
 HERE = Path(__file__).parents[1]
 CVS = ("dsb2018", "dsb2018_kinds")
@@ -58,7 +58,7 @@ def steps(name: str, **parameters: float) -> list[Any]:
 
 @dataclass(frozen=True)
 class View:
-    """How maps are made; see ``nuclei.inference.predict.Voter``."""
+    """How maps are made; see ``nuclei.inference.networks.Voter``."""
 
     tta: int = 2
     diameter: float | None = 26.0

@@ -16,14 +16,14 @@ import numpy as np
 from bench import peers
 
 from nuclei.ensemble.evaluate import Case, Evaluator
-from nuclei.ensemble.space import Space
+from nuclei.ensemble.search_space import Space
 from nuclei.ensemble.tune import Effort, Images, stratified, tune
 from nuclei.metrics import average_precision, confusion
-from nuclei.postprocess.candidates import features
 from nuclei.postprocess.pipeline import postprocess
-from nuclei.postprocess.selection import SHIFTS, Selection
+from nuclei.postprocess.second_stage.candidate_features import features
+from nuclei.postprocess.second_stage.selection import SHIFTS, Selection
 from nuclei.submission import rle
-from nuclei.submission.encode import read_submission, write_submission
+from nuclei.submission.csv_files import read_submission, write_submission
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from nuclei.data.datamodule import Crops, NucleiData
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.training.module import Segmentation
-from nuclei.training.train import fit, precision
+from nuclei.training.trainer import fit, precision
 
 HERE = Path(__file__).parents[1]
 WARM = 3  # steps that are not timed

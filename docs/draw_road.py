@@ -16,7 +16,7 @@ from skimage.segmentation import mark_boundaries
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.oof import load_oof
-from nuclei.ensemble.saved import read_ensemble
+from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.metrics import average_precision
 from nuclei.postprocess.pipeline import postprocess
 

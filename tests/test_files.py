@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from nuclei.atomic import whole
 from nuclei.errors import UserError
-from nuclei.files import whole
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -41,7 +41,7 @@ def test_a_file_that_cannot_be_read_is_not_said_to_be_unwritable(tmp_path):
 
 
 def test_a_real_write_that_runs_out_of_room(tmp_path):
-    code = "import sys; from nuclei.files import whole\n"
+    code = "import sys; from nuclei.atomic import whole\n"
     code += "with whole(sys.argv[1]) as part: part.write_bytes(bytes(99999))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.bin")],
@@ -55,7 +55,7 @@ def test_a_real_write_that_runs_out_of_room(tmp_path):
 
 
 def test_what_a_killed_process_left_goes_at_the_next_write(tmp_path):
-    code = "import os, signal, sys; from nuclei.files import whole\n"
+    code = "import os, signal, sys; from nuclei.atomic import whole\n"
     code += "with whole(sys.argv[1]) as part:\n part.touch(); os.kill(os.getpid(), signal.SIGTERM)"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], env=env)

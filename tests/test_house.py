@@ -12,7 +12,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 FILES = sorted((SRC / "nuclei").rglob("*.py"))
 ROOMS = (
-    "loops",
+    "labelmap",
     "metrics",
     "postprocess",
     "data",
@@ -22,11 +22,11 @@ ROOMS = (
     "ensemble",
     "submission",
 )
-ROOMS += ("analysis", "papers", "app", "commands", "__main__")
-COMMON = ("errors", "files", "progress", "processes", "paths", "metrics", "settings")
+ROOMS += ("kaggle", "analysis", "reproduce", "app", "commands", "__main__")
+COMMON = ("errors", "atomic", "progress", "parallel", "paths", "metrics", "settings")
 # Anyone may import these, so they may import nothing of ours but errors and one another.
-FREE = tuple(f"nuclei.submission.{name}" for name in ("rle", "runs", "row", "validate"))
-LIGHTNING = ("data.datamodule", "training.module", "training.callbacks", "training.train")
+FREE = tuple(f"nuclei.submission.{name}" for name in ("rle", "row_reader", "csv_line", "rules"))
+LIGHTNING = ("data.datamodule", "training.module", "training.callbacks", "training.trainer")
 
 
 def name_of(path: Path) -> str:
@@ -58,8 +58,8 @@ def room(name: str) -> str:
 
 def breach(name: str, imported: str) -> bool:
     """Say whether a module may not import another one of ours."""
-    if room(imported) == "loops" or imported in FREE or imported == "nuclei.errors":
-        return room(name) == "loops" != room(imported)
+    if room(imported) == "labelmap" or imported in FREE or imported == "nuclei.errors":
+        return room(name) == "labelmap" != room(imported)
     if name in FREE:
         return True
     if room(imported) in COMMON:
@@ -76,16 +76,16 @@ def test_a_room_imports_only_rooms_to_its_left(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "imported", "wrong"),
     [
-        ("nuclei.data.folds", "nuclei.training.train", True),
-        ("nuclei.training.train", "nuclei.data.folds", False),
+        ("nuclei.data.folds", "nuclei.training.trainer", True),
+        ("nuclei.training.trainer", "nuclei.data.folds", False),
         ("nuclei.postprocess.holes", "nuclei.data.store", True),
-        ("nuclei.submission.rle", "nuclei.files", True),
-        ("nuclei.data.dsb2018", "nuclei.submission.rle", False),
-        ("nuclei.data.dsb2018", "nuclei.submission.encode", True),
+        ("nuclei.submission.rle", "nuclei.atomic", True),
+        ("nuclei.data.sources.dsb2018", "nuclei.submission.rle", False),
+        ("nuclei.data.sources.dsb2018", "nuclei.submission.csv_files", True),
         ("nuclei.metrics", "nuclei.data.store", True),
         ("nuclei.models.smp", "nuclei.commands.train", True),
-        ("nuclei.submission.rle", "nuclei.loops.runs", False),
-        ("nuclei.loops.runs", "nuclei.submission.rle", True),
+        ("nuclei.submission.rle", "nuclei.labelmap.run_lengths", False),
+        ("nuclei.labelmap.run_lengths", "nuclei.submission.rle", True),
     ],
 )
 def test_the_rule_itself_tells_right_from_wrong(name: str, imported: str, wrong: bool) -> None:
@@ -107,7 +107,7 @@ def test_hydra_stays_behind_its_fence(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_numba_stays_behind_its_fence(name: str) -> None:
-    assert room(name) == "loops" or "numba" not in {imported.split(".")[0] for imported in imports(name)}
+    assert room(name) == "labelmap" or "numba" not in {imported.split(".")[0] for imported in imports(name)}
 
 
 def loaded_after(names: list[str]) -> set[str]:
@@ -117,7 +117,7 @@ def loaded_after(names: list[str]) -> set[str]:
 
 
 def test_what_runs_anywhere_imports_no_torch() -> None:
-    names = [n for n in MODULES if room(n) in ("metrics", "postprocess", "errors", "files", "progress")]
+    names = [n for n in MODULES if room(n) in ("metrics", "postprocess", "errors", "atomic", "progress")]
     assert "torch" not in loaded_after([*names, *FREE])
 
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from nuclei.commands._systems import Run, maps_of
 from nuclei.data.store import Store, encode_image, write_store
-from nuclei.inference.maps import write_maps
+from nuclei.inference.predict_maps import write_maps
 
 RUN = Path(__file__).parents[1] / "run.sh"
 ENV = os.environ | {"NUCLEI_PYTHON": sys.executable}

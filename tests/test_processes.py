@@ -9,7 +9,7 @@ import pytest
 
 from nuclei.data.folds import read_folds
 from nuclei.errors import UserError
-from nuclei.processes import spread
+from nuclei.parallel import spread
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nuclei.loops.changes import pair_runs
-from nuclei.loops.numbering import compact
-from nuclei.loops.overlap import matches
+from nuclei.labelmap.label_pairs import pair_runs
+from nuclei.labelmap.numbering import compact
+from nuclei.labelmap.overlap import matches
 
 THRESHOLDS = tuple(range(10, 20))
 """Thresholds in twentieths: 10 is 0.50, 19 is 0.95."""

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from nuclei.__main__ import main
-from nuclei.analysis.gallery import mask_file
-from nuclei.data.demo import Demo
+from nuclei.analysis.image_cards import mask_file
 from nuclei.data.folds import folds_sha256
-from nuclei.ensemble.saved import write_ensemble
+from nuclei.data.sources.demo import Demo
+from nuclei.ensemble.ensemble_file import write_ensemble
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuclei.analysis.errors import KINDS, find_errors, mend
+from nuclei.analysis.error_types import KINDS, find_errors, mend
 from nuclei.metrics import average_precision, confusion
 
 

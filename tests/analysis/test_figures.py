@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from nuclei.analysis.calibration import calibration_error, curve, tally
-from nuclei.analysis.errors import find_errors
+from nuclei.analysis.confidence_intervals import mean_interval
+from nuclei.analysis.error_types import find_errors
 from nuclei.analysis.groups import crowding, diameters
-from nuclei.analysis.intervals import mean_interval
+from nuclei.analysis.label_suspects import suspects, worst
 from nuclei.analysis.pictures import COLOURS, cut, picture
-from nuclei.analysis.suspects import suspects, worst
 
 
 def test_the_interval_is_that_of_independent_images() -> None:

@@ -13,9 +13,9 @@ import tifffile
 
 from nuclei.app import viewer
 from nuclei.app.downloads import KINDS
-from nuclei.app.session import Session, find
-from nuclei.data.draw import nuclei
-from nuclei.inference.segment import Segmenter
+from nuclei.app.upload_session import Session, find
+from nuclei.data.synthetic import nuclei
+from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 from nuclei.submission import rle

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from nuclei.models.contract import describe
+from nuclei.models.base import describe
 from nuclei.models.otsu import Otsu
 
 

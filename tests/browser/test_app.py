@@ -19,8 +19,8 @@ import pytest
 import tifffile
 from playwright.sync_api import expect
 
-from nuclei.data import draw
-from nuclei.inference.box import write_box
+from nuclei.data import synthetic as draw
+from nuclei.inference.model_file import write_box
 from nuclei.submission import rle
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ import cv2
 import pytest
 
 from nuclei.__main__ import main
-from nuclei.submission import ledger
+from nuclei.kaggle import ledger
 
 
 def sent(folder: Path, *scores: tuple[str, str, str]) -> None:

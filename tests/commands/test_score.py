@@ -12,7 +12,7 @@ from nuclei.__main__ import main
 from nuclei.data.folds import folds_sha256, write_folds
 from nuclei.data.store import encode_image, encode_labels, write_store
 from nuclei.submission import rle
-from nuclei.submission.encode import write_submission
+from nuclei.submission.csv_files import write_submission
 
 GRID = np.kron(np.arange(1, 5, dtype=np.int32).reshape(2, 2), np.ones((8, 8), np.int32))
 GRID[7:9] = GRID[:, 7:9] = 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nuclei.__main__ import main
-from nuclei.submission.encode import write_submission
+from nuclei.submission.csv_files import write_submission
 
 LABELS = np.array([[1, 0, 2], [1, 0, 2]])
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from nuclei.data import draw
-from nuclei.data.consep import Consep
+from nuclei.data import synthetic as draw
 from nuclei.data.folds import make_folds
 from nuclei.data.prepare import prepare
+from nuclei.data.sources.consep import Consep
 from nuclei.data.store import Store
 from nuclei.data.targets import targets
 from nuclei.errors import UserError

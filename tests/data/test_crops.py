@@ -5,7 +5,7 @@ import pytest
 
 from nuclei.data.augment import Augment, _indices
 from nuclei.data.datamodule import Crops
-from nuclei.data.intensity import look, normalise, planes
+from nuclei.data.preprocessing import look, normalise, planes
 from nuclei.data.store import Store, encode_image, encode_labels, write_store
 from nuclei.data.targets import CHANNELS, border_weights, targets
 from nuclei.data.whole_image import WholeImage

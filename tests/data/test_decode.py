@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data import decode
+from nuclei.data import image_decoding as decode
 from nuclei.errors import UserError
 
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data import draw
-from nuclei.data.demo import KINDS, Demo, draw_demo
+from nuclei.data import synthetic as draw
 from nuclei.data.prepare import prepare
+from nuclei.data.sources.demo import KINDS, Demo, draw_demo
 from nuclei.data.store import Store
 from nuclei.submission import rle
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nuclei.data.folds import folds_sha256, make_folds, read_folds, related, write_folds
-from nuclei.data.intensity import modality
-from nuclei.data.kinds import kinds
+from nuclei.data.image_clusters import kinds
+from nuclei.data.preprocessing import modality
 from nuclei.data.store import Store, encode_image, encode_labels, write_store
 from nuclei.errors import UserError
 

@@ -7,8 +7,8 @@ from omegaconf import OmegaConf
 
 from nuclei.commands.analyse import mask_files
 from nuclei.data.folds import make_folds
-from nuclei.data.isbi2012 import Isbi2012
 from nuclei.data.prepare import prepare
+from nuclei.data.sources.isbi2012 import Isbi2012
 from nuclei.data.store import Store
 from nuclei.errors import UserError
 
@@ -46,7 +46,7 @@ def test_neighbouring_sections_share_a_fold(root):
 
 
 def test_a_report_does_not_look_for_a_file_of_each_cell(root):
-    source = {"_target_": "nuclei.data.isbi2012.Isbi2012", "root": str(root)}
+    source = {"_target_": "nuclei.data.sources.isbi2012.Isbi2012", "root": str(root)}
     cfg = OmegaConf.create({"data": {"name": "isbi2012", "root": str(root), "source": source}})
     assert mask_files(cfg, None, []) == ({}, "isbi2012 has no file for each nucleus.")
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.pictures import find, read
+from nuclei.data.image_files import find, read
 from nuclei.errors import UserError
 
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.dsb2018 import Dsb2018
 from nuclei.data.prepare import prepare
+from nuclei.data.sources.dsb2018 import Dsb2018
 from nuclei.data.store import Store
 from nuclei.errors import UserError
 

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from nuclei.data.intensity import modality
+from nuclei.data.preprocessing import modality
 from nuclei.data.store import Store, encode_image, encode_labels, write_store
 from nuclei.errors import UserError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from nuclei.data.unpack import DamagedZip, place, unpack
 from nuclei.errors import UserError
+from nuclei.kaggle.unpack import DamagedZip, place, unpack
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -98,7 +98,7 @@ def test_a_disk_that_refuses_is_one_line(archive: Path) -> None:
     archive.write_bytes(zipped({"a.bin": bytes(300_000)}))
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from nuclei.data.unpack import unpack; from nuclei.errors import UserError\n"
+        "from nuclei.kaggle.unpack import unpack; from nuclei.errors import UserError\n"
         "try: unpack(sys.argv[1], sys.argv[2])\n"
         "except UserError as e: print(e)"
     )

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from nuclei.__main__ import main
-from nuclei.ensemble.saved import read_ensemble
+from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
 
 SMALL = ("trials=6", "refine=1", "finalists=1", "images=8", "crop=24")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
-from nuclei.ensemble.space import Range, Space, candidates
+from nuclei.ensemble.search_space import Range, Space, candidates
 from nuclei.ensemble.tune import Effort, Images, stratified, tune
 from nuclei.metrics import average_precision
 from nuclei.postprocess.components import Components

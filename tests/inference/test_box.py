@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from nuclei.errors import UserError
-from nuclei.inference.box import read_box, write_box
 from nuclei.inference.measure import measure, outline
+from nuclei.inference.model_file import read_box, write_box
 
 SETTINGS = {
     "network": {"a": 1},

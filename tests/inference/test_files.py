@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nuclei.errors import UserError
-from nuclei.inference.files import find_tests, read_or_warn
+from nuclei.inference.test_images import find_tests, read_or_warn
 
 PNG = cv2.imencode(".png", np.full((2, 3), 7, np.uint8))[1].tobytes()
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.draw import nuclei
-from nuclei.inference.classes import class_names, classify
-from nuclei.inference.geojson import geometry, to_geojson
+from nuclei.data.synthetic import nuclei
+from nuclei.inference.exports import geometry, to_geojson
+from nuclei.inference.nucleus_classes import class_names, classify
 
 
 def filled(geometry, shape):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from nuclei.errors import UserError
-from nuclei.inference.maps import VIEWS, pad, predict, write_maps
-from nuclei.inference.predict import Voter, average, load
+from nuclei.inference.networks import Voter, average, load
+from nuclei.inference.predict_maps import VIEWS, pad, predict, write_maps
 
 
 class Brightness(nn.Module):

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from nuclei.inference.pace import Pace
-from nuclei.inference.predict import Voter
-from nuclei.inference.segment import Segmenter
+from nuclei.inference.networks import Voter
+from nuclei.inference.segmenter import Segmenter
+from nuclei.inference.time_budget import Pace
 from nuclei.postprocess.components import Components
 
 IMAGE = np.arange(64, dtype=np.uint8).reshape(8, 8)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nuclei.data.targets import CHANNELS, targets
-from nuclei.inference.size import mean_diameter, predict_at_size
+from nuclei.inference.rescale import mean_diameter, predict_at_size
 
 
 def discs(diameter, side=160):

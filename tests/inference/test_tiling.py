@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nuclei.inference import maps
+from nuclei.inference import predict_maps as maps
 from nuclei.inference.tiling import predict_tiles, windows
 from nuclei.models import smp
 

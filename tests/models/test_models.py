@@ -9,11 +9,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from nuclei.data.intensity import planes
+from nuclei.data.preprocessing import planes
 from nuclei.errors import UserError
-from nuclei.inference.maps import predict
-from nuclei.inference.predict import Voter
-from nuclei.models.contract import check_crop
+from nuclei.inference.networks import Voter
+from nuclei.inference.predict_maps import predict
+from nuclei.models.base import check_crop
 from nuclei.models.mask_rcnn import maps_of
 from nuclei.models.otsu import Otsu
 from nuclei.models.segnet import unpool

@@ -10,15 +10,15 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
-from nuclei.ensemble.second_stage import examples, grow, grown, second_stage
+from nuclei.ensemble.tree_growing import examples, grow, grown, second_stage
 from nuclei.ensemble.tune import Tuned
 from nuclei.errors import UserError
 from nuclei.metrics import average_precision
-from nuclei.postprocess.candidates import features
 from nuclei.postprocess.pipeline import as_config, postprocess
-from nuclei.postprocess.selection import SHIFTS, Selection
+from nuclei.postprocess.second_stage.boosted_trees import Trees, unpack
+from nuclei.postprocess.second_stage.candidate_features import features
+from nuclei.postprocess.second_stage.selection import SHIFTS, Selection
 from nuclei.postprocess.small_objects import RemoveSmall
-from nuclei.postprocess.trees import Trees, unpack
 from nuclei.postprocess.watershed import MapWatershed
 
 CHANNELS = ("nucleus", "border", "distance")
@@ -155,7 +155,7 @@ def test_flat_maps_are_no_trouble(step: Selection, shape: tuple[int, int], value
 
 def test_it_is_written_and_shown_as_other_steps_are(step: Selection) -> None:
     (written,) = as_config([step])
-    assert written.pop("_target_") == "nuclei.postprocess.selection.Selection"
+    assert written.pop("_target_") == "nuclei.postprocess.second_stage.selection.Selection"
     assert Selection(**written) == step
     assert step.trees not in str(step) and "low=0.5" in str(step)
 

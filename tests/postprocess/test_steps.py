@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nuclei.loops.flood import flood, signature
+from nuclei.labelmap.flooding import flood, signature
 from nuclei.postprocess.distance import DistanceWatershed, distances
 from nuclei.postprocess.holes import fill_holes
 from nuclei.postprocess.hysteresis import cut, hysteresis

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.__main__ import main
-from nuclei.ensemble.saved import write_ensemble
+from nuclei.ensemble.ensemble_file import write_ensemble
 
 REPO = Path(__file__).parents[2]
 DATA = ["data=demo", "data.source.n_train=4", "data.source.n_test=3"]

@@ -14,7 +14,7 @@ import yaml
 
 from nuclei.__main__ import main
 from nuclei.errors import UserError
-from nuclei.submission.bundle import chosen, weights, wheels
+from nuclei.kaggle.bundle import chosen, weights, wheels
 
 REPO = Path(__file__).parents[2]
 BUNDLE = ["bundle", "data=demo"]

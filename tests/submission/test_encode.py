@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nuclei.errors import UserError
-from nuclei.submission.encode import read_solution, read_submission, write_submission
+from nuclei.submission.csv_files import read_solution, read_submission, write_submission
 
 TWO = np.array([[1, 0, 2], [1, 0, 2]])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.errors import UserError
-from nuclei.submission import ledger
+from nuclei.kaggle import ledger
 
 
 def row(ref: str, **values: str) -> ledger.Row:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuclei.submission.encode import write_submission
-from nuclei.submission.mend import mend
-from nuclei.submission.validate import validate
+from nuclei.submission.csv_files import write_submission
+from nuclei.submission.fix import mend
+from nuclei.submission.rules import validate
 
 HEAD = "ImageId,EncodedPixels\n"
 GOOD = HEAD + "a,1 2 5 1\na,10 3\nb,\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.errors import UserError
-from nuclei.submission import record
+from nuclei.submission import submission_record as record
 
 ENSEMBLE = {
     "members": [{"run": "unet/cpu", "weight": 0.75}, {"run": "otsu/x", "weight": 0.0}],

@@ -7,7 +7,7 @@ import json
 import pytest
 from requests import HTTPError, Response
 
-from nuclei.submission.refusals import CAUSES, Unreachable, refusal
+from nuclei.kaggle.api_errors import CAUSES, Unreachable, refusal
 
 
 def answer(status: int, reason: str, message: str = "") -> HTTPError:

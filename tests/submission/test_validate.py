@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuclei.errors import UserError
-from nuclei.submission.encode import write_submission
-from nuclei.submission.validate import Violation, validate
+from nuclei.submission.csv_files import write_submission
+from nuclei.submission.rules import Violation, validate
 
 SHAPES = {"a": (4, 5), "b": (4, 5)}
 HEAD = "ImageId,EncodedPixels\n"
@@ -185,7 +185,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys, nuclei.submission.validate, nuclei.submission.known; "
+        "import sys, nuclei.submission.rules, nuclei.submission.expected_images; "
         "heavy = {'torch', 'pandas', 'scipy', 'cv2', 'hydra', 'lightning'} & set(sys.modules); "
         "sys.exit(f'{heavy}' if heavy else 0)"
     )

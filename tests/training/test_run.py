@@ -5,7 +5,7 @@ import multiprocessing
 import pytest
 
 from nuclei.errors import UserError
-from nuclei.training import run
+from nuclei.training import run_folder as run
 
 SETTINGS = {"seed": 0, "model": {"name": "unet", "channels": ["nucleus"]}, "num_workers": 2}
 

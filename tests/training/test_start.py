@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nuclei.errors import UserError
-from nuclei.training.train import save_weights, start_from
+from nuclei.training.trainer import save_weights, start_from
 
 
 def network(width: int, last: int) -> nn.Module:

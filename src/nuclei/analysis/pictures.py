@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from nuclei.analysis.errors import Errors
+from nuclei.analysis.error_types import Errors
 
 COLOURS = {
     "match": "#2ecc40",

@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from nuclei.analysis.calibration import curve
-from nuclei.analysis.examine import Findings
-from nuclei.analysis.intervals import Interval, mean_interval
+from nuclei.analysis.confidence_intervals import Interval, mean_interval
+from nuclei.analysis.findings import Findings
 from nuclei.analysis.pictures import COLOURS
 from nuclei.analysis.tables import Table, correlation
 from nuclei.metrics import THRESHOLDS

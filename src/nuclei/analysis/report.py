@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from nuclei.analysis.intervals import Interval
+from nuclei.analysis.confidence_intervals import Interval
 from nuclei.analysis.pictures import COLOURS
 
 HERE = Path(__file__).parent

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nuclei.analysis.errors import KINDS
-from nuclei.analysis.examine import Findings, Subject
+from nuclei.analysis.confidence_intervals import Interval, mean_interval
+from nuclei.analysis.error_types import KINDS
+from nuclei.analysis.findings import Findings, Subject
 from nuclei.analysis.groups import order
-from nuclei.analysis.intervals import Interval, mean_interval
 
 Cell = str | int | float | Interval
 AT = {"AP 0.50": 0, "AP 0.75": 5, "AP 0.90": 8}

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nuclei.app.session import Found
-from nuclei.inference.geojson import to_geojson
-from nuclei.submission.encode import write_submission
+from nuclei.app.upload_session import Found
+from nuclei.inference.exports import to_geojson
+from nuclei.submission.csv_files import write_submission
 
 
 def label_tiff(found: Found) -> bytes:

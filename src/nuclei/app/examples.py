@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from nuclei.data import draw
+from nuclei.data import synthetic as draw
 
 SHAPE = (360, 480)
 

@@ -17,9 +17,9 @@ import pandas as pd
 from nuclei.app import viewer
 from nuclei.app.downloads import KINDS
 from nuclei.app.examples import examples
-from nuclei.app.session import COLUMNS, Found, Session
 from nuclei.app.upload import Limits, take
-from nuclei.inference.segment import Segmenter
+from nuclei.app.upload_session import COLUMNS, Found, Session
+from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.pipeline import fields
 from nuclei.progress import reported
 

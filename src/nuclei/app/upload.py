@@ -12,8 +12,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from nuclei.data import decode
-from nuclei.data.pictures import plain
+from nuclei.data import image_decoding as decode
+from nuclei.data.image_files import plain
 from nuclei.errors import UserError
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -46,8 +46,8 @@ def take(files: Iterable[Path], limits: Limits) -> tuple[dict[str, np.ndarray], 
     """Decode uploaded files and remove them, readable or not.
 
     Returns:
-        Each page, as ``nuclei.data.decode.image`` gives it, by a name of its own; and for each file that was
-        refused the reason.
+        Each page, as ``nuclei.data.image_decoding.image`` gives it, by a name of its own; and for each file
+        that was refused the reason.
     """
     pictures: dict[str, np.ndarray] = {}
     refused: list[str] = []

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from nuclei.app.session import Found
+from nuclei.app.upload_session import Found
 
 SIDE = 2048  # larger images are shown smaller; what is measured and downloaded has full size
 # Numbers are no photograph: without PNG's filters they take a sixth of the time to write.

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from nuclei.ensemble.saved import check_maps, read_ensemble
+from nuclei.ensemble.ensemble_file import check_maps, read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.box import read_box
-from nuclei.inference.maps import place
-from nuclei.inference.predict import Voter, load
-from nuclei.inference.segment import Segmenter
+from nuclei.inference.model_file import read_box
+from nuclei.inference.networks import Voter, load
+from nuclei.inference.predict_maps import place
+from nuclei.inference.segmenter import Segmenter
 from nuclei.paths import run_folder
-from nuclei.training.run import finished
+from nuclei.training.run_folder import finished
 
 if TYPE_CHECKING:
     from torch import nn

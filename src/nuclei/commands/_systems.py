@@ -14,13 +14,13 @@ from omegaconf import DictConfig
 from nuclei.commands._steps import step
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.archive import OofFile
 from nuclei.ensemble.blend import blend
+from nuclei.ensemble.oof_file import OofFile
 from nuclei.errors import UserError
-from nuclei.papers.tally import Tally
 from nuclei.paths import run_folder
 from nuclei.postprocess.pipeline import postprocess
-from nuclei.training.run import settings_of
+from nuclei.reproduce.tally import Tally
+from nuclei.training.run_folder import settings_of
 
 
 @dataclass(frozen=True)

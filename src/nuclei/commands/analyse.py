@@ -12,20 +12,20 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from nuclei.analysis import tables
-from nuclei.analysis.contents import contents, described, suspects_table
-from nuclei.analysis.examine import Findings, Subject, examine_all
-from nuclei.analysis.gallery import card, mask_file, ranked, suspect_cards
-from nuclei.analysis.logs import training, training_logs
+from nuclei.analysis.findings import Findings, Subject, examine_all
+from nuclei.analysis.image_cards import card, mask_file, ranked, suspect_cards
+from nuclei.analysis.label_suspects import Suspect, worst
 from nuclei.analysis.report import render
-from nuclei.analysis.suspects import Suspect, worst
+from nuclei.analysis.report_contents import contents, described, suspects_table
+from nuclei.analysis.training_curves import training, training_logs
+from nuclei.atomic import whole
 from nuclei.commands.ensemble import same_images
 from nuclei.commands.score import steps_of
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
+from nuclei.ensemble.ensemble_file import check_maps, read_ensemble
 from nuclei.ensemble.oof import load_oof
-from nuclei.ensemble.saved import check_maps, read_ensemble
 from nuclei.errors import UserError
-from nuclei.files import whole
 from nuclei.progress import track
 
 SECTIONS = {

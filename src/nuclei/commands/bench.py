@@ -19,8 +19,8 @@ from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.evaluate import Case, Setting
-from nuclei.ensemble.second_stage import plain_selection
-from nuclei.ensemble.space import Space
+from nuclei.ensemble.search_space import Space
+from nuclei.ensemble.tree_growing import plain_selection
 from nuclei.ensemble.tune import Effort
 from nuclei.errors import UserError
 from nuclei.postprocess.pipeline import postprocess

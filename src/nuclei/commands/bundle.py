@@ -7,9 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.ensemble.saved import read_ensemble
-from nuclei.submission.bundle import Entry, chosen, project, weights, wheels, write_bundle
-from nuclei.submission.record import digest
+from nuclei.ensemble.ensemble_file import read_ensemble
+from nuclei.kaggle.bundle import Entry, chosen, project, weights, wheels, write_bundle
+from nuclei.submission.submission_record import digest
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME = "nuclei.zip"

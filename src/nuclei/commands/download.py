@@ -8,10 +8,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.data.dsb2018 import Dsb2018, Split
-from nuclei.data.unpack import DamagedZip, place, unpack
+from nuclei.data.sources.dsb2018 import Dsb2018, Split
 from nuclei.errors import UserError
-from nuclei.submission.kaggle import Kaggle
+from nuclei.kaggle.competition import Kaggle
+from nuclei.kaggle.unpack import DamagedZip, place, unpack
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 

@@ -16,11 +16,11 @@ from nuclei.analysis.groups import DIAMETERS, band, diameters, order
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.blend import shared_channels
+from nuclei.ensemble.ensemble_file import Scored, lines, write_ensemble, write_scores
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.oof import Member, find_members
-from nuclei.ensemble.saved import Scored, lines, write_ensemble, write_scores
-from nuclei.ensemble.second_stage import second_stage
-from nuclei.ensemble.space import Range, Space
+from nuclei.ensemble.search_space import Range, Space
+from nuclei.ensemble.tree_growing import second_stage
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
 from nuclei.errors import UserError
 from nuclei.postprocess.pipeline import as_config, fields, with_parameters

@@ -9,11 +9,11 @@ import safetensors.torch
 from omegaconf import DictConfig
 
 from nuclei.commands._segmenter import BOX
-from nuclei.ensemble.saved import read_ensemble
+from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.box import write_box
+from nuclei.inference.model_file import write_box
 from nuclei.paths import run_folder
-from nuclei.training.run import finished, settings_of
+from nuclei.training.run_folder import finished, settings_of
 
 
 def main(cfg: DictConfig) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.files import whole
-from nuclei.submission import ledger
+from nuclei.atomic import whole
+from nuclei.kaggle import ledger
 
 SHOWN = ("date", "file", "commit", "members", "oof_nested", "oof_tuned", "public", "private", "message")
 WIDEST = 40

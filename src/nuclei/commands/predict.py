@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
+from nuclei.atomic import whole
 from nuclei.commands._segmenter import segmenter
-from nuclei.data.pictures import find, read
+from nuclei.data.image_files import find, read
 from nuclei.errors import UserError
-from nuclei.files import whole
 from nuclei.inference.measure import measure, outline
-from nuclei.inference.segment import Segmenter
+from nuclei.inference.segmenter import Segmenter
 from nuclei.progress import track
-from nuclei.submission.encode import write_submission
+from nuclei.submission.csv_files import write_submission
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from nuclei.commands.bundle import NAME
 from nuclei.errors import UserError
-from nuclei.submission.notebooks import Dataset, Notebook
-from nuclei.submission.record import code_state
+from nuclei.kaggle.notebooks import Dataset, Notebook
+from nuclei.submission.submission_record import code_state
 
 ROOT = Path(__file__).resolve().parents[3]
 PLACEHOLDER = "YOUR_KAGGLE_NAME"

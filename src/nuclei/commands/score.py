@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, confusion, precision_at, table
-from nuclei.processes import spread
+from nuclei.parallel import spread
 from nuclei.progress import track
-from nuclei.submission.known import read_index
-from nuclei.submission.truth import compare
+from nuclei.submission.expected_images import read_index
+from nuclei.submission.scoring import compare
 
 if TYPE_CHECKING:
     from nuclei.data.store import Store

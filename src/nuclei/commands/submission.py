@@ -14,14 +14,14 @@ from omegaconf import DictConfig
 
 from nuclei.commands._segmenter import of_ensemble
 from nuclei.data.store import Store
-from nuclei.ensemble.saved import read_ensemble
+from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.files import find_tests, read_or_warn
-from nuclei.inference.pace import Pace
+from nuclei.inference.test_images import find_tests, read_or_warn
+from nuclei.inference.time_budget import Pace
 from nuclei.progress import track
-from nuclei.submission.encode import write_submission
-from nuclei.submission.record import made_by, write_record
-from nuclei.submission.validate import validate
+from nuclei.submission.csv_files import write_submission
+from nuclei.submission.rules import validate
+from nuclei.submission.submission_record import made_by, write_record
 
 ROOT = Path(__file__).resolve().parents[3]
 NO_NUCLEI = np.zeros((1, 1), np.int32)

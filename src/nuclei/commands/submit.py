@@ -8,11 +8,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nuclei.errors import UserError
-from nuclei.submission import ledger
-from nuclei.submission.kaggle import Kaggle, Score
-from nuclei.submission.known import expected_images
-from nuclei.submission.record import code_state, digest, read_record
-from nuclei.submission.validate import validate
+from nuclei.kaggle import ledger
+from nuclei.kaggle.competition import Kaggle, Score
+from nuclei.submission.expected_images import expected_images
+from nuclei.submission.rules import validate
+from nuclei.submission.submission_record import code_state, digest, read_record
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
+from nuclei.atomic import whole
 from nuclei.commands._segmenter import voter_of
 from nuclei.commands._steps import ensure_data, step
 from nuclei.commands._systems import (
@@ -28,15 +29,15 @@ from nuclei.commands._systems import (
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.errors import UserError
-from nuclei.files import whole
-from nuclei.inference.segment import Segmenter
-from nuclei.papers import figures, page
-from nuclei.papers.tally import Tally, class_map
+from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
-from nuclei.submission.encode import write_submission
-from nuclei.submission.record import code_state
-from nuclei.training.run import finished, settings_of
+from nuclei.reproduce import figures
+from nuclei.reproduce import paper_page as page
+from nuclei.reproduce.tally import Tally, class_map
+from nuclei.submission.csv_files import write_submission
+from nuclei.submission.submission_record import code_state
+from nuclei.training.run_folder import finished, settings_of
 
 ROOT = Path(__file__).resolve().parents[3]
 # No learning, on the same images: what any system must beat.

@@ -24,7 +24,7 @@ from nuclei.metrics import average_precision
 from nuclei.paths import run_folder
 from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
-from nuclei.training import run
+from nuclei.training import run_folder as run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,10 +91,10 @@ def asked(cfg: DictConfig) -> list[str]:
 
 def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str) -> dict[str, Any]:
     """The wiring: network, training, out-of-fold maps, score."""
-    from nuclei.inference.maps import write_maps
-    from nuclei.inference.predict import Voter, load
+    from nuclei.inference.networks import Voter, load
+    from nuclei.inference.predict_maps import write_maps
     from nuclei.training.callbacks import logged, spent
-    from nuclei.training.train import seed, start_from
+    from nuclei.training.trainer import seed, start_from
 
     gc.collect()  # in a sweep, the run before left its network in a ring of references
     seed(cfg.seed)
@@ -161,10 +161,10 @@ def fit_network(
 ) -> None:
     """Train ``network`` and keep its averaged weights."""
     from nuclei.data.datamodule import NucleiData
-    from nuclei.models.contract import check_crop
+    from nuclei.models.base import check_crop
     from nuclei.training.losses import CrossEntropy
     from nuclei.training.module import Segmentation
-    from nuclei.training.train import fit, precision, save_weights
+    from nuclei.training.trainer import fit, precision, save_weights
 
     if cfg.samples_per_epoch < cfg.batch_size:
         raise UserError(

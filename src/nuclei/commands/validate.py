@@ -7,12 +7,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from nuclei.atomic import whole
 from nuclei.errors import UserError
-from nuclei.files import whole
-from nuclei.submission.encode import read_submission
-from nuclei.submission.known import expected_images
-from nuclei.submission.mend import mend
-from nuclei.submission.validate import validate
+from nuclei.submission.csv_files import read_submission
+from nuclei.submission.expected_images import expected_images
+from nuclei.submission.fix import mend
+from nuclei.submission.rules import validate
 
 
 def main(cfg: DictConfig) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from nuclei.data.intensity import Kind, look
+from nuclei.data.preprocessing import Kind, look
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS, targets
 
@@ -33,7 +33,7 @@ class Crops(Dataset[Crop]):
         ids: the images to draw from; held in memory.
         augment: cuts and varies a crop.
         seed: of everything random.
-        kind: how images are shown; see ``nuclei.data.intensity.look``.
+        kind: how images are shown; see ``nuclei.data.preprocessing.look``.
         channels: of the targets; see ``nuclei.data.targets``.
     """
 

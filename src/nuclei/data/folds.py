@@ -12,10 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from nuclei.data.kinds import kinds
+from nuclei.atomic import whole
+from nuclei.data.image_clusters import kinds
 from nuclei.data.store import Store
 from nuclei.errors import UserError
-from nuclei.files import whole
 from nuclei.progress import track
 
 COLUMNS = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
@@ -28,8 +28,8 @@ def make_folds(
 
     Tiles of one larger picture and near-duplicates form a group, which is never split
     (``related``). Strata are modality by quartile of the nucleus count. With ``n_kinds`` whole kinds of
-    images (``nuclei.data.kinds``) are kept together instead, so that a fold shows what a network makes of
-    kinds that it has never seen.
+    images (``nuclei.data.image_clusters``) are kept together instead, so that a fold shows what a network
+    makes of kinds that it has never seen.
 
     Args:
         store: the images.

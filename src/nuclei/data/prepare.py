@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nuclei.data.dsb2018 import Split
+from nuclei.data.sources.dsb2018 import Split
 from nuclei.data.store import encode_image, encode_labels, write_store
-from nuclei.processes import spread
+from nuclei.parallel import spread
 from nuclei.progress import track
 
 Row = tuple[dict[str, Any], bytes, bytes | None]
@@ -62,7 +62,7 @@ def prepare(source: Source, store: str | Path, workers: int) -> Counter[str]:
 
     Returns:
         Counts: ``train``, ``test`` and ``nuclei``, and of each rule that masks needed
-        (see ``nuclei.data.decode.labels``).
+        (see ``nuclei.data.image_decoding.labels``).
     """
     source.fetch()
     items = [*source.items("train"), *source.items("test")]

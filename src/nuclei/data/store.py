@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from nuclei.data.dsb2018 import Split
+from nuclei.atomic import whole
+from nuclei.data.sources.dsb2018 import Split
 from nuclei.errors import UserError
-from nuclei.files import whole
 
 COLUMNS = ("ImageId", "split", "height", "width", "channels", "nuclei", "modality", "parent", "classes")
 

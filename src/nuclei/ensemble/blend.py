@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nuclei.errors import UserError
-from nuclei.loops.maps import weighted
+from nuclei.labelmap.map_arithmetic import weighted
 
 
 def blend(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nuclei.ensemble.archive import OofFile, fold_of, train_command
+from nuclei.ensemble.oof_file import OofFile, fold_of, train_command
 from nuclei.errors import UserError
 
 SEPARATING = {"nucleus", "border", "distance"}

@@ -22,7 +22,7 @@ import numpy as np
 import optuna
 
 from nuclei.ensemble.evaluate import Evaluator, Setting
-from nuclei.ensemble.space import Space, candidates
+from nuclei.ensemble.search_space import Space, candidates
 from nuclei.progress import track
 
 

@@ -46,7 +46,7 @@ class Float32OnCpu(nn.Module):
 
 
 @cache
-def _in_float32(layer: type[nn.Module]) -> Any:
+def _in_float32(layer: Any) -> Any:
     return type(f"Float32OnCpu{layer.__name__}", (Float32OnCpu, layer), {})
 
 
@@ -58,4 +58,4 @@ def keep_depthwise_in_float32(network: nn.Module) -> None:
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
-            layer.__class__ = _in_float32(type(layer))  # type: ignore[assignment]
+            layer.__class__ = _in_float32(type(layer))  # type: ignore[arg-type]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from nuclei.data.intensity import planes
+from nuclei.data.preprocessing import planes
+from nuclei.models.base import Look, describe
 from nuclei.models.blocks import convolutions
-from nuclei.models.contract import Look, describe
 
 
 class Fcn(nn.Module):

@@ -12,7 +12,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNN as TorchvisionMaskRC
 from torchvision.ops import masks_to_boxes
 
 from nuclei.errors import UserError
-from nuclei.models.contract import Look, describe
+from nuclei.models.base import Look, describe
 from nuclei.models.pretrained import no_weights
 
 

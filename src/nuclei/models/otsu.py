@@ -6,7 +6,7 @@ import torch
 from skimage.filters import threshold_otsu
 from torch import nn
 
-from nuclei.models.contract import describe
+from nuclei.models.base import describe
 
 
 class Otsu(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
-from nuclei.models.contract import Look, describe
+from nuclei.models.base import Look, describe
 from nuclei.models.pretrained import no_weights
 
 BACKBONES = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn.functional import max_pool2d
 
-from nuclei.data.intensity import planes
+from nuclei.data.preprocessing import planes
+from nuclei.models.base import Look, describe
 from nuclei.models.blocks import convolutions
-from nuclei.models.contract import Look, describe
 
 # Channels and number of the 13 convolutions of VGG-16.
 LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from nuclei.errors import UserError
+from nuclei.models.base import Look, describe
 from nuclei.models.blocks import keep_depthwise_in_float32
-from nuclei.models.contract import Look, describe
 from nuclei.models.pretrained import (
     announce_download,
     installed_package,

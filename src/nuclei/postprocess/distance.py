@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nuclei.loops.flood import flood
-from nuclei.loops.maps import peaks
-from nuclei.loops.regions import squared_distances
+from nuclei.labelmap.flooding import flood
+from nuclei.labelmap.map_arithmetic import peaks
+from nuclei.labelmap.regions import squared_distances
 from nuclei.postprocess.holes import fill_holes
 from nuclei.postprocess.hysteresis import hysteresis
 from nuclei.postprocess.watershed import smooth

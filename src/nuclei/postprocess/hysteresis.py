@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuclei.loops.regions import reached
+from nuclei.labelmap.regions import reached
 
 
 def cut(level: float) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nuclei.loops.regions import without_small
+from nuclei.labelmap.regions import without_small
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from nuclei.loops.flood import flood
-from nuclei.loops.maps import marker_score
+from nuclei.labelmap.flooding import flood
+from nuclei.labelmap.map_arithmetic import marker_score
 from nuclei.postprocess.holes import fill_holes
 from nuclei.postprocess.hysteresis import cut, hysteresis
 

@@ -40,8 +40,8 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Nucleus i has the runs, pairs of numbers, ``ends[i]`` to ``ends[i + 1]``. For the rest see ``encode``.
     """
     # numba starts slowly, and the validator, which reads but never encodes, must not.
-    from nuclei.loops.numbering import compact
-    from nuclei.loops.runs import by_owner, column_runs
+    from nuclei.labelmap.numbering import compact
+    from nuclei.labelmap.run_lengths import by_owner, column_runs
 
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise ValueError(f"expected integer labels (H, W), got {labels.dtype} {labels.shape}")
@@ -64,7 +64,7 @@ def to_lines(image_id: str, labels: np.ndarray) -> bytes:
     >>> to_lines("a", np.array([[1, 0, 2], [1, 0, 0], [0, 1, 0]]))
     b'a,1 2 6 1\\na,7 1\\n'
     """
-    from nuclei.loops.digits import write_rows
+    from nuclei.labelmap.digits import write_rows
 
     prefix = f"{image_id},".encode()
     return write_rows(np.frombuffer(prefix, np.uint8), *runs(labels)).tobytes() or prefix + b"\n"
@@ -93,7 +93,7 @@ def decode(
            [1, 0, 0],
            [0, 1, 0]], dtype=int32)
     """
-    from nuclei.loops.paint import paint
+    from nuclei.labelmap.paint import paint
 
     starts, lengths, owners = _runs(rows)
     _check_bounds(starts, lengths, owners, shape)
@@ -113,7 +113,7 @@ def _runs(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
 
 def _quick(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
     """Read texts of good form: int64 (k, 2), and how many pairs each row has; None where any is not so."""
-    from nuclei.loops.digits import read_rows
+    from nuclei.labelmap.digits import read_rows
 
     if not all(isinstance(row, str) for row in rows):
         return None

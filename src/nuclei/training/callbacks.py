@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from nuclei.files import whole
+from nuclei.atomic import whole
 
 
 def warm_average(decay: float) -> Callable[..., None]:

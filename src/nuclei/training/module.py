@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nuclei.errors import UserError
-from nuclei.inference.maps import has_bf16, predict
+from nuclei.inference.predict_maps import has_bf16, predict
 from nuclei.metrics import average_precision
 
 PostProcess = Callable[[np.ndarray], np.ndarray]

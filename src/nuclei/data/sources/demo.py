@@ -1,0 +1,131 @@
+"""The demo data set: drawn images in the competition's layout and modalities."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from nuclei.data import synthetic as draw
+from nuclei.data.sources.dsb2018 import Dsb2018, Item, Split
+from nuclei.errors import UserError
+from nuclei.progress import track
+from nuclei.submission import rle
+
+SIZES = ((256, 256), (256, 320), (192, 256), (256, 256), (300, 300))
+# Modality, mean radius and number of nuclei; magnifications as in the competition.
+KINDS = (
+    (draw.fluorescence, 7.0, 70),
+    (draw.fluorescence, 11.0, 40),
+    (draw.histology, 11.0, 45),
+    (draw.fluorescence, 18.0, 16),
+    (draw.brightfield, 8.0, 30),
+    (draw.fluorescence, 6.0, 140),
+    (draw.histology, 15.0, 22),
+    (draw.fluorescence, 9.0, 5),
+)
+
+
+class DemoItem(Item):
+    """An image of the demo; its nuclei have classes, by their shape."""
+
+    def classes(self, labels: np.ndarray) -> list[int]:
+        """1 small, 2 round, 3 long; see ``nuclei.data.synthetic.classes``."""
+        return draw.classes(labels)
+
+
+class Demo(Dsb2018):
+    """The competition's source, on files that are drawn when they are first asked for.
+
+    Args:
+        root: the folder to draw into.
+        seed: the same seed gives the same pixels.
+        n_train: training images.
+        n_test: test images.
+    """
+
+    def __init__(self, root: str | Path, seed: int, n_train: int, n_test: int) -> None:
+        super().__init__(root)
+        self.seed, self.n_train, self.n_test = seed, n_train, n_test
+
+    def fetch(self) -> None:
+        """Draw the files if they are not there."""
+        if not self.root.exists():
+            draw_demo(self.root, self.seed, self.n_train, self.n_test)
+
+    def items(self, split: Split) -> list[Item]:
+        """As the competition's, with classes."""
+        return [DemoItem(**vars(item)) for item in super().items(split)]
+
+
+def draw_demo(root: Path, seed: int = 0, n_train: int = 96, n_test: int = 16) -> None:
+    """Draw a data set in Kaggle's layout: images, a mask for each nucleus, and the CSV files.
+
+    Writes ``stage1_train/``, ``stage1_test/``, ``stage1_train_labels.csv``,
+    ``stage1_sample_submission.csv`` and ``stage1_solution.csv``; all of it or nothing.
+
+    Args:
+        root: a folder that does not exist yet.
+        seed: the same seed gives the same pixels.
+        n_train: training images.
+        n_test: test images, whose nuclei are in the solution.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    part = root.with_name(f".{root.name}.{os.getpid()}.part")
+    jobs = [("train", n) for n in range(n_train)] + [("test", n) for n in range(n_test)]
+    tables: dict[str, list[list[str]]] = {"train": [], "test": []}
+    try:
+        for split, n in track(jobs, "draw demo images"):
+            tables[split] += _draw(part, split, n, seed)
+        _write_tables(part, tables)
+        os.replace(part, root)
+    except OSError as e:
+        raise UserError(
+            f"cannot write {root}: {e.strerror}; free some space or choose data.root=FOLDER"
+        ) from e
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _draw(root: Path, split: str, n: int, seed: int) -> list[list[str]]:
+    """Draw one image with its masks; return its rows of the solution."""
+    rng = np.random.default_rng((seed, split == "test", n))
+    look, radius, count = KINDS[n % len(KINDS)]
+    shape = SIZES[int(rng.integers(len(SIZES)))]
+    count = max(1, round(count * rng.uniform(0.5, 1.4)))
+    labels = draw.nuclei(rng, shape, count, radius * rng.uniform(0.85, 1.15), touching=0.45)
+    image = look(rng, labels)
+    image_id = hashlib.sha256(f"{seed} {split} {n}".encode()).hexdigest()
+    folder = root / f"stage1_{split}" / image_id
+    _write_png(folder / "images" / f"{image_id}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGRA))
+    if split == "train":
+        for label in range(1, int(labels.max(initial=0)) + 1):
+            name = hashlib.sha256(f"{image_id} {label}".encode()).hexdigest()
+            _write_png(folder / "masks" / f"{name}.png", np.where(labels == label, 255, 0).astype(np.uint8))
+    texts = [rle.to_text(runs) for runs in rle.encode(labels)] or [""]
+    return [[image_id, text, str(shape[0]), str(shape[1]), "Public"] for text in texts]
+
+
+def _write_png(path: Path, a: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", a, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
+
+
+def _write_tables(root: Path, tables: dict[str, list[list[str]]]) -> None:
+    header = ["ImageId", "EncodedPixels", "Height", "Width", "Usage"]
+    ids = dict.fromkeys(row[0] for row in tables["test"])
+    files: dict[str, list[list[str]]] = {
+        "stage1_solution.csv": [header, *tables["test"]],
+        "stage1_train_labels.csv": [header[:2], *(row[:2] for row in tables["train"])],
+        "stage1_sample_submission.csv": [header[:2], *([i, ""] for i in ids)],
+    }
+    for name, rows in files.items():
+        with open(root / name, "w", newline="") as f:
+            csv.writer(f, lineterminator="\n").writerows(rows)

@@ -1,0 +1,100 @@
+"""How a submission was made: a small file beside it, from which the ledger takes its row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nuclei.atomic import whole
+from nuclei.errors import UserError
+
+MADE = ("commit", "dirty", "command", "members", "weights", "postprocess", "oof_nested", "oof_tuned")
+COMMIT = "commit.json"
+"""Stands in for git in a copy of the project that has none, such as the bundle for Kaggle."""
+
+
+def digest(path: str | Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def made_by(ensemble: Mapping[str, Any], root: Path) -> dict[str, str]:
+    """Return what is to be known of a submission that this process makes, as text.
+
+    Args:
+        ensemble: as ``nuclei.ensemble.ensemble_file.read_ensemble`` gives it.
+        root: the folder of the project.
+    """
+    commit, dirty = code_state(root)
+    members = [member for member in ensemble["members"] if member["weight"] > 0]
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "command": shlex.join(["./run.sh", *sys.argv[1:]]),
+        "members": " ".join(member["run"] for member in members),
+        "weights": " ".join(f"{member['weight']:g}" for member in members),
+        "postprocess": " ".join(map(_step, ensemble["steps"])),
+        "oof_nested": str(ensemble["score"]["nested"]),
+        "oof_tuned": str(ensemble["score"]["tuned_on_all"]),
+    }
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    short = {name: value for name, value in step.items() if name != "_target_"}
+    if trees := short.get("trees"):
+        short["trees"] = hashlib.sha256(trees.encode()).hexdigest()[:12]
+    values = ",".join(f"{name}={value}" for name, value in short.items())
+    return f"{step['_target_'].rpartition('.')[2]}({values})"
+
+
+def write_record(submission: Path, made: Mapping[str, str]) -> None:
+    """Write ``made`` beside the submission, with the sha256 that ties it to the file as it is now."""
+    with whole(submission.with_suffix(".json")) as part:
+        part.write_text(json.dumps({"sha256": digest(submission), **made}, indent=2) + "\n")
+
+
+def read_record(submission: Path) -> dict[str, str]:
+    """Return how a submission was made; empty where nothing is known of these very bytes.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = submission.with_suffix(".json")
+    if not path.is_file():
+        return {}
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+        same = made.pop("sha256") == digest(submission)
+        return {name: str(made[name]) for name in MADE} if same else {}
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise UserError(f"{path} is damaged ({e}); delete it, or run ./run.sh submission again") from e
+
+
+def code_state(folder: str | Path) -> tuple[str, str]:
+    """Return the commit of the code in ``folder``, and ``yes`` or ``no``: does it differ from that commit.
+
+    Files that git does not know, and submissions with all that belongs to them, do not count.
+    Both are empty without git.
+    """
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=60
+        ).stdout.strip()
+
+    if (noted := Path(folder) / COMMIT).is_file():
+        known = json.loads(noted.read_text())
+        return known["commit"], known["dirty"]
+    try:
+        commit = git("rev-parse", "HEAD")
+        code = ("--", ":/", ":(top,exclude)submissions")
+        changes = git("status", "--porcelain", "--untracked-files=no", *code)
+    except (OSError, subprocess.SubprocessError):
+        return "", ""
+    return commit, "yes" if changes else "no"

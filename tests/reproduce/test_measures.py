@@ -1,0 +1,72 @@
+"""What the reports measure, against slow references."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import jaccard_score, mutual_info_score, precision_recall_fscore_support
+
+from nuclei.reproduce.measures import (
+    accuracy,
+    best_v_scores,
+    cells,
+    confusion_of_pixels,
+    pixel_scores,
+    v_scores,
+)
+
+MAPS = arrays(np.int64, (6, 7), elements=st.integers(0, 3))
+
+
+@settings(deadline=None)
+@given(MAPS, MAPS)
+def test_pixel_scores_agree_with_scikit_learn(truth, predicted):
+    confusion = confusion_of_pixels(truth, predicted, 4)
+    present = np.unique([*truth.ravel(), *predicted.ravel()])
+    t, p = truth.ravel(), predicted.ravel()
+    scores = pixel_scores(confusion)
+    of = precision_recall_fscore_support(t, p, labels=present, zero_division=0)
+    for name, expected in zip(("precision", "recall", "F1"), of, strict=False):
+        assert np.allclose(scores[name][present], expected)
+    assert np.allclose(scores["IoU"][present], jaccard_score(t, p, labels=present, average=None))
+    assert np.isnan(np.delete(scores["IoU"], present)).all()
+    assert accuracy(confusion) == pytest.approx((truth == predicted).mean())
+
+
+@settings(deadline=None, max_examples=50)
+@given(MAPS, arrays(np.int64, (6, 7), elements=st.integers(1, 3)))
+def test_v_scores_agree_with_counting_pairs(truth, predicted):
+    if not truth.any():
+        return
+    t, s = truth[truth > 0], predicted[truth > 0]
+    same_t, same_s = t[:, None] == t, s[:, None] == s
+    rand, info = v_scores(truth, predicted)
+    assert rand == pytest.approx(2 * (same_t & same_s).sum() / (same_t.sum() + same_s.sum()))
+    entropies = mutual_info_score(t, t) + mutual_info_score(s, s)
+    expected = 2 * mutual_info_score(t, s) / entropies if entropies > 0 else 1.0
+    assert info == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_same_partition_scores_one_and_membranes_do_not_count():
+    truth = np.array([[1, 1, 0, 2, 2]])
+    assert v_scores(truth, np.array([[5, 5, 5, 7, 7]])) == pytest.approx((1, 1))
+    assert v_scores(truth, np.array([[5, 5, 7, 7, 7]])) == pytest.approx((1, 1))
+    assert v_scores(truth, np.ones((1, 5), int))[0] < 1
+
+
+def test_cells_grow_until_their_membranes_are_lines():
+    inside = np.full((9, 12), 255, np.uint8)
+    inside[:, 4:8] = 10
+    parted = cells(inside, 0.5)
+    assert parted.min() == 1 and parted.max() == 2
+    assert (parted[:, :4] == 1).all() and (parted[:, 8:] == 2).all()
+    assert (cells(np.zeros((3, 4), np.uint8), 0.5) == 1).all()
+
+
+def test_the_best_threshold_counts():
+    inside = np.full((9, 12), 250, np.uint8)
+    inside[:, 5] = 160  # parts the cells only above 0.63
+    truth = np.ones((9, 12), int)
+    truth[:, 5], truth[:, 6:] = 0, 2
+    assert best_v_scores([(inside, truth)]) == pytest.approx((1, 1))
