@@ -101,7 +101,7 @@ def road(cfg: DictConfig, store: Store, ids: list[str], steps: int) -> float:
         steps * cfg.batch_size,
         loaders(cfg.num_workers),
         0,
-        cfg.model.network.look,
+        cfg.model.network.preprocessing,
     )
     with tempfile.TemporaryDirectory() as folder:
         fit(module_of(cfg), data, folder, cfg.ema_decay, callbacks=[clock], **trainer)
@@ -116,7 +116,7 @@ def main() -> None:
     OmegaConf.resolve(cfg)
     store = Store(cfg.data.store)
     ids = [row["ImageId"] for row in read_folds(cfg.data.folds) if row["fold"] != 0]
-    crops = Crops(store, ids, instantiate(cfg.augment, _convert_="all"), 0, cfg.model.network.look)
+    crops = Crops(store, ids, instantiate(cfg.augment, _convert_="all"), 0, cfg.model.network.preprocessing)
     times: dict[str, list[float]] = {"bare loop": [], "road": []}
     for _ in range(5):
         times["bare loop"].append(bare(cfg, crops, steps))

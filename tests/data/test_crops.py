@@ -5,7 +5,7 @@ import pytest
 
 from nuclei.data.augment import Augment, _indices
 from nuclei.data.datamodule import Crops
-from nuclei.data.preprocessing import look, normalise, planes
+from nuclei.data.preprocessing import in_channels, normalise, preprocess
 from nuclei.data.store import Store, encode_image, encode_labels, write_store
 from nuclei.data.targets import CHANNELS, border_weights, targets
 from nuclei.data.whole_image import WholeImage
@@ -129,19 +129,19 @@ def test_windows_longer_than_the_image_are_mirrored():
 def test_looks_of_a_network():
     red = np.zeros((4, 5, 3), np.uint8)
     red[..., 0] = 90
-    assert (look(red, "grey") == 30).all() and look(red, "rgb") is red
-    assert (look(255 - red, "grey") == 30).all()  # bright on average, so inverted
-    assert look(red[..., 0], "rgb").shape == (4, 5, 3)
-    assert np.array_equal(look(red, "nuclei"), normalise(red))
+    assert (preprocess(red, "grey") == 30).all() and preprocess(red, "rgb") is red
+    assert (preprocess(255 - red, "grey") == 30).all()  # bright on average, so inverted
+    assert preprocess(red[..., 0], "rgb").shape == (4, 5, 3)
+    assert np.array_equal(preprocess(red, "nuclei"), normalise(red))
 
 
 def test_colours_are_shown_each_as_the_one_that_tells_nuclei():
     stained = np.random.default_rng(0).integers(100, 255, (9, 9, 3), dtype=np.uint8)
-    shown = look(stained, "nuclei_rgb")
+    shown = preprocess(stained, "nuclei_rgb")
     assert all(np.array_equal(shown[..., c], normalise(stained[..., [c, c, c]])) for c in range(3))
-    grey = look(stained[..., 0] // 4, "nuclei_rgb")
+    grey = preprocess(stained[..., 0] // 4, "nuclei_rgb")
     assert np.array_equal(grey, normalise(stained[..., 0] // 4)[..., None].repeat(3, 2))
-    assert [planes(kind) for kind in ("nuclei", "grey", "rgb", "nuclei_rgb")] == [1, 1, 3, 3]
+    assert [in_channels(kind) for kind in ("nuclei", "grey", "rgb", "nuclei_rgb")] == [1, 1, 3, 3]
 
 
 def test_a_tint_shifts_each_colour_by_itself():

@@ -14,7 +14,7 @@ from nuclei.inference.predict_maps import VIEWS, pad, predict, write_maps
 class Brightness(nn.Module):
     """Logit of the pixel's own value: its maps are the image."""
 
-    stride, look, size = 32, "grey", None
+    stride, preprocessing, size = 32, "grey", None
 
     def forward(self, x):
         assert x.shape[-2] % 32 == 0 and x.shape[-1] % 32 == 0

@@ -17,7 +17,7 @@ IMAGE = np.arange(64, dtype=np.uint8).reshape(8, 8)
 class Slow(nn.Module):
     """Takes ``seconds`` of a clock that stands still otherwise."""
 
-    stride, look, size = 1, "grey", None
+    stride, preprocessing, size = 1, "grey", None
 
     def __init__(self, seconds: float) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ def test_no_nuclei_no_diameter():
 class Seen(nn.Module):
     """Answers with the true maps of its input, and notes the size of it."""
 
-    stride, look, size = 1, "grey", None
+    stride, preprocessing, size = 1, "grey", None
 
     def __init__(self):
         super().__init__()

@@ -9,7 +9,7 @@ from torch import nn
 
 from nuclei.inference import predict_maps as maps
 from nuclei.inference.tiling import predict_tiles, windows
-from nuclei.models import smp
+from nuclei.models.smp import SmpNetwork
 
 SHAPE = (150, 203)
 IMAGE = np.random.default_rng(1).integers(0, 256, SHAPE, dtype=np.uint8)
@@ -18,7 +18,7 @@ IMAGE = np.random.default_rng(1).integers(0, 256, SHAPE, dtype=np.uint8)
 class Blur(nn.Module):
     """Sees 4 pixels to each side and pools, so that a tile out of step with the stride would show."""
 
-    stride, look, size = 4, "grey", None
+    stride, preprocessing, size = 4, "grey", None
 
     def __init__(self):
         super().__init__()
@@ -48,7 +48,7 @@ def test_tiles_equal_the_whole_where_the_context_holds_all_that_the_network_sees
 
 def test_a_network_that_sees_far_differs_little():
     torch.manual_seed(0)
-    network = smp.build("Linknet", "resnet18", n_channels=2, encoder_weights=None).eval()
+    network = SmpNetwork("Linknet", "resnet18", None, 2).eval()
     image = np.random.default_rng(2).integers(0, 256, (256, 384), dtype=np.uint8)
     predict = partial(maps.predict_whole, network)
     apart = np.abs(predict_tiles(predict, image, 32, tile=128, context=128).astype(int) - predict(image))

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from nuclei.data.preprocessing import planes
+from nuclei.data.preprocessing import in_channels
 from nuclei.errors import UserError
 from nuclei.inference.networks import Voter
 from nuclei.inference.predict_maps import predict
@@ -45,7 +45,7 @@ def built(path, **more):
 
 def shown(network, *shape):
     """A batch of noise as the network wants it."""
-    return torch.rand(shape[0], planes(network.look), *shape[1:])
+    return torch.rand(shape[0], in_channels(network.preprocessing), *shape[1:])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

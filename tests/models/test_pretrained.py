@@ -65,7 +65,7 @@ def test_the_scaling_travels_with_the_weights():
 
 
 def test_a_single_plane_is_seen_as_three_equal_ones():
-    network = SmpNetwork("Unet", "tu-tf_efficientnet_lite0", "imagenet", 1, look="nuclei").eval()
+    network = SmpNetwork("Unet", "tu-tf_efficientnet_lite0", "imagenet", 1, preprocessing="nuclei").eval()
     x = torch.rand(1, 1, 32, 32)
     assert torch.equal(network(x), network(x.expand(-1, 3, -1, -1)))
 

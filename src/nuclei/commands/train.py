@@ -187,7 +187,7 @@ def fit_network(
         samples_per_epoch=cfg.samples_per_epoch,
         num_workers=loaders(cfg.num_workers),
         seed=cfg.seed,
-        kind=network.look,  # type: ignore[arg-type]
+        preprocessing=network.preprocessing,  # type: ignore[arg-type]
         channels=[*channels_of(cfg), *getattr(loss, "extra", ())],
         val_crops=cfg.val_crops,
     )

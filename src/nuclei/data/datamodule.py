@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from nuclei.data.preprocessing import Kind, look
+from nuclei.data.preprocessing import Preprocessing, preprocess
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS, targets
 
@@ -33,7 +33,7 @@ class Crops(Dataset[Crop]):
         ids: the images to draw from; held in memory.
         augment: cuts and varies a crop.
         seed: of everything random.
-        kind: how images are shown; see ``nuclei.data.preprocessing.look``.
+        preprocessing: how images are shown; see ``nuclei.data.preprocessing.preprocess``.
         channels: of the targets; see ``nuclei.data.targets``.
     """
 
@@ -43,10 +43,10 @@ class Crops(Dataset[Crop]):
         ids: list[str],
         augment: Augmentation,
         seed: int,
-        kind: Kind = "nuclei",
+        preprocessing: Preprocessing = "nuclei",
         channels: Sequence[str] = CHANNELS,
     ) -> None:
-        self.images = [look(store.image(i), kind) for i in ids]
+        self.images = [preprocess(store.image(i), preprocessing) for i in ids]
         self.channels = list(channels)
         self.labels = [store.labels(i) for i in ids]
         self.classes = [store.classes(i) for i in ids]
@@ -90,15 +90,18 @@ class Numbers(Sampler[int]):
 class WholeImages(Dataset[dict[str, Any]]):
     """Whole images with their label maps."""
 
-    def __init__(self, store: Store, ids: list[str], kind: Kind) -> None:
-        self.store, self.ids, self.kind = store, ids, kind
+    def __init__(self, store: Store, ids: list[str], preprocessing: Preprocessing) -> None:
+        self.store, self.ids, self.preprocessing = store, ids, preprocessing
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, n: int) -> dict[str, Any]:
         image_id = self.ids[n]
-        return {"image": look(self.store.image(image_id), self.kind), "labels": self.store.labels(image_id)}
+        return {
+            "image": preprocess(self.store.image(image_id), self.preprocessing),
+            "labels": self.store.labels(image_id),
+        }
 
 
 class NucleiData(L.LightningDataModule):
@@ -113,7 +116,7 @@ class NucleiData(L.LightningDataModule):
         samples_per_epoch: crops in an epoch.
         num_workers: loader processes; 0 leaves a small CPU to the network.
         seed: of the crops.
-        kind: how images are shown.
+        preprocessing: how images are shown.
         channels: of the targets.
         val_crops: crops of the held-out images whose loss is measured.
     """
@@ -128,7 +131,7 @@ class NucleiData(L.LightningDataModule):
         samples_per_epoch: int,
         num_workers: int,
         seed: int,
-        kind: Kind = "nuclei",
+        preprocessing: Preprocessing = "nuclei",
         channels: Sequence[str] = CHANNELS,
         val_crops: int = 0,
     ) -> None:
@@ -136,12 +139,12 @@ class NucleiData(L.LightningDataModule):
         self.store, self.train_ids, self.val_ids, self.augment = store, train_ids, val_ids, augment
         self.batch_size, self.samples_per_epoch = batch_size, samples_per_epoch
         self.num_workers, self.seed = num_workers, seed
-        self.kind, self.channels, self.val_crops = kind, channels, val_crops
+        self.preprocessing, self.channels, self.val_crops = preprocessing, channels, val_crops
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of crops."""
         return DataLoader(
-            Crops(self.store, self.train_ids, self.augment, self.seed, self.kind, self.channels),
+            Crops(self.store, self.train_ids, self.augment, self.seed, self.preprocessing, self.channels),
             batch_size=self.batch_size,
             sampler=Numbers(self.samples_per_epoch),
             num_workers=self.num_workers,
@@ -154,13 +157,13 @@ class NucleiData(L.LightningDataModule):
         """The same crops of held-out images, varied as in training, each time; None where none are wanted."""
         if not self.val_crops or not self.val_ids:
             return None
-        crops = Crops(self.store, self.val_ids, self.augment, self.seed, self.kind, self.channels)
+        crops = Crops(self.store, self.val_ids, self.augment, self.seed, self.preprocessing, self.channels)
         return DataLoader(Subset(crops, range(self.val_crops)), batch_size=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole images, one at a time: sizes differ."""
         return DataLoader(
-            WholeImages(self.store, self.val_ids, self.kind),
+            WholeImages(self.store, self.val_ids, self.preprocessing),
             batch_size=None,
             collate_fn=_as_is,
             num_workers=self.num_workers,

@@ -6,32 +6,33 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["nuclei", "nuclei_rgb", "grey", "plain", "rgb"]
+Preprocessing = Literal["nuclei", "nuclei_rgb", "grey", "plain", "rgb"]
 
 
-def planes(kind: Kind) -> int:
-    """How many channels ``look`` gives: 1 or 3."""
-    return 3 if kind.endswith("rgb") else 1
+def in_channels(preprocessing: Preprocessing) -> int:
+    """How many channels ``preprocess`` gives: 1 or 3."""
+    return 3 if preprocessing.endswith("rgb") else 1
 
 
-def look(image: np.ndarray, kind: Kind) -> np.ndarray:
+def preprocess(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """Show an image as a network wants to see it.
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
-        kind: ``nuclei``: see ``normalise``; ``nuclei_rgb``: the same of each colour; ``grey``: the mean of
-            the colours, inverted where it is bright on average (Haigh et al. 2018); ``plain``: the same,
-            never inverted; ``rgb``: as it is. Grey images get three equal channels where three are wanted.
+        preprocessing: ``nuclei``: see ``normalise``; ``nuclei_rgb``: the same of each colour; ``grey``: the
+            mean of the colours, inverted where it is bright on average (Haigh et al. 2018); ``plain``: the
+            same, never inverted; ``rgb``: as it is. Grey images get three equal channels where three are
+            wanted.
 
     Returns:
-        ``uint8 (H, W)`` or ``(H, W, 3)``; see ``planes``.
+        ``uint8 (H, W)`` or ``(H, W, 3)``; see ``in_channels``.
     """
-    if kind == "rgb":
+    if preprocessing == "rgb":
         return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-    if kind in ("grey", "plain"):
+    if preprocessing in ("grey", "plain"):
         grey = image if image.ndim == 2 else image.mean(axis=2).round().astype(np.uint8)
-        return 255 - grey if kind == "grey" and grey.mean() > 127 else grey
-    if kind == "nuclei_rgb":
+        return 255 - grey if preprocessing == "grey" and grey.mean() > 127 else grey
+    if preprocessing == "nuclei_rgb":
         colours = np.moveaxis(np.atleast_3d(image), 2, 0)
         shown = [stretched(colour, modality(image) != "fluorescence") for colour in colours]
         return np.stack(shown * (3 // len(shown)), axis=2)

@@ -11,7 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
-from nuclei.data.preprocessing import look
+from nuclei.data.preprocessing import preprocess
 from nuclei.errors import UserError
 from nuclei.inference.predict_maps import has_bf16, place
 from nuclei.inference.rescale import predict_at_size
@@ -39,7 +39,7 @@ class Voter:
 
     def maps(self, image: np.ndarray) -> np.ndarray:
         """``uint8 (C, H, W)`` maps of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``."""
-        shown = look(image, self.network.look)  # type: ignore[arg-type]
+        shown = preprocess(image, self.network.preprocessing)  # type: ignore[arg-type]
         channels, bf16 = self.channels, has_bf16()
         return predict_at_size(self.network, shown, channels, self.diameter, self.tta, self.scales, bf16)
 

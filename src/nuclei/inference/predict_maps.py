@@ -32,7 +32,7 @@ def predict(
 
     Args:
         network: see ``nuclei.models.base``.
-        image: ``uint8 (H, W)`` or ``(H, W, 3)``, as the network's ``look`` wants it.
+        image: ``uint8 (H, W)`` or ``(H, W, 3)``, as the network's ``preprocessing`` wants it.
         views: dihedral views to average, some of ``VIEWS``.
         bf16: compute in bfloat16.
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
-from nuclei.data.preprocessing import Kind as Look
+from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
 
 Activation = Literal["sigmoid", "softmax"]
@@ -17,7 +17,7 @@ N = TypeVar("N", bound=nn.Module)
 def describe(
     network: N,
     stride: int,
-    look: Look = "nuclei",
+    preprocessing: Preprocessing = "nuclei",
     size: int | None = None,
     activation: Activation = "sigmoid",
 ) -> N:
@@ -26,12 +26,14 @@ def describe(
     Args:
         network: takes ``float32 (B, C, H, W)`` in [0, 1]; gives logits ``(B, n_channels, H, W)``.
         stride: both sides of the input must be multiples of it.
-        look: how images are shown to it; see ``nuclei.data.preprocessing.look``.
+        preprocessing: how images are shown to it; see ``nuclei.data.preprocessing.preprocess``.
         size: side that whole images are resized to, an experiment of two papers; None leaves them as they
             are.
         activation: ``softmax`` where exactly one channel is true at each pixel.
     """
-    network.stride, network.look, network.size, network.activation = stride, look, size, activation  # type: ignore[assignment]
+    facts = {"stride": stride, "preprocessing": preprocessing, "size": size, "activation": activation}
+    for name, value in facts.items():
+        setattr(network, name, value)
     return network
 
 

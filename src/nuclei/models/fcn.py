@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from nuclei.data.preprocessing import planes
-from nuclei.models.base import Look, describe
+from nuclei.data.preprocessing import Preprocessing, in_channels
+from nuclei.models.base import describe
 from nuclei.models.blocks import convolutions
 
 
@@ -22,21 +22,25 @@ class Fcn(nn.Module):
     Args:
         features: channels of each convolution.
         n_channels: number of maps.
-        look: how images are shown.
+        preprocessing: how images are shown.
         size: side that whole images are resized to, or None.
     """
 
     def __init__(
-        self, features: Sequence[int], n_channels: int, look: Look = "nuclei", size: int | None = None
+        self,
+        features: Sequence[int],
+        n_channels: int,
+        preprocessing: Preprocessing = "nuclei",
+        size: int | None = None,
     ) -> None:
         super().__init__()
-        before = [planes(look), *features[:-1]]
+        before = [in_channels(preprocessing), *features[:-1]]
         levels = (
             nn.Sequential(convolutions(a, b, 1), nn.MaxPool2d(2))
             for a, b in zip(before, features, strict=True)
         )
         self.body = nn.Sequential(*levels, nn.Conv2d(features[-1], n_channels, 1))
-        describe(self, 2 ** len(features), look, size)
+        describe(self, 2 ** len(features), preprocessing, size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""
@@ -52,18 +56,22 @@ class SimpleCnn(nn.Module):
     Args:
         features: channels of the six.
         n_channels: number of maps.
-        look: how images are shown.
+        preprocessing: how images are shown.
         size: side that whole images are resized to, or None.
     """
 
     def __init__(
-        self, features: Sequence[int], n_channels: int, look: Look = "nuclei", size: int | None = None
+        self,
+        features: Sequence[int],
+        n_channels: int,
+        preprocessing: Preprocessing = "nuclei",
+        size: int | None = None,
     ) -> None:
         super().__init__()
-        before = [planes(look), *features[:-1]]
+        before = [in_channels(preprocessing), *features[:-1]]
         convs = (convolutions(a, b, 1) for a, b in zip(before, features, strict=True))
         self.body = nn.Sequential(nn.BatchNorm2d(before[0]), *convs, nn.Conv2d(features[-1], n_channels, 1))
-        describe(self, 1, look, size)
+        describe(self, 1, preprocessing, size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""

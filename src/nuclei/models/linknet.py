@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from nuclei.data.preprocessing import planes
-from nuclei.models.base import Look, describe
+from nuclei.data.preprocessing import Preprocessing, in_channels
+from nuclei.models.base import describe
 from nuclei.models.blocks import convolutions
 
 
@@ -26,7 +26,7 @@ class LinkNet(nn.Module):
         features: channels of the encoders: 64, 128 (and 256, 512).
         decoder: channels of the decoders, the paper's "first" (16) at full resolution: 16, 32 (and 64, 128).
         n_channels: number of maps.
-        look: how images are shown.
+        preprocessing: how images are shown.
         size: side that whole images are resized to, or None.
         dropout: probability, in the decoders.
     """
@@ -36,12 +36,12 @@ class LinkNet(nn.Module):
         features: Sequence[int],
         decoder: Sequence[int],
         n_channels: int,
-        look: Look = "nuclei",
+        preprocessing: Preprocessing = "nuclei",
         size: int | None = None,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        before = [planes(look), *features[:-1]]
+        before = [in_channels(preprocessing), *features[:-1]]
         self.encoders = nn.ModuleList(Encoder(a, b) for a, b in zip(before, features, strict=True))
         inputs = [*decoder[1:], features[-1]]
         self.decoders = nn.ModuleList(Decoder(a, b, dropout) for a, b in zip(inputs, decoder, strict=True))
@@ -49,7 +49,7 @@ class LinkNet(nn.Module):
             nn.Conv2d(a, b, 1) for a, b in zip(features[:-1], decoder[1:], strict=True)
         )
         self.head = nn.Conv2d(decoder[0], n_channels, 1)
-        describe(self, 2 ** len(features), look, size)
+        describe(self, 2 ** len(features), preprocessing, size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""

@@ -11,8 +11,9 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.mask_rcnn import MaskRCNN as TorchvisionMaskRCNN
 from torchvision.ops import masks_to_boxes
 
+from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
-from nuclei.models.base import Look, describe
+from nuclei.models.base import describe
 from nuclei.models.pretrained import no_weights
 
 
@@ -28,7 +29,7 @@ class MaskRCNN(nn.Module):
         weights: of the backbone, or None.
         n_channels: 2.
         detections: most objects in an image.
-        look: how images are shown.
+        preprocessing: how images are shown.
         size: side that whole images are resized to, or None.
     """
 
@@ -38,7 +39,7 @@ class MaskRCNN(nn.Module):
         weights: str | None,
         n_channels: int,
         detections: int = 300,
-        look: Look = "rgb",
+        preprocessing: Preprocessing = "rgb",
         size: int | None = None,
     ) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class MaskRCNN(nn.Module):
         except (URLError, OSError, ValueError) as e:
             raise no_weights(backbone, weights, "model.network.weights", e) from e
         self.body = TorchvisionMaskRCNN(pyramid, 2, box_detections_per_img=detections, _skip_resize=True)
-        describe(self, 32, look, size)
+        describe(self, 32, preprocessing, size)
 
     def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Scalar loss of images ``(B, C, H, W)`` and label maps ``int (B, H, W)``."""

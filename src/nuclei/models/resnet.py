@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
-from nuclei.models.base import Look, describe
+from nuclei.data.preprocessing import Preprocessing
+from nuclei.models.base import describe
 from nuclei.models.pretrained import no_weights
 
 BACKBONES = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}
@@ -21,12 +22,17 @@ class ResNet(nn.Module):
         backbone: ``resnet50`` or ``resnet101``.
         weights: of the backbone, ``IMAGENET1K_V1`` and the like; None trains from scratch.
         n_channels: number of maps.
-        look: how images are shown; the network takes three channels, grey ones are repeated.
+        preprocessing: how images are shown; the network takes three channels, grey ones are repeated.
         size: side that whole images are resized to, or None.
     """
 
     def __init__(
-        self, backbone: str, weights: str | None, n_channels: int, look: Look = "rgb", size: int | None = None
+        self,
+        backbone: str,
+        weights: str | None,
+        n_channels: int,
+        preprocessing: Preprocessing = "rgb",
+        size: int | None = None,
     ) -> None:
         super().__init__()
         build = BACKBONES[backbone]
@@ -34,7 +40,7 @@ class ResNet(nn.Module):
             self.body = build(weights=None, weights_backbone=weights, num_classes=n_channels)
         except (URLError, OSError, ValueError) as e:
             raise no_weights(backbone, weights, "model.network.weights", e) from e
-        describe(self, 8, look, size)
+        describe(self, 8, preprocessing, size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, 3, H, W)`` to logits ``(B, n_channels, H, W)``."""

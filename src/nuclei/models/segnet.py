@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn.functional import max_pool2d
 
-from nuclei.data.preprocessing import planes
-from nuclei.models.base import Look, describe
+from nuclei.data.preprocessing import Preprocessing, in_channels
+from nuclei.models.base import describe
 from nuclei.models.blocks import convolutions
 
 # Channels and number of the 13 convolutions of VGG-16.
@@ -20,16 +20,20 @@ class SegNet(nn.Module):
     Args:
         n_channels: number of maps.
         width: factor of all channels; 1 is the paper's.
-        look: how images are shown.
+        preprocessing: how images are shown.
         size: side that whole images are resized to, or None.
     """
 
     def __init__(
-        self, n_channels: int, width: float = 1.0, look: Look = "nuclei", size: int | None = None
+        self,
+        n_channels: int,
+        width: float = 1.0,
+        preprocessing: Preprocessing = "nuclei",
+        size: int | None = None,
     ) -> None:
         super().__init__()
         levels = [(max(1, round(features * width)), count) for features, count in LEVELS]
-        before = [planes(look), *(features for features, _ in levels[:-1])]
+        before = [in_channels(preprocessing), *(features for features, _ in levels[:-1])]
         self.down = nn.ModuleList(
             convolutions(a, b, count, norm=True) for a, (b, count) in zip(before, levels, strict=True)
         )
@@ -43,7 +47,7 @@ class SegNet(nn.Module):
             )
             for n, (out, (features, count)) in enumerate(zip(after, levels, strict=True))
         )
-        describe(self, 2 ** len(LEVELS), look, size)
+        describe(self, 2 ** len(LEVELS), preprocessing, size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""

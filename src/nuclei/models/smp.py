@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
-from nuclei.models.base import Look, describe
+from nuclei.models.base import describe
 from nuclei.models.blocks import keep_depthwise_in_float32
 from nuclei.models.pretrained import (
     announce_download,
@@ -27,7 +28,7 @@ class SmpNetwork(nn.Module):
         encoder: ``resnet18`` …, or ``tu-NAME`` for timm's.
         encoder_weights: ``imagenet`` …; None trains from scratch.
         n_channels: number of maps.
-        look: how images are shown; a single plane is repeated three times.
+        preprocessing: how images are shown; a single plane is repeated three times.
         **options: more of the architecture's arguments, such as ``encoder_depth`` and ``decoder_channels``.
 
     Raises:
@@ -40,7 +41,7 @@ class SmpNetwork(nn.Module):
         encoder: str,
         encoder_weights: str | None,
         n_channels: int,
-        look: Look = "nuclei",
+        preprocessing: Preprocessing = "nuclei",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class SmpNetwork(nn.Module):
         self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
-        describe(self, 2 ** options.get("encoder_depth", 5), look)
+        describe(self, 2 ** options.get("encoder_depth", 5), preprocessing)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``(B, n_channels, H, W)`` of images ``(B, 1 or 3, H, W)`` in [0, 1]."""

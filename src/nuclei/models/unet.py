@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from nuclei.data.preprocessing import planes
-from nuclei.models.base import Look, describe
+from nuclei.data.preprocessing import Preprocessing, in_channels
+from nuclei.models.base import describe
 from nuclei.models.blocks import convolutions
 
 
@@ -19,7 +19,7 @@ class UNet(nn.Module):
     Args:
         features: channels of each level, from full resolution down to the lowest.
         n_channels: number of maps.
-        look: how images are shown; ``rgb`` takes three channels.
+        preprocessing: how images are shown; ``rgb`` takes three channels.
         size: side that whole images are resized to, or None.
         convs: convolutions of a level on the way down.
         convs_up: the same on the way up.
@@ -37,7 +37,7 @@ class UNet(nn.Module):
         self,
         features: Sequence[int],
         n_channels: int,
-        look: Look = "nuclei",
+        preprocessing: Preprocessing = "nuclei",
         size: int | None = None,
         convs: int = 2,
         convs_up: int = 2,
@@ -51,7 +51,7 @@ class UNet(nn.Module):
         stems: bool = False,
     ) -> None:
         super().__init__()
-        colours = planes(look)
+        colours = in_channels(preprocessing)
         back = list(decoder or features[-2::-1])
         self.stems = Stems(features[0]) if stems else None
         self.down = nn.ModuleList(
@@ -68,7 +68,7 @@ class UNet(nn.Module):
             self.up.append(convolutions(joined, out, count, norm, dropout))
             below = out if count else joined
         self.head = nn.Conv2d(below, n_channels, 1)
-        describe(self, 2 ** (len(features) - 1), look, size, "softmax" if softmax else "sigmoid")
+        describe(self, 2 ** (len(features) - 1), preprocessing, size, "softmax" if softmax else "sigmoid")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""

@@ -12,7 +12,7 @@ from typing import Any
 from nuclei.atomic import whole
 from nuclei.errors import UserError
 
-BEFORE: dict[str, Any] = {"schedule": "cosine", "augment.tint": 0.0, "model.network.look": "nuclei"}
+BEFORE: dict[str, Any] = {"schedule": "cosine", "augment.tint": 0.0, "model.network.preprocessing": "nuclei"}
 """What settings were before there was a choice, for folders that were begun then."""
 WORTH = ("last.ckpt", "model.safetensors", "done.json")
 """Files that make a folder one that was begun."""
