@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nuclei.errors import UserError
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it takes the place of ``path``.
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and, at the end, rename the file written there to ``path``.
 
-    On any exception the temporary file is removed and ``path`` stays as it was. What a killed process
-    could not remove goes when ``path`` is written again.
+    After an exception the temporary file is removed and ``path`` is as it was before. Temporary files that
+    killed processes left behind are removed when ``path`` is written again.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -25,7 +25,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _remove_leftovers(path)
         yield part
         with open(part, "rb+") as f:
             os.fsync(f.fileno())
@@ -40,19 +40,20 @@ def whole(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _sweep(path: Path) -> None:
-    """Remove the temporary files of ``path`` whose processes are no more."""
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of ``path`` whose processes have ended."""
     for part in path.parent.iterdir():
-        named = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.part", part.name)
-        if named and not _lives(int(named[1])):
+        match = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.part", part.name)
+        if match and not _is_running(int(match[1])):
             part.unlink(missing_ok=True)
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
+    """Return whether a process exists, whoever owns it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except PermissionError:
         return True
     return True

@@ -1,4 +1,4 @@
-"""Progress: a bar with the time left on a terminal, plain lines elsewhere."""
+"""Progress of a loop: a bar with the remaining time on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import length_hint
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,10 +16,10 @@ _report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 
 @contextmanager
-def reported(report: Report) -> Iterator[None]:
-    """Within this, what ``track`` goes through is told to ``report(done, total, name)`` and not printed.
+def report_progress(report: Report) -> Iterator[None]:
+    """Within this context, call ``report(done, total, name)`` for each step of ``track`` and print nothing.
 
-    >>> with reported(lambda done, total, name: print(name, done, total)):
+    >>> with report_progress(lambda done, total, name: print(name, done, total)):
     ...     print(sum(track([5, 7], "sum")))
     sum 1 2
     sum 2 2
@@ -31,17 +32,16 @@ def reported(report: Report) -> Iterator[None]:
         _report.reset(token)
 
 
-def track(items: Iterable[T], name: str, total: int | None = None, every_s: float = 5.0) -> Iterator[T]:
-    """Yield ``items`` while showing how far they are; silent when all takes under two seconds.
+def track(items: Iterable[T], name: str, total: int | None = None, interval_s: float = 5.0) -> Iterator[T]:
+    """Yield ``items`` and show how many are done; show nothing when all take less than two seconds.
 
     Args:
-        items: what to go through.
+        items: what to iterate over.
         name: shown before the figures.
         total: number of items, when ``items`` has no length.
-        every_s: seconds between two lines when the output is no terminal.
+        interval_s: seconds between two lines when the output is no terminal.
     """
-    if total is None:
-        total = len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]
+    total = total or length_hint(items) or None
     if report := _report.get():
         for n, item in enumerate(items, 1):
             yield item
@@ -56,7 +56,7 @@ def track(items: Iterable[T], name: str, total: int | None = None, every_s: floa
     for n, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - last >= every_s:
+        if now - last >= interval_s:
             last = now
             left = f", {(now - start) / n * (total - n):.0f} s left" if total else ""
             print(f"{name}: {n}/{total or '?'}, {now - start:.0f} s{left}", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.blend import blend
 from nuclei.ensemble.oof import Member
 from nuclei.metrics import confusion, precision_at
-from nuclei.parallel import spread
+from nuclei.parallel import parallel_map
 from nuclei.postprocess.pipeline import postprocess
 
 
@@ -121,4 +121,4 @@ def examine_all(
     store: Store, subject: Subject, other: Subject | None, ids: Sequence[str], workers: int
 ) -> Iterator[Findings]:
     """Yield the findings of each image, in order, from several processes."""
-    return spread(partial(examine, store, subject, other), ids, workers)
+    return parallel_map(partial(examine, store, subject, other), ids, workers)

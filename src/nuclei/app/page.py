@@ -21,7 +21,7 @@ from nuclei.app.upload import Limits, take
 from nuclei.app.upload_session import COLUMNS, Found, Session
 from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.pipeline import fields
-from nuclei.progress import reported
+from nuclei.progress import report_progress
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "page.css").read_text()
@@ -177,7 +177,7 @@ class Page:
             progress((done, total) if done != total else None, desc=f"segmenting {name}", unit=what)
 
         report(0, 0, "images")
-        with reported(report):
+        with report_progress(report):
             found = self.found(session, name, values)
         picture = viewer.picture(session.images[name])
         return gr.HTML(viewer.as_value(viewer.overlay(found)), picture=picture), *figures(found)

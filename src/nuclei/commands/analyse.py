@@ -18,7 +18,7 @@ from nuclei.analysis.label_suspects import Suspect, worst
 from nuclei.analysis.report import render
 from nuclei.analysis.report_contents import contents, described, suspects_table
 from nuclei.analysis.training_curves import training, training_logs
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.commands.ensemble import same_images
 from nuclei.commands.score import steps_of
 from nuclei.data.folds import folds_sha256, read_folds
@@ -63,7 +63,7 @@ def main(cfg: DictConfig) -> None:
     absent = {"members": not context["members"], "compare": not other}
     context["sections"] = {key: name for key, name in SECTIONS.items() if not absent.get(key)}
     path = Path(cfg.paths.reports) / cfg.data.name / f"{file_name(cfg)}.html"
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(render(context, figures))
     scores = ", ".join(" ".join(filter(None, tile)) for tile in context["tiles"] if "mAP" in tile[0])
     print(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.kaggle import ledger
 
 SHOWN = ("date", "file", "commit", "members", "oof_nested", "oof_tuned", "public", "private", "message")
@@ -89,5 +89,5 @@ def draw(path: Path, scored: dict[str, Pairs]) -> None:
     axes.axline((middle, middle), slope=1, color="grey", linewidth=0.8)
     axes.set(xlabel="out-of-fold mAP, nested", ylabel="leaderboard")
     axes.legend()
-    with whole(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, format="png", dpi=120)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.commands._segmenter import segmenter
 from nuclei.data.image_files import find, read
 from nuclei.errors import UserError
@@ -62,7 +62,7 @@ def main(cfg: DictConfig) -> None:
     if not tables:
         raise UserError(f"{skipped[0]}; no image could be read")
     nuclei = pd.concat(tables)
-    with whole(output / "nuclei.csv") as part:
+    with atomic_write(output / "nuclei.csv") as part:
         nuclei.to_csv(part, index=False, float_format="%.3f")
     print(
         f"wrote {output}: {len(nuclei)} nuclei in {len(tables)} images, {len(skipped)} files skipped, "
@@ -98,5 +98,5 @@ def write(
 
 def save(path: Path, image: np.ndarray) -> None:
     """Write an image file, whole."""
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, confusion, precision_at, table
-from nuclei.parallel import spread
+from nuclei.parallel import parallel_map
 from nuclei.progress import track
 from nuclei.submission.expected_images import read_index
 from nuclei.submission.scoring import compare
@@ -62,7 +62,7 @@ def score_run(cfg: DictConfig) -> tuple[Counts, dict[str, dict[str, str]]]:
     member = load_oof(folder, rows, folds_sha256(cfg.data.folds))
     count = partial(count_image, store, member, steps_of(cfg, folder))
     ids = [row["ImageId"] for row in rows]
-    found = spread(count, ids, cfg.workers, chunksize=8)
+    found = parallel_map(count, ids, cfg.workers, chunksize=8)
     counts = dict(zip(ids, track(found, "score", len(ids)), strict=True))
     by_fold = {row["ImageId"]: f"fold {row['fold']}" for row in rows}
     return counts, {"fold": by_fold, "modality": {row["ImageId"]: row["modality"] for row in rows}}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.commands._segmenter import voter_of
 from nuclei.commands._steps import ensure_data, step
 from nuclei.commands._systems import (
@@ -71,7 +71,7 @@ def main(cfg: DictConfig) -> None:
         hardware=hardware(),
         folds=f"fold {', '.join(map(str, images))} of `{cfg.data.folds}`",
     )
-    with whole(written) as part:
+    with atomic_write(written) as part:
         part.write_text(page.text(cfg.paper, made, systems, floor, scores, systems[best].title))
     print(f"wrote {written}; {len(systems)} systems, examples by {systems[best].title}")
 

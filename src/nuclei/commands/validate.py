@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.submission.csv_files import read_submission
 from nuclei.submission.expected_images import expected_images
@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> None:
 def fixed(path: Path, images: Iterable[str]) -> Path:
     """Write a mended copy beside the file, and return its path."""
     copy = path.with_name(path.name.removesuffix(".gz").removesuffix(".csv") + "_fixed.csv")
-    with whole(copy) as part:
+    with atomic_write(copy) as part:
         part.write_bytes(mend(path.read_bytes(), images))
     return copy
 

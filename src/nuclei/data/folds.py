@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.data.image_clusters import kinds
 from nuclei.data.store import Store
 from nuclei.errors import UserError
@@ -146,7 +146,7 @@ def _components(ids: list[str], pairs: Iterable[tuple[str, str]]) -> list[int]:
 
 def write_folds(path: str | Path, rows: list[dict[str, Any]]) -> None:
     """Write a folds file, whole."""
-    with whole(path) as part, open(part, "w", newline="") as f:
+    with atomic_write(path) as part, open(part, "w", newline="") as f:
         table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)

@@ -11,7 +11,7 @@ import numpy as np
 
 from nuclei.data.sources.dsb2018 import Split
 from nuclei.data.store import encode_image, encode_labels, write_store
-from nuclei.parallel import spread
+from nuclei.parallel import parallel_map
 from nuclei.progress import track
 
 Row = tuple[dict[str, Any], bytes, bytes | None]
@@ -69,7 +69,7 @@ def prepare(source: Source, store: str | Path, workers: int) -> Counter[str]:
     counts: Counter[str] = Counter()
 
     def rows() -> Iterator[Row]:
-        for row, found in track(spread(_encode, items, workers), "prepare", len(items)):
+        for row, found in track(parallel_map(_encode, items, workers), "prepare", len(items)):
             counts.update(found)
             counts[row[0]["split"]] += 1
             counts["nuclei"] += row[0]["nuclei"]

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.data.sources.dsb2018 import Split
 from nuclei.errors import UserError
 
@@ -49,7 +49,7 @@ def write_store(path: str | Path, rows: Iterable[tuple[dict[str, Any], bytes, by
     index = io.StringIO()
     table = csv.DictWriter(index, COLUMNS, lineterminator="\n")
     table.writeheader()
-    with whole(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as z:
+    with atomic_write(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as z:
         for row, image, labels in rows:
             table.writerow(row)
             z.writestr(_member("image", row["ImageId"]), image)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 
 COLUMNS = ("scored", "setting", "modality", "images", "ap50", "ap75", "ap90", "map")
@@ -42,7 +42,7 @@ def write_ensemble(folder: Path, ensemble: dict[str, Any]) -> Path:
     """
     if ensemble.keys() != KEYS:
         raise ValueError(f"expected {sorted(KEYS)}, got {sorted(ensemble)}")
-    with whole(folder / "ensemble.yaml") as part:
+    with atomic_write(folder / "ensemble.yaml") as part:
         part.write_text(yaml.safe_dump(ensemble, sort_keys=False))
     return folder / "ensemble.yaml"
 
@@ -84,7 +84,7 @@ def by_modality(modalities: Sequence[str]) -> dict[str, np.ndarray]:
 
 def write_scores(path: Path, scored: Sequence[Scored], modalities: Sequence[str]) -> None:
     """Write ``scores.csv``, whole: a row for each of ``scored``, over all images and for each modality."""
-    with whole(path) as part, open(part, "w", newline="") as f:
+    with atomic_write(path) as part, open(part, "w", newline="") as f:
         table = csv.writer(f, lineterminator="\n")
         table.writerow(COLUMNS)
         for row in scored:

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 
 KEYS = {"network", "channels", "steps", "tta", "diameter", "scales"}
@@ -29,7 +29,7 @@ def write_box(path: Path, tensors: Mapping[str, torch.Tensor], settings: Mapping
     if settings.keys() != KEYS:
         raise ValueError(f"expected {sorted(KEYS)}, got {sorted(settings)}")
     half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors.items()}
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(safetensors.torch.save(half, {"nuclei": json.dumps(settings, sort_keys=True)}))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.inference.tiling import LIMIT, predict_tiles
 from nuclei.models.base import probabilities
 
@@ -87,7 +87,7 @@ def write_maps(
 ) -> None:
     """Write maps by ImageId as a compressed ``.npz``, whole; ``uint8 (C, H, W)`` each."""
     arrays = {"channels": np.array(channels), "folds_sha256": np.array(folds_sha256), **dict(maps)}
-    with whole(path) as part, open(part, "wb") as f:
+    with atomic_write(path) as part, open(part, "wb") as f:
         np.savez_compressed(f, **arrays)  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.paths import run_folder
 from nuclei.progress import track
@@ -35,7 +35,7 @@ def write_bundle(path: Path, entries: Iterable[Entry]) -> None:
     Raises:
         UserError: a file cannot be read, or the disk is full.
     """
-    with whole(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as z:
+    with atomic_write(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as z:
         for name, content in track(sorted(entries, key=lambda entry: entry[0]), "bundle"):
             info = zipfile.ZipInfo(name)
             info.external_attr, info.create_system = 0o100644 << 16, 3  # a plain file of a Unix

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.submission.submission_record import MADE, digest
 
@@ -73,7 +73,7 @@ def record(path: str | Path, row: Row) -> None:
             rows[known[-1]] = row
         else:
             rows.append(row)
-        with whole(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
+        with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
             table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
             table.writeheader()
             table.writerows(rows)

@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 
 WIDTH = 320  # of each panel of an example, in pixels
 WIDE = 30  # losses that vary more are drawn on a logarithmic axis
@@ -40,7 +40,7 @@ def curves(path: Path, logs: Mapping[str, Path]) -> None:
             axes.legend(fontsize=7)
             axes.set_xlabel("epoch", fontsize=7)
             axes.set_ylabel("loss", fontsize=7)
-    with whole(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, format="png", dpi=100)
 
 
@@ -68,7 +68,7 @@ def examples(path: Path, found: Sequence[Example], classes: Sequence[str]) -> No
     if classes:
         lines.append(_legend(classes[1:], lines[0].shape[1]))
     sheet = np.vstack(lines)
-    with whole(path) as part:
+    with atomic_write(path) as part:
         coded = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
         part.write_bytes(coded.tobytes())
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.submission import rle
 from nuclei.submission.rules import HEADER
@@ -35,7 +35,7 @@ def write_submission(path: str | Path, rows: Iterable[tuple[str, np.ndarray]]) -
     """
     seen: set[str] = set()
     n = 0
-    with whole(path) as part, open(part, "wb") as f:
+    with atomic_write(path) as part, open(part, "wb") as f:
         f.write(f"{HEADER}\n".encode())
         for image_id, labels in rows:
             if image_id in seen or not image_id or set(image_id) & set(', \t\r\n"'):

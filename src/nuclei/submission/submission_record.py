@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 
 MADE = ("commit", "dirty", "command", "members", "weights", "postprocess", "oof_nested", "oof_tuned")
@@ -55,7 +55,7 @@ def _step(step: Mapping[str, Any]) -> str:
 
 def write_record(submission: Path, made: Mapping[str, str]) -> None:
     """Write ``made`` beside the submission, with the sha256 that ties it to the file as it is now."""
-    with whole(submission.with_suffix(".json")) as part:
+    with atomic_write(submission.with_suffix(".json")) as part:
         part.write_text(json.dumps({"sha256": digest(submission), **made}, indent=2) + "\n")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 
 
 def warm_average(decay: float) -> Callable[..., None]:
@@ -72,7 +72,7 @@ class MetricsTable(L.Callback):
             "mAP": f"{float(metrics['mAP']):.4f}" if validated and "mAP" in metrics else "",
         }
         self.rows.append(row)
-        with whole(self.path) as part, open(part, "w", newline="") as f:
+        with atomic_write(self.path) as part, open(part, "w", newline="") as f:
             table = csv.DictWriter(f, self.COLUMNS, lineterminator="\n")
             table.writeheader()
             table.writerows(self.rows)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 
 BEFORE: dict[str, Any] = {"schedule": "cosine", "augment.tint": 0.0, "model.network.preprocessing": "nuclei"}
@@ -53,7 +53,7 @@ def claim(folder: Path, settings: dict[str, Any], free: Sequence[str]) -> None:
     """
     path = folder / "config.json"
     if not (path.exists() and any((folder / name).exists() for name in WORTH)):
-        with whole(path) as part:
+        with atomic_write(path) as part:
             part.write_text(json.dumps(settings, indent=2) + "\n")
         return
     now = _flat(settings)
@@ -86,5 +86,5 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def finish(folder: Path, result: dict[str, Any]) -> None:
     """Mark the run as done, with its figures; the last file that a run writes."""
-    with whole(folder / "done.json") as part:
+    with atomic_write(folder / "done.json") as part:
         part.write_text(json.dumps(result, indent=2) + "\n")

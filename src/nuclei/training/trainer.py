@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors import SafetensorError
 from torch import nn
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.data.datamodule import NucleiData
 from nuclei.errors import UserError
 from nuclei.inference.predict_maps import has_bf16
@@ -103,7 +103,7 @@ def precision(wanted: str) -> str:
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Keep a network's weights as safetensors, whole."""
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in network.state_dict().items()}))
 
 

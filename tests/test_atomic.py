@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from nuclei.atomic import whole
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 
 
 def test_a_file_appears_whole(tmp_path):
-    with whole(tmp_path / "new" / "a.txt") as part:
+    with atomic_write(tmp_path / "new" / "a.txt") as part:
         part.write_text("done")
         assert not (tmp_path / "new" / "a.txt").exists()
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.txt"]
@@ -22,7 +22,7 @@ def test_a_file_appears_whole(tmp_path):
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(ZeroDivisionError), whole(tmp_path / "a.txt") as part:
+    with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "a.txt") as part:
         part.write_text("half")
         raise ZeroDivisionError
     assert (tmp_path / "a.txt").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
@@ -30,19 +30,19 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_full_disk_is_named(tmp_path):
     said = r"cannot write .*a.txt: No space left on device; free some space"
-    with pytest.raises(UserError, match=said), whole(tmp_path / "a.txt"):
+    with pytest.raises(UserError, match=said), atomic_write(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_cannot_be_read_is_not_said_to_be_unwritable(tmp_path):
-    with pytest.raises(FileNotFoundError, match="other"), whole(tmp_path / "a.txt"):
+    with pytest.raises(FileNotFoundError, match="other"), atomic_write(tmp_path / "a.txt"):
         (tmp_path / "other").read_text()
 
 
 def test_a_real_write_that_runs_out_of_room(tmp_path):
-    code = "import sys; from nuclei.atomic import whole\n"
-    code += "with whole(sys.argv[1]) as part: part.write_bytes(bytes(99999))"
+    code = "import sys; from nuclei.atomic import atomic_write\n"
+    code += "with atomic_write(sys.argv[1]) as part: part.write_bytes(bytes(99999))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.bin")],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
@@ -55,14 +55,14 @@ def test_a_real_write_that_runs_out_of_room(tmp_path):
 
 
 def test_what_a_killed_process_left_goes_at_the_next_write(tmp_path):
-    code = "import os, signal, sys; from nuclei.atomic import whole\n"
-    code += "with whole(sys.argv[1]) as part:\n part.touch(); os.kill(os.getpid(), signal.SIGTERM)"
+    code = "import os, signal, sys; from nuclei.atomic import atomic_write\n"
+    code += "with atomic_write(sys.argv[1]) as part:\n part.touch(); os.kill(os.getpid(), signal.SIGTERM)"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], env=env)
     assert done.returncode == -signal.SIGTERM and len(list(tmp_path.iterdir())) == 1
     others = [f".a.txt.{os.getppid()}.part", ".b.txt.1.part", ".a.txt.old.part"]
     for name in others:  # of a process that lives, of another file, of nobody
         (tmp_path / name).touch()
-    with whole(tmp_path / "a.txt") as part:
+    with atomic_write(tmp_path / "a.txt") as part:
         part.write_text("done")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, "a.txt"])
