@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nuclei.errors import UserError
-from nuclei.labelmap.map_arithmetic import weighted
+from nuclei.labelmap.map_arithmetic import weighted_mean
 
 
 def blend(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float]) -> np.ndarray:
@@ -34,7 +34,9 @@ def blend(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float]) -> 
         raise ValueError(f"expected maps of one shape and dtype, got {[(m.shape, m.dtype) for m in maps]}")
     if maps[0].dtype == np.uint8:
         stack = np.asarray(maps)
-        return weighted(stack.reshape(len(stack), -1), np.array(weights, np.float32)).reshape(maps[0].shape)
+        return weighted_mean(stack.reshape(len(stack), -1), np.array(weights, np.float32)).reshape(
+            maps[0].shape
+        )
     total = np.zeros(maps[0].shape, np.float32)
     for m, weight in zip(maps, weights, strict=True):
         if weight > 0:

@@ -13,8 +13,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from nuclei.ensemble.blend import blend
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.tune import Tuned
-from nuclei.labelmap.label_pairs import pair_runs
-from nuclei.labelmap.overlap import best_ious
+from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.metrics import THRESHOLDS
 from nuclei.postprocess.pipeline import by_name, with_parameters
 from nuclei.postprocess.second_stage.boosted_trees import Trees

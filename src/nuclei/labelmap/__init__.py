@@ -1,6 +1,6 @@
-"""The loops that run once for each pixel or digit, compiled by numba: the only room that imports it.
+"""Loops over pixels and digits, compiled by numba: the only package that imports numba.
 
-Plain arrays in, plain arrays out; whoever calls has checked them. The first call of each loop in a fresh
-checkout compiles it (seconds) and keeps the result in ``__pycache__``, or in ``NUMBA_CACHE_DIR``. Rooms that
-must start at once import from here inside the function that needs it.
+The functions take and return plain arrays and trust their callers to have checked them. The first call of a
+function in a fresh checkout compiles it, which takes seconds; the result is kept in ``__pycache__`` or in
+``NUMBA_CACHE_DIR``. Modules that must start at once import from here inside the function that needs it.
 """

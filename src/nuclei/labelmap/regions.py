@@ -1,19 +1,20 @@
-"""4-connected regions. Images are laid out flat, with a rim of zeros: every pixel has four neighbours."""
+"""4-connected regions of masks and label maps.
+
+Some functions take images with a rim: a zero around each side, flat, so that every pixel has four neighbours.
+"""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-from nuclei.labelmap.label_pairs import gather
-
 
 @numba.njit(cache=True, nogil=True)
-def rimmed(image: np.ndarray) -> np.ndarray:
-    """Put a rim of zeros around a uint8 (H, W) image; return it flat, its length a multiple of eight."""
+def add_rim(image: np.ndarray) -> np.ndarray:
+    """Return a uint8 (H, W) image flat, with a rim of zeros, its length a multiple of eight."""
     height, width = image.shape
     flat = np.zeros(-(-(height + 2) * (width + 2) // 8) * 8, np.uint8)
-    for y in range(height):  # row by row, or it would not be vector instructions
+    for y in range(height):  # row by row, or numba would not use vector instructions
         row, line = image[y], flat[(y + 1) * (width + 2) + 1 :]
         for x in range(width):
             line[x] = row[x]
@@ -21,8 +22,8 @@ def rimmed(image: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def unrimmed(flat: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Undo ``rimmed``, for any dtype."""
+def remove_rim(flat: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the (H, W) image of any dtype that ``add_rim`` made flat."""
     image = np.empty((height, width), flat.dtype)
     for y in range(height):
         row, line = image[y], flat[(y + 1) * (width + 2) + 1 :]
@@ -32,33 +33,52 @@ def unrimmed(flat: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def places(flags: np.ndarray) -> np.ndarray:
-    """Return the indices, int64 (k,), at which uint8 (8 n,) flags of 0 or 1 are raised."""
-    found = np.empty(flags.sum() + 1, np.int64)
-    return found[: gather(flags, 0, found, 0)]
+def flagged(flags: np.ndarray) -> np.ndarray:
+    """Return the indices, int64 (k,), of the ones among uint8 (8 n,) flags of 0 or 1."""
+    indices = np.empty(flags.sum() + 1, np.int64)
+    return indices[: append_flagged(flags, 0, indices, 0)]
 
 
 @numba.njit(cache=True, nogil=True)
-def components(free: np.ndarray, first: np.ndarray, labels: np.ndarray, n: int, width: int) -> int:
-    """Number the 4-connected regions of what is free from n + 1 on, and take it; return the last number.
+def append_flagged(flags: np.ndarray, offset: int, indices: np.ndarray, n: int) -> int:
+    """Append the index of each 1 among the flags, plus ``offset``, to ``indices``; return the new length.
 
     Args:
-        free: uint8 (rimmed), 0 or 1.
-        first: int64 (k,), indices; only regions that hold one of them are numbered.
-        labels: int32 (rimmed), written to.
-        n: the last number that is in use.
-        width: of the rimmed image.
+        flags: uint8 (8 k,), 0 or 1; eight zeros are skipped in one step.
+        offset: index of the first flag.
+        indices: int64, written to from ``n`` on; needs room for one index more than there are ones.
+        n: length of ``indices`` so far.
+    """
+    eights = flags.view(np.uint64)
+    for i in range(eights.size):
+        if eights[i]:
+            for k in range(8 * i, 8 * i + 8):
+                indices[n] = offset + k  # without a branch: the next index overwrites this one
+                n += flags[k]
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def label_regions(free: np.ndarray, starts: np.ndarray, labels: np.ndarray, n: int, width: int) -> int:
+    """Label the 4-connected regions of a mask from n + 1 on, by flood fill; return the last label.
+
+    Args:
+        free: uint8 mask of 0 or 1 with a rim; pixels that get a label are set to 0.
+        starts: int64 (k,), indices; only regions that hold one of them are labelled.
+        labels: int32 with a rim, written to.
+        n: the last label in use.
+        width: of the image with its rim.
     """
     stack = np.empty(free.sum(), np.int32)
-    for start in first:
+    for start in starts:
         if free[start]:
             n += 1
             free[start], labels[start], stack[0], top = 0, n, start, 1
             while top:
                 top -= 1
-                here = stack[top]
+                i = stack[top]
                 for step in (-width, -1, 1, width):
-                    j = here + step
+                    j = i + step
                     if free[j]:
                         free[j], labels[j], stack[top] = 0, n, j
                         top += 1
@@ -66,69 +86,98 @@ def components(free: np.ndarray, first: np.ndarray, labels: np.ndarray, n: int, 
 
 
 @numba.njit(cache=True, nogil=True)
-def reached(weak: np.ndarray, strong: np.ndarray) -> np.ndarray:
-    """Keep the regions of ``weak`` that hold a pixel of ``strong``: uint8 (H, W), 0 or 1, all three."""
-    height, width = weak.shape
-    free = rimmed(weak)
+def regions_with_seed(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Keep the 4-connected regions of a mask that hold a seed; all three are uint8 (H, W), 0 or 1."""
+    height, width = mask.shape
+    free = add_rim(mask)
     before, labels = free.copy(), np.zeros(free.size, np.int32)
-    components(free, places(rimmed(strong) & free), labels, 0, width + 2)
-    return unrimmed(before ^ free, height, width)
+    label_regions(free, flagged(add_rim(seeds) & free), labels, 0, width + 2)
+    return remove_rim(before ^ free, height, width)
 
 
 @numba.njit(cache=True, nogil=True)
-def without_small(labels: np.ndarray, highest: int, least: int) -> np.ndarray:
-    """Remove regions of fewer than ``least`` pixels and close up the numbers.
+def remove_small_objects(labels: np.ndarray, highest: int, min_area: int) -> np.ndarray:
+    """Remove objects of fewer than ``min_area`` pixels and close the gaps in the numbering.
 
     Args:
         labels: int32 (n,), 0 to ``highest``.
-        least: 1 or more; what has no pixel gets no number either.
+        highest: the highest label.
+        min_area: 1 or more.
 
     Returns:
         int32 (n,).
     """
-    areas, numbers, n = np.zeros(highest + 1, np.int64), np.zeros(highest + 1, np.int32), 0
+    areas, new_labels, n = np.zeros(highest + 1, np.int64), np.zeros(highest + 1, np.int32), 0
     for label in labels:
         if label:
             areas[label] += 1
     for label in range(1, highest + 1):
-        if areas[label] >= least:
+        if areas[label] >= min_area:
             n += 1
-            numbers[label] = n
+            new_labels[label] = n
     kept = np.empty_like(labels)
     for i in range(labels.size):
-        kept[i] = numbers[labels[i]]
+        kept[i] = new_labels[labels[i]]
     return kept
 
 
 @numba.njit(cache=True, nogil=True)
 def squared_distances(mask: np.ndarray, limit: int) -> np.ndarray:
-    """Square the distance to the nearest pixel outside the mask: exact, in integers.
+    """Return the squared Euclidean distance of each pixel to the nearest one outside the mask, exactly.
+
+    The distance along the column comes first, then the minimum along the row (Saito and Toriwaki 1994). The
+    search along the row ends at the best distance so far, so the time grows with the width of the objects.
 
     Args:
-        mask: uint8 (H, W), 0 or 1; beyond the image there is nothing.
-        limit: in pixels, at most 254; whatever is farther counts as ``limit``.
+        mask: uint8 (H, W), 0 or 1; there is no background beyond the image.
+        limit: in pixels, at most 254; greater distances count as ``limit``.
 
     Returns:
         int32 (H, W), 0 to ``limit`` squared.
     """
     height, width = mask.shape
-    along = np.full((height, width), limit, np.int32)  # the distance along the column
+    in_column = np.full((height, width), limit, np.int32)
     for y in range(height):
         for x in range(width):
-            above = along[y - 1, x] if y else limit
-            along[y, x] = min(above + 1, limit) if mask[y, x] else 0
+            above = in_column[y - 1, x] if y else limit
+            in_column[y, x] = min(above + 1, limit) if mask[y, x] else 0
     for y in range(height - 2, -1, -1):
         for x in range(width):
-            along[y, x] = min(along[y, x], along[y + 1, x] + 1)
+            in_column[y, x] = min(in_column[y, x], in_column[y + 1, x] + 1)
     squares = np.zeros((height, width), np.int32)
     for y in range(height):
         for x in range(width):
-            nearest, k = along[y, x] ** 2, 1
+            nearest, k = in_column[y, x] ** 2, 1
             while k * k < nearest:
                 if x >= k:
-                    nearest = min(nearest, along[y, x - k] ** 2 + k * k)
+                    nearest = min(nearest, in_column[y, x - k] ** 2 + k * k)
                 if x + k < width:
-                    nearest = min(nearest, along[y, x + k] ** 2 + k * k)
+                    nearest = min(nearest, in_column[y, x + k] ** 2 + k * k)
                 k += 1
             squares[y, x] = nearest
     return squares
+
+
+def compact_labels(labels: np.ndarray, name: str = "labels") -> np.ndarray:
+    """Return labels that can be used as indices, as int64.
+
+    Labels are kept as they are unless one is much larger than their count; then the gaps between them are
+    closed, in their order.
+
+    Args:
+        labels: integers (k,), for instance the label of each run.
+        name: what the labels are, for the error.
+
+    Raises:
+        ValueError: a label is negative.
+
+    >>> compact_labels(np.array([0, 10**9, 7, 7]))
+    array([0, 2, 1, 1])
+    """
+    lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if lowest < 0:
+        raise ValueError(f"{name}: expected integer labels of 0 or more, got {lowest}")
+    if highest <= 10 * labels.size + 1000:
+        return labels.astype(np.int64, copy=False)
+    distinct, indices = np.unique(labels, return_inverse=True)
+    return indices + int(distinct[0] != 0)  # 0 stays the background's even where there is none

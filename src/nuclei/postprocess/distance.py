@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nuclei.labelmap.flooding import flood
-from nuclei.labelmap.map_arithmetic import peaks
+from nuclei.labelmap.map_arithmetic import local_maxima
 from nuclei.labelmap.regions import squared_distances
 from nuclei.postprocess.holes import fill_holes
 from nuclei.postprocess.hysteresis import hysteresis
@@ -40,7 +40,7 @@ class DistanceWatershed:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         mask = fill_holes(hysteresis(maps["nucleus"], self.low, self.high))
         score = smooth(distances(mask), self.sigma)
-        return flood(score, peaks(score, mask, disc(self.peak_distance), TOLERANCE), mask)
+        return flood(score, local_maxima(score, mask, disc(self.peak_distance), TOLERANCE), mask)
 
 
 def distances(mask: np.ndarray) -> np.ndarray:

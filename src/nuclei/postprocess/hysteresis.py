@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuclei.labelmap.regions import reached
+from nuclei.labelmap.regions import regions_with_seed
 
 
 def cut(level: float) -> int:
@@ -33,4 +33,4 @@ def hysteresis(nucleus: np.ndarray, low: float, high: float) -> np.ndarray:
     weak = (nucleus > cut(low)).view(np.uint8)
     if high <= low:
         return weak
-    return reached(weak, (nucleus > cut(high)).view(np.uint8))
+    return regions_with_seed(weak, (nucleus > cut(high)).view(np.uint8))

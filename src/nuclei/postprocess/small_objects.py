@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nuclei.labelmap.regions import without_small
+from nuclei.labelmap.regions import remove_small_objects
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,5 @@ class RemoveSmall:
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
         """Take int32 (H, W) labels and return new ones."""
-        return without_small(labels.ravel(), int(labels.max(initial=0)), max(self.min_area, 1)).reshape(
-            labels.shape
-        )
+        highest = int(labels.max(initial=0))
+        return remove_small_objects(labels.ravel(), highest, max(self.min_area, 1)).reshape(labels.shape)

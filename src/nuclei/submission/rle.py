@@ -40,16 +40,16 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Nucleus i has the runs, pairs of numbers, ``ends[i]`` to ``ends[i + 1]``. For the rest see ``encode``.
     """
     # numba starts slowly, and the validator, which reads but never encodes, must not.
-    from nuclei.labelmap.numbering import compact
-    from nuclei.labelmap.run_lengths import by_owner, column_runs
+    from nuclei.labelmap.regions import compact_labels
+    from nuclei.labelmap.run_lengths import column_run_starts, sort_by_nucleus
 
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise ValueError(f"expected integer labels (H, W), got {labels.dtype} {labels.shape}")
     if labels.size == 0:
         return np.zeros(0, np.int64), np.zeros(2, np.int64)
-    starts = column_runs(np.ascontiguousarray(labels))
+    starts = column_run_starts(np.ascontiguousarray(labels))
     column, row = np.divmod(starts, labels.shape[0])
-    pairs, ends = by_owner(starts, compact(labels[row, column]), labels.size)
+    pairs, ends = sort_by_nucleus(starts, compact_labels(labels[row, column]), labels.size)
     return pairs.ravel(), ends
 
 
@@ -64,7 +64,7 @@ def to_lines(image_id: str, labels: np.ndarray) -> bytes:
     >>> to_lines("a", np.array([[1, 0, 2], [1, 0, 0], [0, 1, 0]]))
     b'a,1 2 6 1\\na,7 1\\n'
     """
-    from nuclei.labelmap.digits import write_rows
+    from nuclei.labelmap.run_lengths import write_rows
 
     prefix = f"{image_id},".encode()
     return write_rows(np.frombuffer(prefix, np.uint8), *runs(labels)).tobytes() or prefix + b"\n"
@@ -93,12 +93,12 @@ def decode(
            [1, 0, 0],
            [0, 1, 0]], dtype=int32)
     """
-    from nuclei.labelmap.paint import paint
+    from nuclei.labelmap.run_lengths import paint_runs
 
     starts, lengths, owners = _runs(rows)
     _check_bounds(starts, lengths, owners, shape)
     areas = np.bincount(owners, lengths).astype(np.int64)
-    labels, twice = paint(starts, lengths, owners, areas, *shape)
+    labels, twice = paint_runs(starts, lengths, owners, areas, *shape)
     if twice and not allow_overlap:
         _name_overlap(starts, lengths, owners)
     return labels
@@ -113,7 +113,7 @@ def _runs(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
 
 def _quick(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
     """Read texts of good form: int64 (k, 2), and how many pairs each row has; None where any is not so."""
-    from nuclei.labelmap.digits import read_rows
+    from nuclei.labelmap.run_lengths import read_rows
 
     if not all(isinstance(row, str) for row in rows):
         return None

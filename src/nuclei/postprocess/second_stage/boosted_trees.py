@@ -11,12 +11,12 @@ from functools import lru_cache
 import numpy as np
 
 from nuclei.errors import UserError
-from nuclei.labelmap.tree_traversal import sum_of_trees
+from nuclei.labelmap.objects import sum_of_trees
 
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """See ``nuclei.labelmap.tree_traversal.sum_of_trees`` for the arrays.
+    """See ``nuclei.labelmap.objects.sum_of_trees`` for the arrays.
 
     Attributes:
         base: what the leaves are added to.

@@ -7,9 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
-from nuclei.labelmap.label_pairs import pair_runs
-from nuclei.labelmap.object_sums import SHAPE, sums
-from nuclei.labelmap.overlap import best_ious
+from nuclei.labelmap.objects import N_SHAPE_SUMS, object_sums
+from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.postprocess.offsets import falls
 
 MAPS = ("nucleus", "border", "distance")
@@ -36,7 +35,7 @@ def features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -
         ]
     )
     counts = [int(labels.max(initial=0)) for labels in candidates]
-    totals = [sums(labels, n, planes)[1:] for labels, n in zip(candidates, counts, strict=True)]
+    totals = [object_sums(labels, n, planes)[1:] for labels, n in zip(candidates, counts, strict=True)]
     areas = totals[0][:, 0]
     image = (float(np.median(areas)) if len(areas) else 1.0, len(areas), areas.sum() / planes[0].size)
     agreed = _agreement(candidates, counts)
@@ -77,7 +76,7 @@ def _moment(t: np.ndarray, a: int, b: int, product: int) -> np.ndarray:
 def _of_maps(t: np.ndarray) -> np.ndarray:
     """Mean, mean at the edge and maximum of each map; deviation and mean just outside of the first."""
     area, edge = t[:, :1], np.maximum(t[:, 6:7], 1)
-    inside, along, highest = (t[:, SHAPE + k :: 3] for k in range(3))
+    inside, along, highest = (t[:, N_SHAPE_SUMS + k :: 3] for k in range(3))
     deviation = np.sqrt(np.maximum(t[:, 9] / t[:, 0] - (inside[:, 0] / t[:, 0]) ** 2, 0))
     return np.column_stack(
         [inside / area, along / edge, highest, deviation, t[:, 11] / np.maximum(t[:, 10], 1)]

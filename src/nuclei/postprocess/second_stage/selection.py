@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from nuclei.errors import UserError
-from nuclei.labelmap.object_sums import best_first
+from nuclei.labelmap.objects import select_best_first
 from nuclei.postprocess.second_stage.boosted_trees import unpack
 from nuclei.postprocess.second_stage.candidate_features import described, features
 from nuclei.postprocess.small_objects import RemoveSmall
@@ -68,7 +68,7 @@ class Selection(MapWatershed):
         order = np.lexsort((layer, -(score + ahead)))
         order = order[score[order] >= self.least]
         flat = np.stack([labels.ravel() for labels in candidates])
-        labels = best_first(flat, layer[order], number[order], self.overlap)
+        labels = select_best_first(flat, layer[order], number[order], self.overlap)
         return labels.reshape(candidates[0].shape)
 
     def _shifted(self, mask: float, marker: float) -> Selection:

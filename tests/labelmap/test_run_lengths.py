@@ -1,13 +1,16 @@
-"""Whole images of numbers to text and back."""
+"""Runs of label maps, their text, and back, against plain Python."""
 
 from __future__ import annotations
+
+from itertools import groupby
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from nuclei.labelmap.digits import read_rows, write_rows
+from nuclei.labelmap.run_lengths import column_run_starts, paint_runs, read_rows, sort_by_nucleus, write_rows
 
 NUMBERS = st.lists(st.integers(1, 10**18 - 1).flatmap(lambda n: st.sampled_from([n, n % 97 + 1])), max_size=6)
 
@@ -44,3 +47,29 @@ def test_what_is_read_is_what_python_reads(text: str) -> None:
 )
 def test_other_forms_are_left_to_the_careful_reader(text: str) -> None:
     assert not read(text)[2]
+
+
+@given(hnp.arrays(np.int64, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3)))
+def test_runs_down_the_columns_are_those_of_itertools(labels: np.ndarray) -> None:
+    down = labels.T.ravel()
+    expected, start = [], 0
+    for label, group in groupby(down.tolist()):
+        length = len(list(group))
+        expected.append((label, start + 1, length))
+        start += length
+    starts = column_run_starts(labels)
+    assert starts.tolist() == [run[1] - 1 for run in expected]
+    runs, ends = sort_by_nucleus(starts, down[starts], labels.size)
+    for n in range(1, labels.max() + 1):
+        assert runs[ends[n] : ends[n + 1]].tolist() == [[s, k] for label, s, k in expected if label == n]
+
+
+def test_the_smaller_nucleus_keeps_shared_pixels_and_the_later_of_equals() -> None:
+    #     1 1 1 1 . .        row by row: columns of one pixel
+    #     . . . 2 2 .
+    #     . . . . 3 3
+    starts, lengths, labels = np.array([1, 4, 5]), np.array([4, 2, 2]), np.array([1, 2, 3], np.int32)
+    image, overlap = paint_runs(starts, lengths, labels, np.array([0, 4, 2, 2]), 1, 6)
+    assert image.tolist() == [[1, 1, 1, 2, 3, 3]] and overlap
+    image, overlap = paint_runs(starts[:2], lengths[:2], labels[:2], np.array([0, 4, 5]), 3, 2)
+    assert image.tolist() == [[1, 1], [1, 2], [1, 0]] and overlap
