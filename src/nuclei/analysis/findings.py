@@ -1,18 +1,16 @@
-"""Everything that the report says about one image, found in one pass over its maps."""
+"""Analyse one image: its score, its errors, and what the report's statistics need of its maps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from nuclei.analysis.calibration import tally
-from nuclei.analysis.error_types import KINDS, find_errors, mend
-from nuclei.analysis.groups import crowding, diameters
-from nuclei.analysis.label_suspects import Suspect, suspects
+from nuclei.analysis.error_types import ERROR_TYPES, find_errors, mend
+from nuclei.analysis.label_suspects import Suspect, find_suspects
+from nuclei.analysis.statistics import calibration_counts, crowding, diameters
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.blend import blend
@@ -24,13 +22,13 @@ from nuclei.postprocess.pipeline import postprocess
 
 @dataclass(frozen=True)
 class Subject:
-    """What is analysed: out-of-fold maps, averaged, and their post-processing.
+    """A run or an ensemble under analysis: averaged out-of-fold maps and their post-processing.
 
     Attributes:
         name: ``MODEL/NAME`` of a run, or ``ensemble NAME``.
         members: the runs; one or more.
-        weights: one for each member, with sum 1.
-        channels: the maps that are used, of those that all members have.
+        weights: weight of each member, with sum 1.
+        channels: names of the maps in use, which all members have.
         steps: the post-processing.
     """
 
@@ -38,77 +36,85 @@ class Subject:
     members: tuple[Member, ...]
     weights: tuple[float, ...]
     channels: tuple[str, ...]
-    steps: tuple[Any, ...]
+    steps: tuple[object, ...]
 
-    def maps(self, image_id: str) -> list[np.ndarray]:
-        """Read the maps of each member for an image, uint8 (C, H, W)."""
+    @property
+    def calibrated(self) -> list[str]:
+        """The channels whose target is known from a label map."""
+        return [name for name in self.channels if name in (*CHANNELS, "background")]
+
+    @property
+    def postprocessing(self) -> str:
+        """The post-processing steps as text."""
+        return "; ".join(str(step) for step in self.steps)
+
+    def member_maps(self, image_id: str) -> list[np.ndarray]:
+        """Read the maps of an image, uint8 (C, H, W) for each member."""
         return [member.maps([image_id], self.channels)[0] for member in self.members]
 
     def labels(self, image_id: str) -> np.ndarray:
-        """Return the nuclei in an image, int32 (H, W)."""
-        return postprocess(blend(self.maps(image_id), self.weights), self.channels, self.steps)
+        """Return the nuclei of an image, int32 (H, W)."""
+        return self.postprocessed(blend(self.member_maps(image_id), self.weights))
+
+    def postprocessed(self, maps: np.ndarray) -> np.ndarray:
+        """Return the nuclei in maps, int32 (H, W)."""
+        return postprocess(maps, self.channels, self.steps)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What one image has to say.
+    """The analysis of one image.
 
     Attributes:
         image_id: the image.
         precision: float64 (10,), at the metric's thresholds.
-        mended: the same for each of ``errors.KINDS``, after that kind was mended.
-        counts: the number of errors of each kind.
-        members: float64 (members, 10), the precision of each member alone; no rows where there is one.
-        other: the precision of what the subject is compared with; empty for nothing.
+        mended: the same for each error type, with the errors of this type mended.
+        counts: number of errors of each type.
+        member_precision: float64 (members, 10), of each member alone; no rows where there is only one.
+        other_precision: the precision of the subject that is compared with; empty without a comparison.
         nuclei: number of true and of predicted nuclei.
         diameters: float64 (N,), of the true nuclei, in pixels.
-        best_iou: float64 (N,), see ``errors.Errors``.
-        crowding: see ``groups.crowding``.
-        tallied: float64 (C, 256, 2), see ``calibration.tally``.
-        suspects: labels in doubt.
+        best_iou: float64 (N,), see ``error_types.Errors``.
+        crowding: see ``statistics.crowding``.
+        calibration: float64 (C, 256, 2), see ``statistics.calibration_counts``.
+        suspects: annotations that look wrong.
     """
 
     image_id: str
     precision: np.ndarray
     mended: dict[str, np.ndarray]
     counts: dict[str, int]
-    members: np.ndarray
-    other: np.ndarray
+    member_precision: np.ndarray
+    other_precision: np.ndarray
     nuclei: tuple[int, int]
     diameters: np.ndarray
     best_iou: np.ndarray
     crowding: float
-    tallied: np.ndarray
+    calibration: np.ndarray
     suspects: list[Suspect]
 
 
-def calibrated(subject: Subject) -> list[str]:
-    """Name the channels whose truth is known from a label map."""
-    return [name for name in subject.channels if name in (*CHANNELS, "background")]
-
-
-def examine(store: Store, subject: Subject, other: Subject | None, image_id: str) -> Findings:
-    """Post-process the maps of an image, compare them with the truth, and mend each kind of error in turn."""
-    truth, of_member = store.labels(image_id), subject.maps(image_id)
-    maps = blend(of_member, subject.weights)
-    channels, steps = subject.channels, subject.steps
-    prediction = postprocess(maps, channels, steps)
-    alone = of_member if len(of_member) > 1 else []
+def analyse_image(store: Store, subject: Subject, other: Subject | None, image_id: str) -> Findings:
+    """Post-process the maps of an image, compare the nuclei with the truth, and mend each type of error."""
+    truth, member_maps = store.labels(image_id), subject.member_maps(image_id)
+    maps = blend(member_maps, subject.weights)
+    prediction = subject.postprocessed(maps)
+    members = [subject.postprocessed(m) for m in member_maps] if len(member_maps) > 1 else []
     errors = find_errors(truth, prediction)
-    known = [channels.index(name) for name in calibrated(subject)]
+    channels = subject.calibrated
     return Findings(
         image_id=image_id,
         precision=precision(truth, prediction),
-        mended={kind: precision(truth, mend(kind, errors, truth, prediction)) for kind in KINDS},
+        mended={t: precision(truth, mend(t, errors, truth, prediction)) for t in ERROR_TYPES},
         counts=errors.counts(),
-        members=np.array([precision(truth, postprocess(m, channels, steps)) for m in alone]).reshape(-1, 10),
-        other=precision(truth, other.labels(image_id)) if other else np.empty(0),
+        member_precision=np.array([precision(truth, labels) for labels in members]).reshape(-1, 10),
+        other_precision=precision(truth, other.labels(image_id)) if other else np.empty(0),
         nuclei=(int(truth.max(initial=0)), int(prediction.max(initial=0))),
         diameters=diameters(truth),
         best_iou=errors.best_iou,
         crowding=crowding(truth),
-        tallied=tally(maps[known], calibrated(subject), truth),
-        suspects=suspects(image_id, errors, truth, prediction, maps[channels.index("nucleus")]),
+        calibration=calibration_counts(maps[[subject.channels.index(c) for c in channels]], channels, truth),
+        suspects=find_suspects(image_id, errors, truth, prediction, maps[subject.channels.index("nucleus")]),
     )
 
 
@@ -117,8 +123,8 @@ def precision(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return precision_at(confusion(truth, labels))
 
 
-def examine_all(
-    store: Store, subject: Subject, other: Subject | None, ids: Sequence[str], workers: int
+def analyse_images(
+    store: Store, subject: Subject, other: Subject | None, image_ids: Sequence[str], workers: int
 ) -> Iterator[Findings]:
     """Yield the findings of each image, in order, from several processes."""
-    return parallel_map(partial(examine, store, subject, other), ids, workers)
+    return parallel_map(partial(analyse_image, store, subject, other), image_ids, workers)

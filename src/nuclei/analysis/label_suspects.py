@@ -1,22 +1,29 @@
-"""Labels that look wrong: where confident maps and the annotators disagree.
+"""Find annotations that look wrong: nuclei on which confident maps and the annotators disagree.
 
-After Northcutt, Jiang and Chuang, "Confident Learning" (2021), https://arxiv.org/abs/1911.00068: out-of-fold
-probabilities that speak against a label with confidence point to label errors. The label here is a nucleus;
-its suspicion is the mean, over its pixels and those of the predicted nucleus that goes with it, of the
-distance between the nucleus map and the annotation. 1: the map is sure of the opposite on every pixel.
+The method follows Northcutt, Jiang and Chuang, "Confident Learning" (2021), https://arxiv.org/abs/1911.00068:
+out-of-fold probabilities that contradict a label with confidence point to label errors. Here a label is a
+nucleus. The suspicion of a nucleus is the mean distance between the nucleus map and the annotation, over the
+pixels of the nucleus and of the predicted nucleus paired with it; at 1 the map is sure of the opposite on
+every pixel.
 
-A network that never learnt a kind of nucleus is as sure as one that found a wrong mask: the list is for eyes.
+A network that never learnt a type of nucleus is as sure as one that found a wrong mask, so that the list has
+to be looked at.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from nuclei.analysis.error_types import Errors
+from nuclei.data.sources.dsb2018 import Item
+from nuclei.data.store import Store
+from nuclei.progress import track
 
-KINDS = {
+DESCRIPTIONS = {
     "miss": "annotated, but looks like background",
     "false find": "looks like a nucleus, but has no mask",
     "wrong outline": "mask of another extent",
@@ -25,19 +32,19 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Suspect:
-    """One label in doubt.
+    """One annotation that looks wrong.
 
     Attributes:
-        image_id: its image.
-        kind: a key of ``KINDS``.
-        label: in the store's label map; 0 where nothing is annotated.
-        y, x: its middle, in pixels.
-        area: of both nuclei together, in pixels.
+        image_id: the image.
+        error_type: a key of ``DESCRIPTIONS``.
+        label: label in the store's label map; 0 where nothing is annotated.
+        y, x: centre, in pixels.
+        area: area of the annotated and the predicted nucleus together, in pixels.
         suspicion: 0..1.
     """
 
     image_id: str
-    kind: str
+    error_type: str
     label: int
     y: int
     x: int
@@ -45,44 +52,79 @@ class Suspect:
     suspicion: float
 
 
-def suspects(
+def find_suspects(
     image_id: str, errors: Errors, truth: np.ndarray, prediction: np.ndarray, nucleus: np.ndarray
 ) -> list[Suspect]:
-    """List the misses, false finds and wrong outlines of an image as suspects.
+    """Return the misses, false finds and wrong outlines of an image as suspects.
 
     Args:
         image_id: the image.
-        errors: of the two label maps.
+        errors: errors of the prediction.
         truth: integers (H, W).
-        prediction: the same.
-        nucleus: uint8 (H, W), the map of the nuclei.
+        prediction: integers (H, W).
+        nucleus: uint8 (H, W), the nucleus map.
     """
     pairs = [("miss", t, 0) for t in errors.misses] + [("false find", 0, p) for p in errors.false_finds]
     pairs += [("wrong outline", t, p) for t, p in errors.wrong]
     disagreement = np.where(truth > 0, 255 - nucleus, nucleus) / 255
-    true_at, predicted_at = _pixels(truth), _pixels(prediction)
-    found = []
-    for kind, t, p in pairs:
-        pixels = np.union1d(true_at[t] if t else [], predicted_at[p] if p else []).astype(int)
-        y, x = np.unravel_index(pixels, truth.shape)
+    true_pixels, predicted_pixels = _pixels(truth), _pixels(prediction)
+    suspects = []
+    for error_type, t, p in pairs:
+        pixels = np.union1d(true_pixels[t] if t else [], predicted_pixels[p] if p else []).astype(int)
+        y, x = (int(axis.mean()) for axis in np.unravel_index(pixels, truth.shape))
         suspicion = float(disagreement.ravel()[pixels].mean())
-        found.append(Suspect(image_id, kind, t, int(y.mean()), int(x.mean()), len(pixels), suspicion))
-    return found
+        suspects.append(Suspect(image_id, error_type, t, y, x, len(pixels), suspicion))
+    return suspects
 
 
-def worst(found: list[Suspect], number: int) -> list[Suspect]:
-    """Return the most suspicious of each kind; of equal ones (to a tenth) the larger, for specks are many.
+def most_suspicious(suspects: Sequence[Suspect], number: int) -> list[Suspect]:
+    """Return the most suspicious of each error type.
+
+    Suspicions are compared to a tenth, and of equal ones the larger comes first, because specks are many.
 
     Args:
-        found: of all images.
-        number: of each kind, at most.
+        suspects: suspects of all images.
+        number: greatest number of each error type.
     """
-    ranked = sorted(found, key=lambda s: (-round(s.suspicion, 1), -s.area, s.image_id, s.y, s.x))
-    return [s for kind in KINDS for s in [s for s in ranked if s.kind == kind][:number]]
+    ranked = sorted(suspects, key=lambda s: (-round(s.suspicion, 1), -s.area, s.image_id, s.y, s.x))
+    return [s for t in DESCRIPTIONS for s in [s for s in ranked if s.error_type == t][:number]]
 
 
 def _pixels(labels: np.ndarray) -> list[np.ndarray]:
-    """For each label from 0 on, the flat numbers of its pixels."""
+    """Return the flat indices of the pixels of each label, from 0 on."""
     flat = labels.ravel()
-    sizes = np.bincount(flat)
-    return np.split(np.argsort(flat, kind="stable"), np.cumsum(sizes)[:-1])
+    return np.split(np.argsort(flat, kind="stable"), np.cumsum(np.bincount(flat))[:-1])
+
+
+def mask_files(items: Sequence[object], store: Store, suspects: Sequence[Suspect]) -> dict[Suspect, str]:
+    """Return the name of the mask file of each suspect that is annotated.
+
+    Args:
+        items: training images of a data source; those that have no mask file for each nucleus are skipped.
+        store: the label maps.
+        suspects: the suspects.
+    """
+    with_masks = {item.image_id: item for item in items if isinstance(item, Item)}
+    return {
+        s: mask_file(with_masks[s.image_id], store.labels(s.image_id) == s.label)
+        for s in track(suspects, "find mask files")
+        if s.label and s.image_id in with_masks
+    }
+
+
+def mask_file(item: Item, nucleus: np.ndarray) -> str:
+    """Return the name of the mask file that a nucleus came from; of overlapping masks the best fit.
+
+    Args:
+        item: the image among the competition's files.
+        nucleus: bool (H, W), the nucleus in the store's label map.
+    """
+    best_iou, name = 0.0, "none of its masks"
+    for path in item.masks:
+        mask = cv2.imdecode(np.frombuffer(item.read(path), np.uint8), cv2.IMREAD_GRAYSCALE)
+        if mask is None or mask.shape != nucleus.shape:
+            continue  # ``prepare`` left this mask out, and counted it
+        iou = float(((mask > 0) & nucleus).sum() / ((mask > 0) | nucleus).sum())
+        if iou > best_iou:
+            best_iou, name = iou, path.rsplit("/", 1)[-1]
+    return name

@@ -1,27 +1,29 @@
-"""The report's figures. Colours of ground, text and grid are the page's: it has a light and a dark look."""
+"""Plots of the report; the page sets the colours of ground, text and grid, for light and for dark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from nuclei.analysis.calibration import curve
-from nuclei.analysis.confidence_intervals import Interval, mean_interval
-from nuclei.analysis.findings import Findings
+from nuclei.analysis.findings import Findings, Subject
 from nuclei.analysis.pictures import COLOURS
-from nuclei.analysis.tables import Table, correlation
+from nuclei.analysis.statistics import Interval, calibration_curve, correlation, mean_interval
+from nuclei.analysis.tables import Table
 from nuclei.metrics import THRESHOLDS
 
 PALETTE = ("#0f8b8d", "#e07a1f", "#8a63d2", "#d1495b", "#4f9d3a", "#c09a2b", "#3d7ebf", "#b0578d")
 IOU = [k / 20 for k in THRESHOLDS]
+DOTTED = {"color": "#888", "dash": "dot"}
 
 
-def figure(x: str, y: str, height: int = 380) -> go.Figure:
-    """An empty figure with named axes."""
-    empty = go.Figure()
-    empty.update_layout(
+def empty_plot(x: str, y: str, height: int = 380) -> go.Figure:
+    """Return a plot with named axes and nothing else."""
+    return go.Figure().update_layout(
         template=None,
         colorway=PALETTE,
         height=height,
@@ -30,48 +32,44 @@ def figure(x: str, y: str, height: int = 380) -> go.Figure:
         xaxis_title=x,
         yaxis_title=y,
     )
-    return empty
 
 
 def error_bars(intervals: Sequence[Interval]) -> dict[str, object]:
-    """The ends of intervals, as plotly wants them: relative to the means."""
-    above = [i.high - i.mean for i in intervals]
+    """Return intervals in plotly's form: relative to the means."""
     return {
-        "array": above,
+        "array": [i.high - i.mean for i in intervals],
         "arrayminus": [i.mean - i.low for i in intervals],
         "color": "#888",
         "thickness": 1.2,
     }
 
 
-def costs(lost: Table) -> go.Figure:
-    """What mending each kind of error brings."""
-    rows = sorted(lost.rows, key=lambda row: row[-1].mean)  # type: ignore[union-attr]
-    gains = [row[-1] for row in rows]
-    drawn = figure("mAP gained when mended", "", 320)
-    drawn.add_bar(
-        x=[gain.mean for gain in gains],  # type: ignore[union-attr]
-        y=[row[0] for row in rows],
+def error_costs(table: Table) -> go.Figure:
+    """Plot the mAP that mending each type of error gains, from the table of the same name."""
+    gains = dict(sorted(table.intervals.items(), key=lambda item: item[1].mean))
+    plot = empty_plot("mAP gained when mended", "", 320)
+    plot.add_bar(
+        x=[gain.mean for gain in gains.values()],
+        y=list(gains),
         orientation="h",
-        error_x=error_bars(gains),  # type: ignore[arg-type]
-        marker_color=[COLOURS.get(str(row[0]), COLOURS["match"]) for row in rows],
+        error_x=error_bars(list(gains.values())),
+        marker_color=[COLOURS.get(error_type, COLOURS["match"]) for error_type in gains],
     )
-    return drawn.update_layout(margin_l=120)
+    return plot.update_layout(margin_l=120)
 
 
-def by_threshold(curves: Mapping[str, np.ndarray], groups: Sequence[int]) -> go.Figure:
-    """Mean precision over the IoU threshold; the first curve with its interval.
+def precision_by_threshold(curves: Mapping[str, np.ndarray], groups: Sequence[int]) -> go.Figure:
+    """Plot mean precision over the IoU threshold; the first curve with its interval.
 
     Args:
-        curves: name to float64 (images, 10).
-        groups: of the first curve's images.
+        curves: float64 (images, 10) by name.
+        groups: group of each of the first curve's images.
     """
-    drawn = figure("IoU threshold", "precision")
-    first = [mean_interval(column, groups) for column in next(iter(curves.values())).T]
-    band = [*(i.high for i in first), *(i.low for i in reversed(first))]
-    drawn.add_scatter(
+    plot = empty_plot("IoU threshold", "precision")
+    intervals = [mean_interval(column, groups) for column in next(iter(curves.values())).T]
+    plot.add_scatter(
         x=IOU + IOU[::-1],
-        y=band,
+        y=[*(i.high for i in intervals), *(i.low for i in reversed(intervals))],
         fill="toself",
         line_width=0,
         fillcolor="rgba(15,139,141,0.18)",
@@ -81,55 +79,53 @@ def by_threshold(curves: Mapping[str, np.ndarray], groups: Sequence[int]) -> go.
     )
     for n, (name, precision) in enumerate(curves.items()):
         line = {"color": PALETTE[n % len(PALETTE)], "width": 3 if n == 0 else 1.8}
-        drawn.add_scatter(x=IOU, y=precision.mean(axis=0), name=name, mode="lines+markers", line=line)
-    return drawn.update_yaxes(rangemode="tozero")
+        plot.add_scatter(x=IOU, y=precision.mean(axis=0), name=name, mode="lines+markers", line=line)
+    return plot.update_yaxes(rangemode="tozero")
 
 
-def groups_of(tables: Sequence[Table]) -> go.Figure:
-    """The mAP of every group with its interval."""
-    drawn = figure("mAP", "", 140 + 22 * sum(len(table.rows) for table in tables))
+def group_scores(tables: Sequence[Table]) -> go.Figure:
+    """Plot the mAP of every group of images with its interval, from the tables of the same name."""
+    plot = empty_plot("mAP", "", 140 + 22 * sum(len(table.rows) for table in tables))
     for table in tables:
-        scores = [row[-1] for row in table.rows]
-        drawn.add_scatter(
-            x=[score.mean for score in scores],  # type: ignore[union-attr]
-            y=[str(row[0]) for row in table.rows],
-            error_x=error_bars(scores),  # type: ignore[arg-type]
+        scores = table.intervals
+        plot.add_scatter(
+            x=[score.mean for score in scores.values()],
+            y=list(scores),
+            error_x=error_bars(list(scores.values())),
             mode="markers",
             marker_size=9,
             name=table.caption.split(" (")[0],
         )
-    return drawn.update_layout(margin_l=120).update_yaxes(autorange="reversed", type="category")
+    return plot.update_layout(margin_l=120).update_yaxes(autorange="reversed", type="category")
 
 
-def found_by_diameter(found: Sequence[Findings], width: float = 3.0) -> go.Figure:
-    """The share of true nuclei that are found, over their diameter, and how many there are."""
-    diameters = np.concatenate([f.diameters for f in found])
-    best = np.concatenate([f.best_iou for f in found])
-    bins = (diameters / width).astype(int)
-    kept = [b for b in np.unique(bins) if (bins == b).sum() >= 10]
-    middle = [(b + 0.5) * width for b in kept]
-    drawn = figure("diameter of the nucleus in pixels", "share found")
-    drawn.add_bar(
-        x=middle,
-        y=[int((bins == b).sum()) for b in kept],
-        name="nuclei",
-        yaxis="y2",
-        marker_color="rgba(128,128,128,0.3)",
-    )
-    for least in (0.5, 0.75, 0.9):
-        share = [(best[bins == b] > least).mean() for b in kept]
-        drawn.add_scatter(x=middle, y=share, name=f"IoU over {least}", mode="lines+markers")
+def recall_by_diameter(findings: Sequence[Findings], width: float = 3.0) -> go.Figure:
+    """Plot the share of true nuclei that are found and their number over the diameter.
+
+    Args:
+        findings: findings of all images.
+        width: of a bin of diameters, in pixels; bins of fewer than ten nuclei are left out.
+    """
+    best_iou = np.concatenate([f.best_iou for f in findings])
+    bins = (np.concatenate([f.diameters for f in findings]) / width).astype(int)
+    counts = {int(b): int(n) for b, n in zip(*np.unique(bins, return_counts=True), strict=True) if n >= 10}
+    centres = [(b + 0.5) * width for b in counts]
+    plot = empty_plot("diameter of the nucleus in pixels", "share found")
+    grey = "rgba(128,128,128,0.3)"
+    plot.add_bar(x=centres, y=list(counts.values()), name="nuclei", yaxis="y2", marker_color=grey)
+    for threshold in (0.5, 0.75, 0.9):
+        share = [(best_iou[bins == b] > threshold).mean() for b in counts]
+        plot.add_scatter(x=centres, y=share, name=f"IoU over {threshold}", mode="lines+markers")
     axis = {"overlaying": "y", "side": "right", "title": {"text": "nuclei"}, "showgrid": False}
-    return drawn.update_layout(yaxis2=axis, margin_r=70).update_layout(yaxis_range=[0, 1.02])
+    return plot.update_layout(yaxis2=axis, margin_r=70, yaxis_range=[0, 1.02])
 
 
 def correlations(scores: Mapping[str, np.ndarray]) -> go.Figure:
-    """Pearson's correlations of the scores of the images, float64 (images,) each."""
+    """Plot Pearson's correlations of the images' scores, float64 (images,) by name."""
     names = list(scores)
-    values = [[correlation(one, other) for other in scores.values()] for one in scores.values()]
-    drawn = figure("", "", 140 + 60 * len(names))
-    drawn.add_heatmap(
-        z=values,
+    plot = empty_plot("", "", 140 + 60 * len(names))
+    plot.add_heatmap(
+        z=[[correlation(a, b) for b in scores.values()] for a in scores.values()],
         x=names,
         y=names,
         texttemplate="%{z:.3f}",
@@ -138,32 +134,68 @@ def correlations(scores: Mapping[str, np.ndarray]) -> go.Figure:
         zmax=1,
         showscale=False,
     )
-    return drawn.update_layout(margin_l=140).update_yaxes(autorange="reversed")
+    return plot.update_layout(margin_l=140).update_yaxes(autorange="reversed")
 
 
-def one_against_other(names: Sequence[str], scores: Sequence[np.ndarray], hover: Sequence[str]) -> go.Figure:
-    """Each image's score under two subjects: over the line the first is better."""
-    drawn = figure(f"mAP of {names[1]}", f"mAP of {names[0]}", 480)
-    line = {"color": "#888", "dash": "dot"}
-    drawn.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    drawn.add_scatter(
-        x=scores[1], y=scores[0], mode="markers", marker_opacity=0.6, text=hover, showlegend=False
-    )
-    return drawn
+def paired_scores(names: Sequence[str], scores: Sequence[np.ndarray], image_ids: Sequence[str]) -> go.Figure:
+    """Plot each image's score under two subjects: above the diagonal the first one is better."""
+    plot = empty_plot(f"mAP of {names[1]}", f"mAP of {names[0]}", 480)
+    plot.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=DOTTED, hoverinfo="skip", showlegend=False)
+    points = {"mode": "markers", "marker_opacity": 0.6, "text": image_ids, "showlegend": False}
+    return plot.add_scatter(x=scores[1], y=scores[0], **points)
 
 
-def calibration(tallied: np.ndarray, channels: Sequence[str]) -> go.Figure:
-    """The mean truth over the predicted value, for each channel: float64 (C, 256, 2)."""
-    drawn = figure("predicted", "true, on average", 420)
-    line = {"color": "#888", "dash": "dot"}
-    drawn.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, name="as it should be", hoverinfo="skip")
-    for name, of_channel in zip(channels, tallied, strict=True):
-        said, true, pixels = curve(of_channel)
-        drawn.add_scatter(
-            x=said,
-            y=true,
-            name=name,
-            mode="lines+markers",
-            text=[f"{n:,.0f} pixels" for n in pixels],
-        )
-    return drawn
+def calibration(counts: np.ndarray, channels: Sequence[str]) -> go.Figure:
+    """Plot the mean target over the predicted value, for each channel.
+
+    Args:
+        counts: float64 (C, 256, 2), ``statistics.calibration_counts`` summed over images.
+        channels: names of the channels.
+    """
+    plot = empty_plot("predicted", "true, on average", 420)
+    diagonal = {"mode": "lines", "line": DOTTED, "name": "as it should be", "hoverinfo": "skip"}
+    plot.add_scatter(x=[0, 1], y=[0, 1], **diagonal)
+    for name, channel_counts in zip(channels, counts, strict=True):
+        predicted, target, pixels = calibration_curve(channel_counts)
+        text = [f"{n:,.0f} pixels" for n in pixels]
+        plot.add_scatter(x=predicted, y=target, name=name, mode="lines+markers", text=text)
+    return plot
+
+
+def training_logs(subjects: Sequence[Subject]) -> dict[str, dict[str, Path]]:
+    """Return the ``metrics.csv`` of each run by fold; runs without training, such as Otsu's, have none."""
+    logs: dict[str, dict[str, Path]] = {}
+    for member in (member for subject in subjects for member in subject.members):
+        folders = sorted({path.parent for path in member.files.values()})
+        files = {folder.name: folder / "metrics.csv" for folder in folders}
+        logs[member.name] = {fold: file for fold, file in files.items() if file.is_file()}
+    return logs
+
+
+def training_curves(logs: Mapping[str, Mapping[str, Path]]) -> go.Figure:
+    """Plot the loss and, where measured, the validation score by epoch.
+
+    Args:
+        logs: the ``metrics.csv`` of each fold, by run; one or more.
+    """
+    folds = [(run, fold, pd.read_csv(path)) for run, files in logs.items() for fold, path in files.items()]
+    scored = any(log["mAP"].notna().any() for _, _, log in folds)
+    columns = ("loss", "mAP") if scored else ("loss",)
+    plot = make_subplots(rows=1, cols=len(columns), subplot_titles=columns if scored else None)
+    plot.update_layout(empty_plot("", "").layout)
+    colours = {run: PALETTE[n % len(PALETTE)] for n, run in enumerate(logs)}
+    for n, (run, fold, log) in enumerate(folds):
+        for column, name in enumerate(columns, 1):
+            plot.add_scatter(
+                x=log["epoch"][log[name].notna()],
+                y=log[name].dropna(),
+                name=run,
+                legendgroup=run,
+                showlegend=column == 1 and run not in [run for run, _, _ in folds[:n]],
+                line_color=colours[run],
+                opacity=0.75,
+                hovertext=f"{run} {fold}",
+                row=1,
+                col=column,
+            )
+    return plot.update_xaxes(title_text="epoch").update_yaxes(title_text="training loss", col=1)

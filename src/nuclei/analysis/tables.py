@@ -1,24 +1,25 @@
-"""The report's tables: plain rows of texts, numbers and intervals, for the template to lay out."""
+"""Tables of the report: rows of texts, numbers and intervals, which the template lays out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nuclei.analysis.confidence_intervals import Interval, mean_interval
-from nuclei.analysis.error_types import KINDS
+from nuclei.analysis.error_types import ERROR_TYPES
 from nuclei.analysis.findings import Findings, Subject
-from nuclei.analysis.groups import order
+from nuclei.analysis.label_suspects import DESCRIPTIONS, Suspect
+from nuclei.analysis.statistics import Interval, correlation, group_order, mean_interval
 
 Cell = str | int | float | Interval
-AT = {"AP 0.50": 0, "AP 0.75": 5, "AP 0.90": 8}
-"""Columns that stand for one threshold, and where it is in the metric's list."""
+THRESHOLDS = {"AP 0.50": 0, "AP 0.75": 5, "AP 0.90": 8}
+"""Columns that show a single threshold, with its place in the metric's list."""
 
-LOST_TO = {
+EXPLANATIONS = {
     "merge": "one prediction holds several nuclei",
     "split": "one nucleus in several pieces",
     "wrong outline": "a pair that overlaps, with an IoU of 0.5 or less",
@@ -28,12 +29,20 @@ LOST_TO = {
 }
 
 
+class Tile(NamedTuple):
+    """One of the large figures at the top of the report."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table whose columns can be sorted.
 
     Attributes:
-        caption: what it shows.
+        caption: what the table shows.
         head: name of each column.
         rows: a cell for each column.
     """
@@ -42,97 +51,147 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
 
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The interval in the last column, by the text in the first."""
+        return {str(first): last for first, *_, last in self.rows if isinstance(last, Interval)}
 
-def lost(found: Sequence[Findings], groups: Sequence[int]) -> Table:
-    """For each kind of error its number, and the mAP when it is mended."""
-    score = np.array([f.precision.mean() for f in found])
+
+def number_text(value: float) -> str:
+    """Return a number as text: integers as they are, others with three decimals, NaN as a dash.
+
+    >>> number_text(12), number_text(0.12345), number_text(float("nan"))
+    ('12', '0.123', '–')
+    """
+    if isinstance(value, int):
+        return str(value)
+    return "–" if math.isnan(value) else f"{value:z.3f}"
+
+
+def tiles(findings: Sequence[Findings], groups: Sequence[int]) -> list[Tile]:
+    """Return the figures at the top of the report: scores, and numbers of images and nuclei."""
+    precision = np.stack([f.precision for f in findings])
+    score = mean_interval(precision.mean(axis=1), groups)
+    true, predicted = np.sum([f.nuclei for f in findings], axis=0)
+    return [
+        Tile("mAP", number_text(score.mean), f"95 % interval {score.limits}"),
+        *(Tile(name, number_text(float(precision[:, n].mean()))) for name, n in THRESHOLDS.items()),
+        Tile("Images", f"{len(findings):,}", f"in {len(set(groups))} groups"),
+        Tile("Nuclei", f"{true:,}", f"{predicted:,} predicted"),
+    ]
+
+
+def error_costs(findings: Sequence[Findings], groups: Sequence[int]) -> Table:
+    """Tabulate the number of errors of each type, and the mAP with the errors of this type mended."""
+    score = np.array([f.precision.mean() for f in findings])
     rows: list[list[Cell]] = []
-    for kind in KINDS:
-        mended = np.array([f.mended[kind].mean() for f in found])
-        numbers = [f.counts[kind] for f in found]
+    for error_type in ERROR_TYPES:
+        mended = np.array([f.mended[error_type].mean() for f in findings])
+        counts = [f.counts[error_type] for f in findings]
         gain = mean_interval(mended - score, groups)
-        rows.append([kind, LOST_TO[kind], sum(numbers), sum(map(bool, numbers)), float(mended.mean()), gain])
+        totals = [sum(counts), sum(n > 0 for n in counts), float(mended.mean())]
+        rows.append([error_type, EXPLANATIONS[error_type], *totals, gain])
     head = ["Kind", "What it is", "Number", "Images with it", "mAP if mended", "Gain"]
     return Table("What each kind of error costs", head, rows)
 
 
-def by_group(name: str, names: Sequence[str], precision: np.ndarray, groups: Sequence[int]) -> Table:
-    """The scores of each group of images.
+def group_scores(caption: str, names: Sequence[str], precision: np.ndarray, groups: Sequence[int]) -> Table:
+    """Tabulate the scores of groups of images.
 
     Args:
-        name: how they are grouped.
-        names: each image's group.
+        caption: how the images are grouped.
+        names: name of each image's group.
         precision: float64 (images, 10).
-        groups: the images that belong together, for the intervals.
+        groups: images that belong together, for the intervals.
     """
     rows: list[list[Cell]] = []
-    for group in sorted(set(names), key=order):
-        own = np.array(names) == group
-        at = precision[own].mean(axis=0)
-        interval = mean_interval(precision[own].mean(axis=1), np.array(groups)[own])
-        rows.append([group, int(own.sum()), *(float(at[i]) for i in AT.values()), interval])
-    return Table(name, ["Group", "Images", *AT, "mAP"], rows)
+    for name in sorted(set(names), key=group_order):
+        chosen = np.array(names) == name
+        means = precision[chosen].mean(axis=0)
+        interval = mean_interval(precision[chosen].mean(axis=1), np.array(groups)[chosen])
+        rows.append([name, int(chosen.sum()), *(float(means[n]) for n in THRESHOLDS.values()), interval])
+    return Table(caption, ["Group", "Images", *THRESHOLDS, "mAP"], rows)
 
 
 def differences(
-    names: Mapping[str, Sequence[str]], precision: np.ndarray, other: np.ndarray, groups: Sequence[int]
+    groupings: Mapping[str, Sequence[str]], scores: np.ndarray, others: np.ndarray, groups: Sequence[int]
 ) -> Table:
-    """The paired differences of two subjects, over all images and in each group."""
+    """Tabulate the paired differences of two subjects, over all images and in each group.
+
+    Args:
+        groupings: for each way to group the images, the name of each image's group.
+        scores: float64 (images,), mAP of each image.
+        others: the same for the other subject.
+        groups: images that belong together, for the intervals.
+    """
     rows: list[list[Cell]] = []
-    ours, theirs = precision.mean(axis=1), other.mean(axis=1)
-    for name, of_image in {"All": ["all images"] * len(ours), **names}.items():
-        for group in sorted(set(of_image), key=order):
-            own = np.array(of_image) == group
-            difference = mean_interval(ours[own] - theirs[own], np.array(groups)[own])
-            means = float(ours[own].mean()), float(theirs[own].mean())
-            rows.append([name, group, int(own.sum()), *means, difference])
-    return Table(
-        "Differences, image by image", ["By", "Group", "Images", "This", "Other", "Difference"], rows
-    )
+    for grouping, names in {"All": ["all images"] * len(scores), **groupings}.items():
+        for name in sorted(set(names), key=group_order):
+            chosen = np.array(names) == name
+            difference = mean_interval(scores[chosen] - others[chosen], np.array(groups)[chosen])
+            means = float(scores[chosen].mean()), float(others[chosen].mean())
+            rows.append([grouping, name, int(chosen.sum()), *means, difference])
+    head = ["By", "Group", "Images", "This", "Other", "Difference"]
+    return Table("Differences, image by image", head, rows)
 
 
-def members(subject: Subject, found: Sequence[Findings], groups: Sequence[int]) -> Table:
-    """Each member alone under the ensemble's post-processing: its score, and what the ensemble adds to it."""
-    score = np.array([f.precision.mean() for f in found])
-    alone = np.stack([f.members.mean(axis=1) for f in found], axis=1)
-    rows: list[list[Cell]] = [
-        [
-            member.name,
-            float(weight),
-            mean_interval(own, groups),
-            mean_interval(score - own, groups),
-            correlation(own, score),
-        ]
-        for member, weight, own in zip(subject.members, subject.weights, alone, strict=True)
-    ]
+def member_scores(subject: Subject, findings: Sequence[Findings]) -> dict[str, np.ndarray]:
+    """Return the score of each image, float64 (images,), for the ensemble and for each member alone."""
+    scores = {subject.name: np.array([f.precision.mean() for f in findings])}
+    alone = np.stack([f.member_precision.mean(axis=1) for f in findings], axis=1)
+    return scores | {member.name: s for member, s in zip(subject.members, alone, strict=True)}
+
+
+def members(subject: Subject, findings: Sequence[Findings], groups: Sequence[int]) -> Table:
+    """Tabulate each member's score under the ensemble's post-processing, and the ensemble's gain."""
+    scores = member_scores(subject, findings)
+    ensemble = scores[subject.name]
+    rows: list[list[Cell]] = []
+    for member, weight in zip(subject.members, subject.weights, strict=True):
+        alone = scores[member.name]
+        gain = mean_interval(ensemble - alone, groups)
+        rows.append(
+            [member.name, float(weight), mean_interval(alone, groups), gain, correlation(alone, ensemble)]
+        )
     head = ["Member", "Weight", "mAP alone", "Ensemble's gain", "Correlation with the ensemble"]
     return Table("Members under the ensemble's post-processing", head, rows)
 
 
-def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Return Pearson's correlation; NaN where one of the two does not vary."""
-    if min(np.ptp(one), np.ptp(other)) == 0:
-        return float("nan")
-    return float(np.corrcoef(one, other)[0, 1])
-
-
 def recorded(scores: pd.DataFrame) -> Table:
-    """The scores that ``./run.sh ensemble`` wrote: nested first."""
-    own = scores[scores["modality"] == "all"]
+    """Tabulate the scores over all images in the ``scores.csv`` of ``./run.sh ensemble``: nested first."""
     columns = ["scored", "setting", "ap50", "ap75", "ap90", "map"]
-    rows = own[columns].astype(object).to_numpy().tolist()
-    return Table("Scores on record", ["Scored", "Setting", *AT, "mAP"], rows)
+    rows = scores.loc[scores["modality"] == "all", columns].astype(object).to_numpy().tolist()
+    return Table("Scores on record", ["Scored", "Setting", *THRESHOLDS, "mAP"], rows)
 
 
-def images(rows: Sequence[Mapping[str, Any]], found: Sequence[Findings]) -> Table:
-    """One row for each image."""
-    compared = bool(found[0].other.size)
+def suspects(listed: Sequence[Suspect], files: Mapping[Suspect, str]) -> Table:
+    """Tabulate the annotations that look wrong, with their mask files."""
+    rows = [
+        [
+            s.image_id,
+            files.get(s, "–"),
+            DESCRIPTIONS[s.error_type],
+            s.suspicion,
+            s.label or "–",
+            s.area,
+            s.x,
+            s.y,
+        ]
+        for s in listed
+    ]
+    head = ["ImageId", "Mask file", "What", "Suspicion", "Label", "Pixels", "x", "y"]
+    return Table("Labels in doubt", head, rows)
+
+
+def images(rows: Sequence[Mapping[str, Any]], findings: Sequence[Findings]) -> Table:
+    """Tabulate every image: its score, its difference from the other subject, its errors."""
+    compared = bool(findings[0].other_precision.size)
     head = ["ImageId", "Fold", "Modality", "Size", "Nuclei", "Predicted", "mAP"]
-    head += [*(["Difference"] if compared else []), *(kind.capitalize() for kind in KINDS)]
+    head += ["Difference"] * compared + [error_type.capitalize() for error_type in ERROR_TYPES]
     cells: list[list[Cell]] = []
-    for row, f in zip(rows, found, strict=True):
+    for row, f in zip(rows, findings, strict=True):
         score = float(f.precision.mean())
-        facts: list[Cell] = [row["ImageId"], row["fold"], row["modality"], f"{row['height']}×{row['width']}"]
-        difference = [score - float(f.other.mean())] if compared else []
-        cells.append([*facts, *f.nuclei, score, *difference, *(f.counts[kind] for kind in KINDS)])
+        facts = [row["ImageId"], row["fold"], row["modality"], f"{row['height']}×{row['width']}", *f.nuclei]
+        difference = [score - float(f.other_precision.mean())] if compared else []
+        cells.append([*facts, score, *difference, *f.counts.values()])
     return Table("All images", head, cells)

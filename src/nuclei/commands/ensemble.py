@@ -12,7 +12,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from nuclei.analysis.groups import DIAMETERS, band, diameters, order
+from nuclei.analysis.statistics import DIAMETERS, band, diameters, group_order
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.blend import shared_channels
@@ -89,7 +89,7 @@ def by_size(cases: Sequence[Case], nested: np.ndarray) -> list[str]:
     medians = [float(np.median(diameters(case.truth))) if case.truth.any() else 0.0 for case in cases]
     bands = np.array([band(median, DIAMETERS, " px") for median in medians])
     lines = ["median diameter of an image's nuclei   images    mAP"]
-    for name in sorted(set(bands), key=order):
+    for name in sorted(set(bands), key=group_order):
         lines.append(f"{name:<37}{(bands == name).sum():>8}  {nested[bands == name].mean():.3f}")
     return lines
 

@@ -7,14 +7,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from nuclei.__main__ import main
-from nuclei.analysis.image_cards import mask_file
 from nuclei.data.folds import folds_sha256
-from nuclei.data.sources.demo import Demo
 from nuclei.ensemble.ensemble_file import write_ensemble
 
 
@@ -86,11 +82,7 @@ def test_what_is_missing_is_named(place: Path, capsys: pytest.CaptureFixture[str
     assert not (place / "reports").exists()
 
 
-def test_the_mask_file_of_a_nucleus(tmp_path: Path) -> None:
-    source = Demo(tmp_path / "demo", seed=1, n_train=1, n_test=1)
-    source.fetch()
-    (item,) = source.items("train")
-    wanted = item.masks[3]
-    nucleus = cv2.imread(wanted, cv2.IMREAD_GRAYSCALE) > 0
-    assert mask_file(item, nucleus) == Path(wanted).name
-    assert mask_file(item, np.zeros_like(nucleus)) == "none of its masks"
+def test_a_run_without_training_has_no_training_curves(place: Path) -> None:
+    assert analyse(place, "run=otsu/default") == 0
+    page = (place / "reports/demo/otsu_default.html").read_text()
+    assert "Without a log of a training: otsu/default" in page and 'id="figure-training"' not in page

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuclei.analysis.error_types import KINDS, find_errors, mend
+from nuclei.analysis.error_types import ERROR_TYPES, find_errors, mend
 from nuclei.metrics import average_precision, confusion
 
 
@@ -72,7 +72,7 @@ def test_nothing_is_no_crash(truth: str, prediction: str) -> None:
     errors = find_errors(drawn(truth), drawn(prediction))
     counts = errors.counts()
     assert counts["miss"] == ("1" in truth) and counts["false find"] == ("1" in prediction)
-    for kind in KINDS:
+    for kind in ERROR_TYPES:
         mend(kind, errors, drawn(truth), drawn(prediction))
 
 
@@ -92,7 +92,7 @@ def test_every_nucleus_that_matches_none_is_blamed_once(a: list[int], b: list[in
     tp, fp, fn = confusion(truth, prediction)[0]
     true_names, predicted_names = range(1, truth.max() + 1), range(1, prediction.max() + 1)
     merged = {t for held in errors.merges.values() for t in held}
-    pieces = {p for of in errors.splits.values() for p in of}
+    pieces = {p for held in errors.splits.values() for p in held}
     wrong_true, wrong_predicted = ({pair[i] for pair in errors.wrong} for i in (0, 1))
     alone_true = [*errors.misses, *wrong_true]
     alone_predicted = [*errors.false_finds, *wrong_predicted]
@@ -103,6 +103,6 @@ def test_every_nucleus_that_matches_none_is_blamed_once(a: list[int], b: list[in
     assert matched == tp and fn + tp == len(true_names) and fp + tp == len(predicted_names)
     explained = set(alone_true) | merged | set(errors.splits)
     assert all(errors.best_iou[t - 1] > 0.5 for t in true_names if t not in explained)
-    for kind in KINDS:
+    for kind in ERROR_TYPES:
         mend(kind, errors, truth, prediction)
     assert all(np.array_equal(x, y) for x, y in zip(before, (truth, prediction), strict=True))
