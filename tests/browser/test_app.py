@@ -29,7 +29,7 @@ BOX = {
     "channels": ["nucleus", "class_bright", "class_dim"],
     "steps": [
         {
-            "_target_": "nuclei.postprocess.distance.DistanceWatershed",
+            "_target_": "nuclei.postprocess.watershed.DistanceWatershed",
             **{"low": 0.5, "high": 0.5, "sigma": 2.0, "peak_distance": 6},
         },
         {"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 20},

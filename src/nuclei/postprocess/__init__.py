@@ -1,4 +1,5 @@
-"""From probability maps to label maps: an ordered list of pure steps, read from ``configs/postprocess/``.
+"""From probability maps to label maps, by an ordered list of steps as in ``configs/postprocess/``.
 
-The first step turns maps into labels, the later ones labels into labels; see ``pipeline``.
+The first step turns maps into labels, each later one labels into labels; no step changes its input. See
+``pipeline``.
 """

@@ -1,36 +1,46 @@
-"""Run the post-processing steps of a config: maps to labels, then labels to labels.
+"""Run the steps of a post-processing, change their parameters, and write them as a config.
 
-A step is a frozen dataclass whose fields are its parameters and whose ``__call__`` does the work, so that a
-config names it with ``_target_``, tuning replaces its fields, and an ensemble file stores it again.
+A step is a frozen dataclass whose fields are its parameters and whose ``__call__`` does the work: a config
+names the step by ``_target_``, tuning replaces its fields, and an ensemble file stores it as a config again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from nuclei.errors import UserError
 
 
-def postprocess(maps: np.ndarray, channels: Sequence[str], steps: Sequence[Any]) -> np.ndarray:
+class Step(Protocol):
+    """A frozen dataclass that can be called.
+
+    The first step takes uint8 (H, W) maps by name, each later one int32 (H, W) labels; all return labels.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def __call__(self, image: Any, /) -> np.ndarray: ...
+
+
+def postprocess(maps: np.ndarray, channels: Sequence[str], steps: Sequence[Step]) -> np.ndarray:
     """Turn the maps of one image into its label map.
 
     Args:
-        maps: (C, H, W) probabilities; uint8 in 0..255, or float16, float32 or float64 in 0..1. They are
+        maps: (C, H, W) probabilities; uint8 in 0..255, or float16, float32 or float64 in 0..1. Floats are
             rounded to whole 255ths first, so that all dtypes give the same labels.
-        channels: the C names of the maps; ``nucleus`` must be among them.
-        steps: the first is called as ``step(maps_by_name)`` with uint8 (H, W) maps, each later one as
-            ``step(labels)``. No step changes its input.
+        channels: the names of the C maps; ``nucleus`` must be among them.
+        steps: what to do, in order. No step changes its input.
 
     Returns:
         int32 (H, W), 0 for the background, nuclei 1..N without gaps.
 
     Raises:
-        UserError: no steps, or no channel ``nucleus``.
-        ValueError: wrong shape, dtype or range.
+        UserError: there are no steps, or there is no channel ``nucleus``.
+        ValueError: the maps have a wrong shape, dtype or range.
 
     >>> from nuclei.postprocess.components import Components
     >>> postprocess(np.array([[[0.9, 0.1, 0.8]]]), ["nucleus"], [Components(low=0.5, high=0.5)])
@@ -45,13 +55,13 @@ def postprocess(maps: np.ndarray, channels: Sequence[str], steps: Sequence[Any])
 
 
 def by_name(maps: np.ndarray, channels: Sequence[str]) -> dict[str, np.ndarray]:
-    """Name the channels of (C, H, W) maps, as uint8 (H, W) arrays.
+    """Return the channels of (C, H, W) maps by name, as uint8 (H, W) arrays.
 
-    Exclusive maps that name no ``nucleus`` have it where they are not ``background``.
+    Without a channel ``nucleus`` it is the complement of ``background``, as for exclusive classes.
 
     Raises:
         UserError: there is neither a channel ``nucleus`` nor ``background``.
-        ValueError: the number of maps is not the number of names, or their dtype or range is wrong.
+        ValueError: there are more or fewer maps than names, or their dtype or range is wrong.
     """
     if maps.ndim != 3 or len(maps) != len(channels):
         raise ValueError(
@@ -68,10 +78,10 @@ def by_name(maps: np.ndarray, channels: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def as_uint8(maps: np.ndarray) -> np.ndarray:
-    """Round probabilities to whole 255ths (halves go to the even one); uint8 maps are passed on as they are.
+    """Round probabilities to whole 255ths, halves to the even one; return uint8 maps as they are.
 
     Raises:
-        ValueError: another dtype than uint8 or float, or values outside 0..1 (NaN among them).
+        ValueError: the dtype is neither uint8 nor float, or a value lies outside 0..1 or is NaN.
     """
     if maps.dtype == np.uint8:
         return maps
@@ -82,30 +92,30 @@ def as_uint8(maps: np.ndarray) -> np.ndarray:
     return np.rint(maps.astype(np.float32) * 255).astype(np.uint8)
 
 
-def with_parameters(steps: Sequence[Any], parameters: Mapping[str, float]) -> list[Any]:
-    """Give new values to fields of the steps, wherever in the list the field is.
+def with_parameters(steps: Sequence[Step], parameters: Mapping[str, float]) -> list[Any]:
+    """Return new steps in which fields have new values; each field is looked up in all steps.
 
     Raises:
-        UserError: a name is a field of no step, or of several.
+        UserError: no step has a field of that name, or several have.
     """
     new = list(steps)
     for name, value in parameters.items():
         owners = [i for i, step in enumerate(new) if name in fields(step)]
         if len(owners) != 1:
             known = ", ".join(sorted({field for step in steps for field in fields(step)}))
-            found = "no step has" if not owners else "several steps have"
-            raise UserError(f"{found} a parameter {name}; the steps' parameters are: {known}")
+            problem = "no step has" if not owners else "several steps have"
+            raise UserError(f"{problem} a parameter {name}; the steps' parameters are: {known}")
         new[owners[0]] = dataclasses.replace(new[owners[0]], **{name: value})
     return new
 
 
-def fields(step: Any) -> list[str]:
-    """List the parameter names of a step."""
+def fields(step: Step) -> list[str]:
+    """Return the parameter names of a step."""
     return [field.name for field in dataclasses.fields(step)]
 
 
-def as_config(steps: Sequence[Any]) -> list[dict[str, Any]]:
-    """Write steps as the config that builds them: ``_target_`` and the parameters of each."""
+def as_config(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """Return steps as the config that builds them: ``_target_`` and the parameters of each."""
     return [
         {"_target_": f"{type(step).__module__}.{type(step).__qualname__}", **dataclasses.asdict(step)}
         for step in steps

@@ -1,4 +1,4 @@
-"""Remove small objects."""
+"""Removal of small objects."""
 
 from __future__ import annotations
 

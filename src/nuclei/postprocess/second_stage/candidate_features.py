@@ -9,7 +9,7 @@ import numpy as np
 
 from nuclei.labelmap.objects import N_SHAPE_SUMS, object_sums
 from nuclei.labelmap.overlap import best_ious, pair_runs
-from nuclei.postprocess.offsets import falls
+from nuclei.postprocess.watershed import offset_border
 
 MAPS = ("nucleus", "border", "distance")
 LARGE = 1e5  # pixels; up to there even a line's moments fit into 64 bits
@@ -30,7 +30,7 @@ def features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -
     """
     planes = np.stack(
         [
-            falls(maps["offset_y"], maps["offset_x"]) if name == "falls" else maps[name]
+            offset_border(maps["offset_y"], maps["offset_x"]) if name == "falls" else maps[name]
             for name in described(maps)
         ]
     )

@@ -1,4 +1,4 @@
-"""Each step on arrays that one can see."""
+"""Masks on arrays that one can see, and against SciPy and scikit-image."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
-from nuclei.postprocess.distance import DistanceWatershed, distances
-from nuclei.postprocess.holes import fill_holes
-from nuclei.postprocess.hysteresis import cut, hysteresis
+from nuclei.postprocess.threshold import fill_holes, hysteresis_threshold, otsu_threshold, uint8_threshold
 
 
 def picture(text: str) -> np.ndarray:
@@ -29,12 +28,12 @@ def test_a_weak_region_counts_where_it_touches_a_strong_pixel_by_an_edge():
         11...
         .....
     """)
-    np.testing.assert_array_equal(hysteresis(weak * 100, low=0.3, high=0.5), expected)
+    np.testing.assert_array_equal(hysteresis_threshold(weak * 100, low=0.3, high=0.5), expected)
 
 
 @given(st.integers(0, 255), st.integers(0, 1000))
-def test_cut_is_the_strict_threshold_of_the_probability(value, thousandths):
-    assert (value > cut(thousandths / 1000)) == (value * 1000 > thousandths * 255)
+def test_the_uint8_threshold_is_the_strict_threshold_of_the_probability(value, thousandths):
+    assert (value > uint8_threshold(thousandths / 1000)) == (value * 1000 > thousandths * 255)
 
 
 def test_holes_are_what_no_diagonal_path_leaves():
@@ -65,17 +64,19 @@ def test_fill_holes_against_scipy(seed, height, width, share):
     np.testing.assert_array_equal(fill_holes(mask), expected)
 
 
-def test_distances_are_quarter_pixels_and_stop_at_255():
-    assert distances(picture(".1111")).tolist() == [[0, 4, 8, 12, 16]]
-    wide = np.ones((3, 200), np.uint8)
-    wide[:, 0] = 0
-    assert distances(wide)[1, 60:70].tolist() == [240, 244, 248, 252, 255, 255, 255, 255, 255, 255]
+@given(st.integers(0, 2**32 - 1), st.integers(2, 20))
+@settings(deadline=None)
+def test_otsus_threshold_against_scikit_image(seed, width):
+    generator = np.random.default_rng(seed)
+    nucleus = np.where(generator.random((width, width)) < 0.3, 180, 60) + generator.integers(
+        0, 50, (width, width)
+    )
+    nucleus[0, :2] = 60, 200
+    mask = otsu_threshold(nucleus.astype(np.uint8))
+    # Between two neighbouring grey levels all thresholds are equal, so the masks and not the levels.
+    np.testing.assert_array_equal(mask, nucleus > threshold_otsu(nucleus.astype(np.uint8)))
 
 
-def test_a_peak_reaches_as_far_as_its_distance():
-    mask = np.zeros((13, 40), np.uint8)
-    mask[1:12, 1:12] = mask[1:12, 28:39] = mask[5:8, 10:30] = 1
-    near = DistanceWatershed(low=0.5, high=0.5, sigma=0, peak_distance=3)({"nucleus": mask * 255})
-    far = DistanceWatershed(low=0.5, high=0.5, sigma=0, peak_distance=38)({"nucleus": mask * 255})
-    assert near[6, 6] != near[6, 33]
-    assert far.max() == 2  # both squares are equally high, and nothing between them is
+def test_a_flat_map_has_no_threshold_but_one_half():
+    assert otsu_threshold(np.full((2, 2), 127, np.uint8)).max() == 0
+    assert otsu_threshold(np.full((2, 2), 128, np.uint8)).min() == 1
