@@ -17,7 +17,7 @@ from nuclei.ensemble.blend import blend
 from nuclei.ensemble.oof import Member
 from nuclei.metrics import confusion, precision_at
 from nuclei.parallel import parallel_map
-from nuclei.postprocess.pipeline import postprocess
+from nuclei.postprocess.pipeline import Step, postprocess
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Subject:
     members: tuple[Member, ...]
     weights: tuple[float, ...]
     channels: tuple[str, ...]
-    steps: tuple[object, ...]
+    steps: tuple[Step, ...]
 
     @property
     def calibrated(self) -> list[str]:
