@@ -92,7 +92,7 @@ def test_each_option_of_each_group_composes(group: str, option: str) -> None:
 def test_a_command_is_a_module_a_config_and_a_row_in_the_table(command: str) -> None:
     assert command in COMMANDS
     parameters = inspect.signature(importlib.import_module(f"nuclei.commands.{command}").main).parameters
-    assert list(parameters) == ["cfg"]
+    assert list(parameters) == ["cfg", "call"]
 
 
 def test_every_row_of_the_table_can_be_run() -> None:

@@ -23,7 +23,7 @@ ROOMS = (
     "submission",
 )
 ROOMS += ("kaggle", "analysis", "reproduce", "app", "commands", "__main__")
-COMMON = ("errors", "atomic", "progress", "parallel", "paths", "metrics", "settings")
+COMMON = ("errors", "atomic", "progress", "parallel", "paths", "metrics", "settings", "call")
 # Anyone may import these, so they may import nothing of ours but errors and one another.
 FREE = tuple(f"nuclei.submission.{name}" for name in ("rle", "row_reader", "csv_line", "rules"))
 LIGHTNING = ("data.datamodule", "training.module", "training.callbacks", "training.trainer")

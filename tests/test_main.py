@@ -13,6 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from nuclei.__main__ import COMMANDS, main
+from nuclei.call import Call
 from nuclei.commands import prepare
 from nuclei.commands._compose import checked
 from nuclei.commands.train import asked
@@ -27,7 +28,6 @@ DEMO_LINE = (
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run in; what a run changes in the process is put back."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     return tmp_path
 
@@ -51,7 +51,7 @@ def configs(here: Path) -> Path:
 def received(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Let ``prepare`` only note what config it is given."""
     configs: list[Any] = []
-    monkeypatch.setattr(prepare, "main", configs.append)
+    monkeypatch.setattr(prepare, "main", lambda cfg, call: configs.append(cfg))
     return configs
 
 
@@ -236,12 +236,12 @@ def test_a_sweep_runs_each_and_leaves_nothing_behind(here: Path, monkeypatch: py
     assert not list(here.iterdir())
 
 
-def broken(cfg: Any) -> None:
+def broken(cfg: Any, call: Call) -> None:
     """Fail as a defect would."""
     raise ValueError("the colour\n is wrong")
 
 
-def wrapped(cfg: Any) -> None:
+def wrapped(cfg: Any, call: Call) -> None:
     """Fail as a constructor does that a config names."""
     try:
         raise UserError("no file x; make it")
@@ -249,12 +249,12 @@ def wrapped(cfg: Any) -> None:
         raise RuntimeError("Error in call to target") from e
 
 
-def interrupted(cfg: Any) -> None:
+def interrupted(cfg: Any, call: Call) -> None:
     """Be stopped by Ctrl-C."""
     raise KeyboardInterrupt
 
 
-def interrupted_in_training(cfg: Any) -> None:
+def interrupted_in_training(cfg: Any, call: Call) -> None:
     """Be stopped by Ctrl-C as Lightning passes it on."""
     try:
         raise KeyboardInterrupt
@@ -310,10 +310,10 @@ SMALL = ["batch_size=8", "samples_per_epoch=512", "trainer.max_epochs=9"]
 @pytest.mark.parametrize(
     ("words", "added"),
     [
-        (["train"], [*SMALL, "model=compact"]),
+        (["train"], [*SMALL, "model=unet_lite0"]),
         (["train", "model=unet", "batch_size=4"], [*SMALL[1:]]),
         (["train", "model=unet", *SMALL], []),
-        (["all"], [f"train='{' '.join(SMALL)}'", "models=[compact]"]),
+        (["all"], [f"train='{' '.join(SMALL)}'", "models=[unet_lite0]"]),
         (["all", "models=[unet]", "train='seed=1'"], [f"train='{' '.join(SMALL)} seed=1'"]),
         (["all", "models=[unet]", f"train='{' '.join(SMALL)}'"], []),
         (["train", "data=demo"], []),
@@ -342,8 +342,7 @@ def test_without_a_gpu_the_recipe_is_small_and_said_so(
 def test_the_next_fold_is_proposed_with_what_the_machine_does_not_choose_by_itself(
     gpu: bool, repeated: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = {"model": "compact", "batch_size": 8, "samples_per_epoch": 512, "max_epochs": 9}
+    small = {"model": "unet_lite0", "batch_size": 8, "samples_per_epoch": 512, "max_epochs": 9}
     cfg = OmegaConf.create({"data": {"without_gpu": small}})
     monkeypatch.setattr("nuclei.commands.train.has_gpu", lambda: gpu)
-    monkeypatch.setattr(sys, "argv", ["train", "train", "fold=0", "name=a", "batch_size=8", "seed=1"])
-    assert asked(cfg) == repeated
+    assert asked(cfg, Call("train", ("fold=0", "name=a", "batch_size=8", "seed=1"))) == repeated

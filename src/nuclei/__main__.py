@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nuclei.call import Call
 from nuclei.errors import UserError
 
 if TYPE_CHECKING:
@@ -166,11 +167,11 @@ def launch(command: str) -> None:
     failed: list[Exception] = []
 
     def job(cfg: DictConfig) -> None:
-        # What records and hints name as the command: this run, not the sweep.
-        sys.argv = [sys.argv[0], command, *HydraConfig.get().overrides.task]
+        # What records and hints show: this run, not the sweep.
+        call = Call(command, tuple(HydraConfig.get().overrides.task))
         # Hydra would print its own lines before an error; leaving by SystemExit keeps it silent.
         try:
-            module.main(cfg)
+            module.main(cfg, call)
         except Exception as e:
             failed.append(e)
             raise SystemExit(2) from None

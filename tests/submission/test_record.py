@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,16 +18,15 @@ ENSEMBLE = {
 }
 
 
-def test_a_record_belongs_to_the_very_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["nuclei", "submission", "name=a b"])
+def test_a_record_belongs_to_the_very_bytes(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("1")
     assert record.read_record(path) == {}
-    record.write_record(path, record.made_by(ENSEMBLE, tmp_path))
+    record.write_record(path, record.made_by(ENSEMBLE, tmp_path, "x"))
     assert record.read_record(path) == {
         "commit": "",
         "dirty": "",
-        "command": "./run.sh submission 'name=a b'",
+        "command": "x",
         "members": "unet/cpu",
         "weights": "0.75",
         "postprocess": "RemoveSmall(min_area=29,trees=559aead08264)",

@@ -11,6 +11,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.commands._steps import step
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
@@ -54,7 +55,7 @@ def trained(cfg: DictConfig) -> list[str]:
 
 
 def searched(
-    cfg: DictConfig, slug: str, store: Store, images: dict[int, list[str]]
+    cfg: DictConfig, call: Call, slug: str, store: Store, images: dict[int, list[str]]
 ) -> dict[float, tuple[Run, float]]:
     """Train a system with each learning rate of a random search; its runs and scores by learning rate.
 
@@ -69,21 +70,23 @@ def searched(
     found = {}
     for n in range(cfg.paper.budgets[cfg.budget].draws):
         lr = float(study.ask(space).params["lr"])
-        run = train(cfg, slug, f"_draw{n}", [f"optimizer.lr={lr!r}"])
+        run = train(cfg, call, slug, f"_draw{n}", [f"optimizer.lr={lr!r}"])
         found[lr] = (run, tally(cfg, [run], store, images).scores()[asked.measure])
     return found
 
 
-def runs_of(cfg: DictConfig, slug: str, draws: dict[str, dict[float, tuple[Run, float]]]) -> list[Run]:
+def runs_of(
+    cfg: DictConfig, call: Call, slug: str, draws: dict[str, dict[float, tuple[Run, float]]]
+) -> list[Run]:
     """The trainings whose maps a system averages: its own one, the best of its search, or those of others."""
     if "average" in cfg.paper.systems[slug]:
-        return [run for part in cfg.paper.systems[slug].average for run in runs_of(cfg, part, draws)]
+        return [run for part in cfg.paper.systems[slug].average for run in runs_of(cfg, call, part, draws)]
     if slug in draws:
         return [max(draws[slug].values(), key=lambda found: found[1])[0]]
-    return [train(cfg, slug)]
+    return [train(cfg, call, slug)]
 
 
-def train(cfg: DictConfig, slug: str, suffix: str = "", own: Sequence[str] = ()) -> Run:
+def train(cfg: DictConfig, call: Call, slug: str, suffix: str = "", own: Sequence[str] = ()) -> Run:
     """Train a system on the budget's folds; a finished one is not trained again."""
     asked, budget = cfg.paper.systems[slug], cfg.paper.budgets[cfg.budget]
     name = f"{cfg.paper.name}_{cfg.budget}_{slug}{suffix}"
@@ -101,7 +104,7 @@ def train(cfg: DictConfig, slug: str, suffix: str = "", own: Sequence[str] = ())
     words += [f"samples_per_epoch={max(1, round(budget.samples * share))}", f"val_crops={budget.val_crops}"]
     model = next(w.partition("=")[2] for w in asked.train if w.startswith("model="))
     for fold in budget.folds:
-        step("train", cfg, *words, f"fold={fold}", "trainer.limit_val_batches=0")
+        step("train", cfg, call, *words, f"fold={fold}", "trainer.limit_val_batches=0")
     return Run(model, name)
 
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from nuclei.analysis.findings import Subject
 from nuclei.analysis.report import Sources, write_report
+from nuclei.call import Call
 from nuclei.commands.ensemble import same_images
 from nuclei.commands.score import steps_of
 from nuclei.data.folds import folds_sha256, read_folds
@@ -22,7 +23,7 @@ from nuclei.ensemble.oof import load_oof
 from nuclei.errors import UserError
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Analyse every image and write the report."""
     start = time.monotonic()
     store, rows = Store(cfg.data.store), read_folds(cfg.data.folds)

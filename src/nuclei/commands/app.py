@@ -7,10 +7,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from nuclei.app.serve import private_folder, serve
 from nuclei.app.upload import Limits
+from nuclei.call import Call
 from nuclei.commands._segmenter import segmenter
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Load the model, build the page, serve it until Ctrl-C."""
     with private_folder():
         from nuclei.app.page import Page

@@ -13,6 +13,7 @@ from hydra import compose
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.commands._steps import ensure_data
 from nuclei.commands.ensemble import searched
 from nuclei.data.folds import read_folds
@@ -28,7 +29,7 @@ from nuclei.postprocess.pipeline import postprocess
 PARTS = ("metric", "encoding", "csv", "postprocess", "second_stage", "search")
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Measure what is asked for and print the table, a line as soon as it is known."""
     if wrong := [part for part in cfg.parts if part not in PARTS]:
         raise UserError(f"no part {wrong[0]}; they are {', '.join(PARTS)}")
@@ -36,7 +37,7 @@ def main(cfg: DictConfig) -> None:
     from bench.core import HEAD
 
     cv2.setNumThreads(1)
-    ensure_data(cfg)
+    ensure_data(cfg, call)
     lines = measured(cfg)
     print(next(lines))
     print(HEAD)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.kaggle.bundle import Entry, chosen, project, weights, wheels, write_bundle
 from nuclei.submission.submission_record import digest
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 NAME = "nuclei.zip"
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Write the zip and say what is in it."""
     folder = Path(cfg.paths.kernels) / "dataset"
     runs = [cfg.runs] if isinstance(cfg.runs, str) else cfg.runs

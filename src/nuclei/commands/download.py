@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.data.sources.dsb2018 import Dsb2018, Split
 from nuclei.errors import UserError
 from nuclei.kaggle.competition import Kaggle
@@ -16,7 +17,7 @@ from nuclei.kaggle.unpack import DamagedZip, place, unpack
 SPLITS: tuple[Split, ...] = ("train", "test")
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Fetch, unpack and count; what the folder has already stays as it is."""
     if cfg.data.name != "dsb2018":
         raise UserError(

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from nuclei.analysis.statistics import DIAMETERS, band, diameters, group_order
+from nuclei.call import Call
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.blend import shared_channels
@@ -29,7 +30,7 @@ from nuclei.postprocess.watershed import MapWatershed
 from nuclei.progress import track
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Choose the weights and the post-processing; write them with their honest score."""
     start = time.monotonic()
     cv2.setNumThreads(1)  # the evaluators' threads keep the cores busy

@@ -8,6 +8,7 @@ from pathlib import Path
 import safetensors.torch
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.commands._segmenter import BOX
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
@@ -16,7 +17,7 @@ from nuclei.paths import run_folder
 from nuclei.training.run_folder import finished, settings_of
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Take the weights of ``cfg.run`` with the post-processing of ``cfg.ensemble``, or its own."""
     model, slash, name = str(cfg.run).partition("/")
     folder = run_folder(cfg.paths.runs, cfg.data.name, model, name, cfg.fold)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.data.folds import make_folds, read_folds, write_folds
 from nuclei.data.store import Store
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Write the folds file of ``cfg.data``; one that exists is frozen unless ``force=true``."""
     path = Path(cfg.data.folds)
     kept = path.exists() and not cfg.force

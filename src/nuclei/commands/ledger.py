@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nuclei.atomic import atomic_write
+from nuclei.call import Call
 from nuclei.kaggle import ledger
 
 SHOWN = ("date", "file", "commit", "members", "oof_nested", "oof_tuned", "public", "private", "message")
@@ -15,7 +16,7 @@ WIDEST = 40
 Pairs = list[tuple[float, float]]
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Print the table and the correlations; draw the scatter where there is something to draw."""
     folder = Path(cfg.paths.submissions)
     rows = ledger.read(folder / "ledger.csv")

@@ -16,6 +16,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from nuclei.atomic import atomic_write
+from nuclei.call import Call
 from nuclei.commands._segmenter import segmenter
 from nuclei.data.image_files import find, read
 from nuclei.errors import UserError
@@ -28,7 +29,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Read, predict, post-process and write each file, several at a time."""
     import torch
 

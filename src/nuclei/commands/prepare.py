@@ -8,12 +8,13 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.data.prepare import prepare
 
 RULES = ("overlapping", "empty", "of another size", "in several pieces", "covered")
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Write the store of ``cfg.data`` and report what the masks needed."""
     start = time.monotonic()
     counts = prepare(instantiate(cfg.data.source), cfg.data.store, cfg.workers)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.commands.bundle import NAME
 from nuclei.errors import UserError
 from nuclei.kaggle.notebooks import Dataset, Notebook
@@ -19,7 +20,7 @@ PLACEHOLDER = "YOUR_KAGGLE_NAME"
 TAIL = 12  # lines of a log that are shown
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Send the dataset, then each notebook in turn."""
     ids = full_ids(cfg)
     if unknown := [name for name in cfg.notebooks if name not in ids or name == "dataset"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from nuclei.call import Call
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, confusion, precision_at, table
 from nuclei.parallel import parallel_map
@@ -25,7 +26,7 @@ Counts = Mapping[str, np.ndarray]
 """TP, FP and FN of each image at each threshold, as ``nuclei.metrics.confusion`` gives them."""
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Print tables; the last line is ``mAP 0.1234``."""
     if bool(cfg.submission) == bool(cfg.run):
         raise UserError("what is to be scored? say either submission=submissions/NAME.csv or run=MODEL/NAME")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.commands._segmenter import of_ensemble
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import read_ensemble
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 NO_NUCLEI = np.zeros((1, 1), np.int32)
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Predict with every member and fold, average, post-process, encode, validate."""
     start = time.monotonic()
     segmenter, images = of_ensemble(cfg), test_images(cfg)
@@ -53,7 +54,7 @@ def main(cfg: DictConfig) -> None:
             f"{path} is not valid: {violations[0]} ({len(violations)} violations); please report this"
         )
     ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
-    write_record(path, made_by(ensemble, ROOT))
+    write_record(path, made_by(ensemble, ROOT, call.text))
     print(f"{pace.report()}; at most {peak_memory():.1f} GB of memory")
     took = time.monotonic() - start
     print(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from nuclei.call import Call
 from nuclei.errors import UserError
 from nuclei.kaggle import ledger
 from nuclei.kaggle.competition import Kaggle, Score
@@ -17,7 +18,7 @@ from nuclei.submission.submission_record import code_state, digest, read_record
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Send ``cfg.submission``; one that was sent and had no score yet is only waited for."""
     path, book = chosen(cfg), Path(cfg.paths.submissions) / "ledger.csv"
     refuse_invalid(path, cfg)

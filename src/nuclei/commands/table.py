@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from nuclei.atomic import atomic_write
+from nuclei.call import Call
 from nuclei.commands._segmenter import voter_of
 from nuclei.commands._steps import ensure_data, step
 from nuclei.commands._systems import (
@@ -45,17 +45,19 @@ FLOOR = {"components": "Otsu, connected components", "distance": "Otsu, watershe
 TEST = {"components": " (0.255 on the 65 test images)", "distance": " (about 0.31 on the 65 test images)"}
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Train what is missing, score, write the page, its figures and the submissions."""
     if cfg.budget not in cfg.paper.budgets:
         raise UserError(f"budget={cfg.budget}: expected {' or '.join(cfg.paper.budgets)}")
-    ensure_data(cfg)
+    ensure_data(cfg, call)
     store, images = Store(cfg.data.store), held_out(cfg)
-    draws = {slug: searched(cfg, slug, store, images) for slug in trained(cfg)} if cfg.paper.search else {}
-    runs = {slug: runs_of(cfg, slug, draws) for slug in chosen(cfg)}
+    draws = (
+        {slug: searched(cfg, call, slug, store, images) for slug in trained(cfg)} if cfg.paper.search else {}
+    )
+    runs = {slug: runs_of(cfg, call, slug, draws) for slug in chosen(cfg)}
     tallies = {slug: tally(cfg, runs[slug], store, images) for slug in track(list(runs), "score")}
     systems = {slug: system(cfg, slug, runs[slug], tallies[slug], store) for slug in runs}
-    floor = [floor_of(cfg, name, store, images) for name in FLOOR]
+    floor = [floor_of(cfg, call, name, store, images) for name in FLOOR]
     folder, (commit, dirty) = Path(cfg.docs), code_state(ROOT)
     logs = {systems[slug].title: systems[slug].log for slug in trained(cfg)}
     figures.curves(folder / f"{cfg.paper.name}_curves.png", {t: log for t, log in logs.items() if log})
@@ -64,7 +66,7 @@ def main(cfg: DictConfig) -> None:
     draw_examples(cfg, folder / f"{cfg.paper.name}_examples.jpg", runs[best], tallies[best], store)
     written, scores = folder / f"{cfg.paper.name}.md", {s: by_rate(found) for s, found in draws.items()}
     made = page.Made(
-        command=" ".join(["./run.sh", *sys.argv[1:]]),
+        command=call.text,
         commit=f"{commit[:7]} with changes" if dirty == "yes" else commit[:7],
         seed=cfg.seed,
         budget=cfg.budget,
@@ -132,11 +134,11 @@ def submitted(cfg: DictConfig, slug: str, runs: Sequence[Run], store: Store) -> 
 
 
 def floor_of(
-    cfg: DictConfig, postprocess_name: str, store: Store, images: dict[int, list[str]]
+    cfg: DictConfig, call: Call, postprocess_name: str, store: Store, images: dict[int, list[str]]
 ) -> page.System:
     """Otsu's threshold on the same images."""
     for fold in images:
-        step("train", cfg, "model=otsu", f"name=floor_{postprocess_name}", f"fold={fold}",
+        step("train", cfg, call, "model=otsu", f"name=floor_{postprocess_name}", f"fold={fold}",
              f"postprocess={postprocess_name}")  # fmt: skip
     counted = tally(cfg, [Run("otsu", f"floor_{postprocess_name}")], store, images)
     title = FLOOR[postprocess_name] + TEST[postprocess_name] * bool(cfg.paper.submissions)

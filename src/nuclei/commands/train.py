@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from nuclei.call import Call
 from nuclei.commands._compose import has_gpu, small_budget
 from nuclei.commands._steps import ensure_data
 from nuclei.data.folds import folds_sha256, read_folds
@@ -34,9 +34,9 @@ SEEN = ("tta", "diameter", "scales")  # how the held-out images are predicted
 FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "trainer.devices", *SEEN)
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Train, predict the held-out images, keep their maps; go on where a killed run stopped."""
-    ensure_data(cfg)
+    ensure_data(cfg, call)
     rows, sha256 = read_folds(cfg.data.folds), folds_sha256(cfg.data.folds)
     if cfg.fold != "all" and cfg.fold not in {row["fold"] for row in rows}:
         last = max(row["fold"] for row in rows)
@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> None:
         if done["images"]
         else "no image held out"
     )
-    print(f"{verb} {folder}; {score}, {done['seconds']:.0f} s; next: {following(cfg, rows)}")
+    print(f"{verb} {folder}; {score}, {done['seconds']:.0f} s; next: {following(cfg, call, rows)}")
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -71,21 +71,21 @@ def channels_of(cfg: DictConfig) -> list[str]:
     return list(cfg.model.channels)
 
 
-def following(cfg: DictConfig, rows: list[dict[str, Any]]) -> str:
+def following(cfg: DictConfig, call: Call, rows: list[dict[str, Any]]) -> str:
     """The command for the first fold that is not finished, or for the ensemble."""
     for fold in sorted({row["fold"] for row in rows}):
         folder = run_folder(cfg.paths.runs, cfg.data.name, cfg.model.name, cfg.name, fold)
         if run.finished(folder) is None:
             chosen = [f"data={cfg.data.name}", f"model={cfg.model.name}", f"name={cfg.name}"]
-            return " ".join(["./run.sh", f"fold={fold}", *chosen, *map(shlex.quote, asked(cfg))])
+            return " ".join(["./run.sh", f"fold={fold}", *chosen, *map(shlex.quote, asked(cfg, call))])
     return f"./run.sh ensemble data={cfg.data.name}"
 
 
-def asked(cfg: DictConfig) -> list[str]:
+def asked(cfg: DictConfig, call: Call) -> list[str]:
     """The other settings as typed, but for those that a machine without a GPU chooses by itself."""
     less = cfg.data.get("without_gpu")
     own = {f"{k}={v}" for k, v in small_budget(less).items()} if less and not has_gpu() else set()
-    words = sys.argv[2:] if sys.argv[1:2] == ["train"] else []
+    words = call.overrides if call.command == "train" else ()
     return [w for w in words if w not in own and w.partition("=")[0] not in ("fold", "data", "model", "name")]
 
 

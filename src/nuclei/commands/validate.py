@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nuclei.atomic import atomic_write
+from nuclei.call import Call
 from nuclei.errors import UserError
 from nuclei.submission.csv_files import read_submission
 from nuclei.submission.expected_images import expected_images
@@ -15,7 +16,7 @@ from nuclei.submission.fix import mend
 from nuclei.submission.rules import validate
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig, call: Call) -> None:
     """Print a verdict, or a line for each violation.
 
     Raises:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,19 +22,20 @@ def digest(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def made_by(ensemble: Mapping[str, Any], root: Path) -> dict[str, str]:
+def made_by(ensemble: Mapping[str, Any], root: Path, command: str) -> dict[str, str]:
     """Return what is to be known of a submission that this process makes, as text.
 
     Args:
         ensemble: as ``nuclei.ensemble.ensemble_file.read_ensemble`` gives it.
         root: the folder of the project.
+        command: the call that makes the submission, as one would type it.
     """
     commit, dirty = code_state(root)
     members = [member for member in ensemble["members"] if member["weight"] > 0]
     return {
         "commit": commit,
         "dirty": dirty,
-        "command": shlex.join(["./run.sh", *sys.argv[1:]]),
+        "command": command,
         "members": " ".join(member["run"] for member in members),
         "weights": " ".join(f"{member['weight']:g}" for member in members),
         "postprocess": " ".join(map(_step, ensemble["steps"])),
