@@ -26,7 +26,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from skimage.segmentation import expand_labels
 
-from nuclei.commands._segmenter import voter_of
+from nuclei.commands._segmenter import network_of
 from nuclei.commands.ensemble import load, searched
 from nuclei.commands.table import hardware
 from nuclei.data.folds import folds_sha256, read_folds
@@ -36,7 +36,7 @@ from nuclei.ensemble.oof import load_oof
 from nuclei.ensemble.search_space import Space
 from nuclei.ensemble.tree_growing import second_stage
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
-from nuclei.inference.networks import Voter
+from nuclei.inference.segmenter import WeightedNetwork
 from nuclei.metrics import confusion, precision_at
 from nuclei.models.otsu import Otsu
 from nuclei.postprocess.pipeline import postprocess, with_parameters
@@ -58,7 +58,7 @@ def steps(name: str, **parameters: float) -> list[Any]:
 
 @dataclass(frozen=True)
 class View:
-    """How maps are made; see ``nuclei.inference.networks.Voter``."""
+    """How maps are made; see ``nuclei.inference.segmenter.WeightedNetwork``."""
 
     tta: int = 2
     diameter: float | None = 26.0
@@ -133,28 +133,28 @@ class CrossValidation:
         self.images = [store.image(r["ImageId"]) for r in self.rows]
         self.truth = [store.labels(r["ImageId"]) for r in self.rows]
         folder = HERE / "runs" / data / RUN
-        self.voters = {k: voter_of(folder / f"fold{k}", 1.0, None) for k in {r["fold"] for r in rows}}
+        self.networks = {k: network_of(folder / f"fold{k}", 1.0, None) for k in {r["fold"] for r in rows}}
         self.name, self._maps = data, dict[View, tuple[list[np.ndarray], float]]()
 
     def maps(self, view: View) -> tuple[list[np.ndarray], float]:
         """The maps of all images, and the seconds for one image."""
         if view not in self._maps:
             start = time.perf_counter()
-            voters = {k: replace(v, **vars(view)) for k, v in self.voters.items()}
+            networks = {k: replace(v, **vars(view)) for k, v in self.networks.items()}
             pairs = track(list(zip(self.rows, self.images, strict=True)), f"{self.name} {view}")
-            made = [voters[row["fold"]].maps(image) for row, image in pairs]
+            made = [networks[row["fold"]].maps(image) for row, image in pairs]
             self._maps[view] = made, (time.perf_counter() - start) / len(made)
         return self._maps[view]
 
     def precision(self, row: Row) -> tuple[np.ndarray, float]:
         """float64 (images, 10) of one row, and the seconds for the maps of one image."""
         if row.otsu:
-            otsu = Voter(Otsu(), ["nucleus"])
+            otsu = WeightedNetwork(Otsu(), ["nucleus"])
             maps, seconds = [otsu.maps(image) for image in self.images], 0.0
             channels: Sequence[str] = ["nucleus"]
         else:
             maps, seconds = self.maps(row.view)
-            channels = next(iter(self.voters.values())).channels
+            channels = next(iter(self.networks.values())).channels
         labels = (grown(postprocess(m, channels, row.steps), row.grow) for m in maps)
         found = [precision_at(confusion(t, p)) for t, p in zip(self.truth, labels, strict=True)]
         return np.array(found), seconds

@@ -89,3 +89,12 @@ def table(counts: Sequence[np.ndarray], groups: Sequence[str], name: str = "grou
             f"{group:<{width}} {chosen.sum():6d} {at[0]:6.3f} {at[5]:6.3f} {at[8]:6.3f} {at.mean():6.3f}"
         )
     return lines
+
+
+def equivalent_diameter(area: np.ndarray | float) -> np.ndarray:
+    """Return the diameter of a disc of an area; of a mean area, what is called the mean diameter here.
+
+    >>> round(float(equivalent_diameter(78.5)), 2)
+    10.0
+    """
+    return 2 * np.sqrt(np.asarray(area) / np.pi)

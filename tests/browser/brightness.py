@@ -1,19 +1,17 @@
 """A network without weights that knows two classes, so that a page with classes can be tested anywhere."""
 
 import torch
-from torch import nn
 
-from nuclei.models.base import describe
+from nuclei.models.base import SegmentationNetwork
 from nuclei.models.otsu import Otsu
 
 
-class BrightAndDim(nn.Module):
+class BrightAndDim(SegmentationNetwork):
     """Otsu's nuclei; each pixel is ``bright`` as much as it is white, and ``dim`` for the rest."""
 
     def __init__(self, n_channels):
-        super().__init__()
+        super().__init__(stride=1)
         self.otsu = Otsu()
-        describe(self, stride=1)
 
     def forward(self, x):
         bright = torch.logit(x, 1e-3)

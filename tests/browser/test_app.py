@@ -20,24 +20,24 @@ import tifffile
 from playwright.sync_api import expect
 
 from nuclei.data import synthetic as draw
-from nuclei.inference.model_file import write_box
+from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
 from nuclei.submission import rle
 
 HERE = Path(__file__).parent
-BOX = {
-    "network": {"_target_": "brightness.BrightAndDim"},
-    "channels": ["nucleus", "class_bright", "class_dim"],
-    "steps": [
+SETTINGS = ModelSettings(
+    network={"_target_": "brightness.BrightAndDim"},
+    channels=["nucleus", "class_bright", "class_dim"],
+    steps=[
         {
             "_target_": "nuclei.postprocess.watershed.DistanceWatershed",
             **{"low": 0.5, "high": 0.5, "sigma": 2.0, "peak_distance": 6},
         },
         {"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 20},
     ],
-    "tta": 1,
-    "diameter": None,
-    "scales": [1.0],
-}
+    tta=1,
+    diameter=None,
+    scales=[1.0],
+)
 
 
 class Server:
@@ -76,9 +76,9 @@ class Server:
 @pytest.fixture(scope="module")
 def server(browser, repo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("app")
-    write_box(folder / "box.safetensors", {}, BOX)
+    write_model_file(folder / "model.safetensors", ModelFile(SETTINGS, {}))
     limits = ("limits.megabytes=1", "limits.megapixels=4", "limits.pages=9")
-    server = Server(repo, folder, f"weights={folder / 'box.safetensors'}", *limits)
+    server = Server(repo, folder, f"weights={folder / 'model.safetensors'}", *limits)
     yield server
     assert "Traceback" not in server.stop()
 

@@ -11,9 +11,8 @@ from torch import nn
 
 from nuclei.data.preprocessing import in_channels
 from nuclei.errors import UserError
-from nuclei.inference.networks import Voter
 from nuclei.inference.predict_maps import predict
-from nuclei.models.base import check_crop
+from nuclei.inference.segmenter import WeightedNetwork
 from nuclei.models.mask_rcnn import maps_of
 from nuclei.models.otsu import Otsu
 from nuclei.models.segnet import unpool
@@ -53,7 +52,7 @@ def shown(network, *shape):
 def test_maps_of_any_size(path, shape):
     network, channels = built(path)
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    maps = Voter(network.eval(), list(channels)).maps(image)
+    maps = WeightedNetwork(network.eval(), list(channels)).maps(image)
     assert maps.dtype == np.uint8 and maps.shape == (len(channels), *shape)
     if network.activation == "softmax":
         assert np.abs(maps.sum(0, dtype=int) - 255).max() <= len(channels)
@@ -66,7 +65,7 @@ def test_gradients_reach_every_weight(path):
     if path.stem == "mask_rcnn":
         labels = torch.zeros(2, 64, 64, dtype=torch.int32)
         labels[:, 8:40, 10:30], labels[:, 8:40, 30:50] = 1, 2
-        loss = network.train().loss(x, labels)
+        loss = network.train().training_loss(x, x, labels, nn.Identity())
     else:
         loss = network(x).square().mean()
     loss.backward()
@@ -81,10 +80,10 @@ def test_gradients_reach_every_weight(path):
 @pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem != "otsu"], ids=lambda p: p.stem)
 def test_crops_that_do_not_fit_are_refused(path):
     network, _ = built(path)
-    check_crop(network, 64)
+    network.check_crop(64)
     if network.stride > 1:
         with pytest.raises(UserError, match=rf"augment.crop=1: expected a multiple of {network.stride}"):
-            check_crop(network, 1)
+            network.check_crop(1)
 
 
 @pytest.mark.parametrize(

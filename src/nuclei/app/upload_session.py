@@ -10,8 +10,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from nuclei.inference.measure import measure
-from nuclei.inference.nucleus_classes import class_names, classify
+from nuclei.inference.measure import class_names, classify, measure
 from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.pipeline import with_parameters
 

@@ -12,7 +12,7 @@ from nuclei.call import Call
 from nuclei.commands._segmenter import BOX
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.model_file import write_box
+from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
 from nuclei.paths import run_folder
 from nuclei.training.run_folder import finished, settings_of
 
@@ -32,16 +32,16 @@ def main(cfg: DictConfig, call: Call) -> None:
         if tuned["channels"] != trained["channels"]:
             maps, own = (", ".join(of["channels"]) for of in (tuned, trained))
             raise UserError(f"ensemble={cfg.ensemble} is of the maps {maps}; {cfg.run} gives {own}")
-    box = {
-        "network": trained["network"],
-        "channels": trained["channels"],
-        "steps": tuned["steps"],
-        "tta": 1,
-        "diameter": done["diameter"],
-        "scales": done.get("scales", [1.0]),
-    }
+    made = ModelSettings(
+        network=trained["network"],
+        channels=trained["channels"],
+        steps=tuned["steps"],
+        tta=1,
+        diameter=done["diameter"],
+        scales=done.get("scales", [1.0]),
+    )
     path = Path(cfg.output) if cfg.output else BOX
-    write_box(path, safetensors.torch.load_file(folder / "model.safetensors"), box)
+    write_model_file(path, ModelFile(made, safetensors.torch.load_file(folder / "model.safetensors")))
     data = path.read_bytes()
     print(
         f"wrote {path}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}; "

@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 
 from nuclei.call import Call
 from nuclei.commands._segmenter import of_ensemble
+from nuclei.data.sources.competition_images import find_tests, read_or_warn
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.test_images import find_tests, read_or_warn
-from nuclei.inference.time_budget import Pace
+from nuclei.inference.time_budget import TimeBudget
 from nuclei.progress import track
 from nuclei.submission.csv_files import write_submission
 from nuclei.submission.rules import validate
@@ -32,9 +32,9 @@ def main(cfg: DictConfig, call: Call) -> None:
     """Predict with every member and fold, average, post-process, encode, validate."""
     start = time.monotonic()
     segmenter, images = of_ensemble(cfg), test_images(cfg)
-    print(f"{len(segmenter.voters)} networks on {len(images)} test images")
+    print(f"{len(segmenter.networks)} networks on {len(images)} test images")
     limit = cfg.time_limit and max(0.0, cfg.time_limit - (time.monotonic() - start))
-    pace = Pace(segmenter, len(images), limit)
+    budget = TimeBudget(segmenter, len(images), limit)
     shapes: dict[str, tuple[int, int] | None] = {}
     n_nuclei = 0
 
@@ -43,7 +43,7 @@ def main(cfg: DictConfig, call: Call) -> None:
         for image_id, read in track(images.items(), "submission", len(images)):
             image = read()
             shapes[image_id] = None if image is None else (image.shape[0], image.shape[1])
-            labels = NO_NUCLEI if image is None else pace.labels(image)
+            labels = NO_NUCLEI if image is None else budget.labels(image)
             n_nuclei += int(labels.max(initial=0))
             yield image_id, labels
 
@@ -55,7 +55,7 @@ def main(cfg: DictConfig, call: Call) -> None:
         )
     ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
     write_record(path, made_by(ensemble, ROOT, call.text))
-    print(f"{pace.report()}; at most {peak_memory():.1f} GB of memory")
+    print(f"{budget.report()}; at most {peak_memory():.1f} GB of memory")
     took = time.monotonic() - start
     print(
         f"wrote {path}: {n_rows} rows, {n_nuclei} nuclei in {len(images)} images, valid, {took:.0f} s; "

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from nuclei.atomic import atomic_write
 from nuclei.call import Call
-from nuclei.commands._segmenter import voter_of
+from nuclei.commands._segmenter import network_of
 from nuclei.commands._steps import ensure_data, step
 from nuclei.commands._systems import (
     Run,
@@ -105,16 +105,16 @@ def segmenter(cfg: DictConfig, runs: Sequence[Run]) -> Segmenter:
     """The networks of all folds of the runs, averaged without weights."""
     folds = [int(fold) for fold in cfg.paper.budgets[cfg.budget].folds]
     weight = 1 / len(runs) / len(folds)
-    voters = [voter_of(folder_of(cfg, run, fold), weight, None) for run in runs for fold in folds]
-    return Segmenter(voters, voters[0].channels, steps_of(cfg, runs[0]))
+    networks = [network_of(folder_of(cfg, run, fold), weight, None) for run in runs for fold in folds]
+    return Segmenter(networks, networks[0].channels, steps_of(cfg, runs[0]))
 
 
 def on_training_images(cfg: DictConfig, run: Run, store: Store, most: int = 40) -> float:
     """Accuracy of pixels on images that the first fold's network was trained on."""
     fold = int(cfg.paper.budgets[cfg.budget].folds[0])
     rows = [row for row in read_folds(cfg.data.folds) if row["fold"] != fold]
-    voter = voter_of(folder_of(cfg, run, fold), 1.0, None)
-    own = Segmenter([voter], voter.channels, steps_of(cfg, run))
+    member = network_of(folder_of(cfg, run, fold), 1.0, None)
+    own = Segmenter([member], member.channels, steps_of(cfg, run))
     counted = Tally(own.channels)
     for row in rows[:: max(1, len(rows) // most)]:
         image_id = row["ImageId"]

@@ -27,7 +27,7 @@ from nuclei.progress import track
 from nuclei.training import run_folder as run
 
 if TYPE_CHECKING:
-    from torch import nn
+    from nuclei.models.base import SegmentationNetwork
 
 # What changes nothing in the weights; the data set's name is in the path.
 SEEN = ("tta", "diameter", "scales")  # how the held-out images are predicted
@@ -91,10 +91,11 @@ def asked(cfg: DictConfig, call: Call) -> list[str]:
 
 def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str) -> dict[str, Any]:
     """The wiring: network, training, out-of-fold maps, score."""
-    from nuclei.inference.networks import Voter, load
     from nuclei.inference.predict_maps import write_maps
-    from nuclei.training.callbacks import logged, spent
-    from nuclei.training.trainer import seed, start_from
+    from nuclei.inference.segmenter import WeightedNetwork, load_weights
+    from nuclei.training.callbacks import read_metrics, training_seconds
+    from nuclei.training.checkpoints import start_from
+    from nuclei.training.trainer import seed
 
     gc.collect()  # in a sweep, the run before left its network in a ring of references
     seed(cfg.seed)
@@ -112,16 +113,16 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
         if cfg.init is not None:
             start_from(network, weights_of(cfg, sha256))
         fit_network(cfg, weights, network, store, others, held_out, labels_of)
-    start = time.monotonic() - spent(logged(folder / "metrics.csv"))
+    start = time.monotonic() - training_seconds(read_metrics(folder / "metrics.csv"))
     settings = {name: plain(cfg)[name] for name in SEEN}
     if not held_out:
         return {"images": 0, "mAP": None, "seconds": time.monotonic() - start, **settings}
-    voter = Voter(load(network, weights), channels, 1.0, **settings)
+    member = WeightedNetwork(load_weights(network, weights), channels, 1.0, **settings)
     scores: list[float] = []
 
     def maps_of_fold() -> Iterator[tuple[str, np.ndarray]]:
         for image_id in track(held_out, f"predict fold {cfg.fold}"):
-            maps = voter.maps(store.image(image_id))
+            maps = member.maps(store.image(image_id))
             scores.append(average_precision(store.labels(image_id), labels_of(maps)))
             yield image_id, maps
 
@@ -153,7 +154,7 @@ def weights_of(cfg: DictConfig, sha256: str) -> Path:
 def fit_network(
     cfg: DictConfig,
     weights: Path,
-    network: nn.Module,
+    network: SegmentationNetwork,
     store: Store,
     train_ids: list[str],
     val_ids: list[str],
@@ -161,10 +162,9 @@ def fit_network(
 ) -> None:
     """Train ``network`` and keep its averaged weights."""
     from nuclei.data.datamodule import NucleiData
-    from nuclei.models.base import check_crop
-    from nuclei.training.losses import CrossEntropy
+    from nuclei.training.checkpoints import save_weights
     from nuclei.training.module import Segmentation
-    from nuclei.training.trainer import fit, precision, save_weights
+    from nuclei.training.trainer import fit, precision
 
     if cfg.samples_per_epoch < cfg.batch_size:
         raise UserError(
@@ -172,9 +172,9 @@ def fit_network(
             f"batch_size={cfg.batch_size}"
         )
     trainer = plain(cfg.trainer) | {"precision": precision(cfg.trainer.precision)}
-    check_crop(network, cfg.augment.crop)
+    network.check_crop(cfg.augment.crop)
     loss = instantiate(cfg.loss)
-    if (network.activation == "softmax") != isinstance(loss, CrossEntropy):
+    if network.activation != loss.activation:
         fitting = "cross_entropy" if network.activation == "softmax" else "bce, bce_dice or another of maps"
         raise UserError(f"model={cfg.model.name} ends in {network.activation}: choose loss={fitting}")
     module = Segmentation(network, loss, instantiate(cfg.optimizer), cfg.schedule, cfg.warmup, labels_of)
@@ -187,8 +187,8 @@ def fit_network(
         samples_per_epoch=cfg.samples_per_epoch,
         num_workers=loaders(cfg.num_workers),
         seed=cfg.seed,
-        preprocessing=network.preprocessing,  # type: ignore[arg-type]
-        channels=[*channels_of(cfg), *getattr(loss, "extra", ())],
+        preprocessing=network.preprocessing,
+        channels=[*channels_of(cfg), *loss.extra_channels],
         val_crops=cfg.val_crops,
     )
     save_weights(fit(module, data, weights.parent, cfg.ema_decay, **trainer), weights)

@@ -6,6 +6,8 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from nuclei.metrics import equivalent_diameter
+
 ZOOMS = (0.35, 2.5)  # to one diameter; wider than prediction goes, whose guess of it may be off
 
 
@@ -98,7 +100,7 @@ class Augment:
         count = int(labels.max(initial=0))
         if self.diameter is None or not count or rng.random() >= self.sized:
             return float(np.exp(rng.uniform(*np.log(self.scale))))
-        found = 2 * np.sqrt(cv2.countNonZero(labels) / count / np.pi)
+        found = equivalent_diameter(cv2.countNonZero(labels) / count)
         return float(np.clip(self.diameter / found, *ZOOMS) * np.exp(rng.uniform(*np.log(self.spread))))
 
 

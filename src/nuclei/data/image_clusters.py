@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nuclei.data.store import Store
+from nuclei.metrics import equivalent_diameter
 from nuclei.progress import track
 
 
@@ -58,7 +59,7 @@ def features(image: np.ndarray, labels: np.ndarray) -> list[float]:
     )
     sharpness = np.log(np.abs(np.diff(grey, axis=0)).mean() / spread + 1e-3)
     count = max(1, np.unique(labels[inside]).size)
-    diameter = np.log(2 * np.sqrt(max(1, inside.sum()) / count / np.pi))
+    diameter = np.log(equivalent_diameter(max(1, inside.sum()) / count))
     return [
         *middle,
         *(high - low),

@@ -19,17 +19,17 @@ def to_geojson(
     colours: Mapping[str, tuple[int, int, int]],
     measurements: Sequence[Mapping[str, float]],
 ) -> str:
-    """Write a label map as a FeatureCollection of QuPath detections.
+    """Return a label map as a FeatureCollection of QuPath detections.
 
     Args:
         labels: ``int32 (H, W)``, 1..N, no number missing.
         classes: the class of each nucleus.
         colours: RGB of each class.
-        measurements: what QuPath's table shows of each nucleus.
+        measurements: of each nucleus, for QuPath's table.
 
     Returns:
-        Coordinates count pixels from the upper left corner of the upper left pixel, x first, as in QuPath;
-        a pixel belongs to a nucleus where its centre lies within the polygon.
+        JSON. Coordinates count pixels from the upper left corner of the upper left pixel, x first, as in
+        QuPath; a pixel belongs to a nucleus where its centre lies within the polygon.
     """
     features = [
         {
@@ -39,16 +39,16 @@ def to_geojson(
                 "objectType": "detection",
                 "name": str(region.label),
                 "classification": {"name": name, "color": list(colours[name])},
-                "measurements": dict(measured),
+                "measurements": dict(values),
             },
         }
-        for region, name, measured in zip(regionprops(labels), classes, measurements, strict=True)
+        for region, name, values in zip(regionprops(labels), classes, measurements, strict=True)
     ]
     return json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":"))
 
 
 def geometry(mask: np.ndarray, corner: tuple[int, int]) -> dict[str, Any]:
-    """A Polygon, or a MultiPolygon where the mask is in several pieces.
+    """Return a GeoJSON Polygon, or a MultiPolygon where the mask is in several pieces.
 
     Args:
         mask: bool (H, W), not empty.
@@ -62,7 +62,7 @@ def geometry(mask: np.ndarray, corner: tuple[int, int]) -> dict[str, Any]:
 
 
 def rings(mask: np.ndarray, corner: tuple[int, int]) -> tuple[list[Ring], list[Ring]]:
-    """Closed outlines ``[[x, y], …]`` of a mask, half-way between its pixels and the others: outer, holes."""
+    """Return the closed outlines ``[[x, y], …]`` of a mask, then of its holes, half-way between pixels."""
     outer: list[Ring] = []
     holes: list[Ring] = []
     for points in find_contours(np.pad(mask, 1).astype(np.uint8), 0.5, positive_orientation="low"):
@@ -75,6 +75,6 @@ def rings(mask: np.ndarray, corner: tuple[int, int]) -> tuple[list[Ring], list[R
 
 
 def inside(hole: Ring, ring: Ring) -> bool:
-    """Whether a hole lies within a ring."""
+    """Return whether a hole lies within a ring."""
     x, y = hole[0]
     return cv2.pointPolygonTest(np.array(ring, np.float32), (x, y), measureDist=False) > 0

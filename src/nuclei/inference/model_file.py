@@ -1,9 +1,10 @@
-"""The model in the box: one safetensors file that holds a network's weights and all that its use needs."""
+"""The model file: one safetensors file that holds a network's weights and all that its use needs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,57 @@ from safetensors import SafetensorError, safe_open
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 
-KEYS = {"network", "channels", "steps", "tta", "diameter", "scales"}
 
+@dataclass(frozen=True)
+class ModelSettings:
+    """How to build a network and to use its maps.
 
-def write_box(path: Path, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> None:
-    """Write weights in half precision, whole; the same input gives the same bytes.
-
-    Args:
-        path: ``.safetensors``.
-        tensors: the network's state.
-        settings: ``KEYS``: how to build the network, the names of its maps, post-processing, and how images
-            are seen (see ``nuclei.inference.networks.Voter``).
+    Attributes:
+        network: config that builds the network: ``_target_`` and its arguments.
+        channels: names of its maps.
+        steps: configs of the post-processing steps.
+        tta, diameter, scales: see ``nuclei.inference.segmenter.WeightedNetwork``.
     """
-    if settings.keys() != KEYS:
-        raise ValueError(f"expected {sorted(KEYS)}, got {sorted(settings)}")
-    half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors.items()}
+
+    network: Mapping[str, Any]
+    channels: Sequence[str]
+    steps: Sequence[Mapping[str, Any]]
+    tta: int
+    diameter: float | None
+    scales: Sequence[float]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The content of a model file: the settings, and the weights by name in float32."""
+
+    settings: ModelSettings
+    weights: Mapping[str, torch.Tensor]
+
+
+def write_model_file(path: Path, model: ModelFile) -> None:
+    """Write a model file, whole, with weights in half precision; the same input gives the same bytes."""
+    half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.weights.items()}
+    settings = json.dumps(asdict(model.settings), sort_keys=True)
     with atomic_write(path) as part:
-        part.write_bytes(safetensors.torch.save(half, {"nuclei": json.dumps(settings, sort_keys=True)}))
+        part.write_bytes(safetensors.torch.save(half, {"nuclei": settings}))
 
 
-def read_box(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Settings and float32 weights of what ``write_box`` wrote.
+def read_model_file(path: Path) -> ModelFile:
+    """Read what ``write_model_file`` wrote.
 
     Raises:
-        UserError: the file is missing, damaged, or holds no settings.
+        UserError: the file is missing, damaged, or holds no settings or other ones.
     """
     if not path.is_file():
         raise UserError(f"no weights at {path}; ./run.sh export makes them from a run trained with fold=all")
     try:
         with safe_open(path, "pt") as f:
             settings = json.loads((f.metadata() or {}).get("nuclei", "{}"))
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - no mapping
+            weights = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as e:
         raise UserError(f"{path} is damaged ({e}); get it again") from e
-    if settings.keys() != KEYS:
+    if settings.keys() != {field.name for field in fields(ModelSettings)}:
         raise UserError(f"{path} holds weights alone; expected a file that ./run.sh export wrote")
-    return settings, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+    return ModelFile(ModelSettings(**settings), weights)

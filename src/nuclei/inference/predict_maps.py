@@ -10,70 +10,68 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
 from nuclei.atomic import atomic_write
 from nuclei.inference.tiling import LIMIT, predict_tiles
-from nuclei.models.base import probabilities
+from nuclei.models.base import SegmentationNetwork
 
 View = tuple[int, int, int]
-# Dihedral views as (flip rows, flip columns, transpose), most different first.
 VIEWS = ((0, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1))
+"""The eight dihedral views as (flip rows, flip columns, transpose), most different first."""
 
 
-def predict(
-    network: nn.Module, image: np.ndarray, views: Sequence[View] = VIEWS[:1], bf16: bool = False
-) -> np.ndarray:
-    """Probability maps of one image at its own size.
+def predict(network: SegmentationNetwork, image: np.ndarray, views: Sequence[View] = VIEWS[:1]) -> np.ndarray:
+    """Return the maps of one image at its own size.
 
-    The image is mirrored at its lower and right edge up to the network's stride. Large images are cut
-    into tiles, see ``nuclei.inference.tiling``. A network that says a ``size`` sees the whole image resized
-    to that square, and its maps are resized back.
+    Large images are cut into tiles, see ``nuclei.inference.tiling``. A network with a ``size`` sees the whole
+    image resized to that square, and its maps are resized back.
 
     Args:
-        network: see ``nuclei.models.base``.
-        image: ``uint8 (H, W)`` or ``(H, W, 3)``, as the network's ``preprocessing`` wants it.
+        network: in eval mode.
+        image: ``uint8 (H, W)`` or ``(H, W, 3)``, after the network's preprocessing.
         views: dihedral views to average, some of ``VIEWS``.
-        bf16: compute in bfloat16.
 
     Returns:
         ``uint8 (C, H, W)``: probabilities times 255.
     """
     if network.size:
-        return _at_size(network, image, views, bf16)
+        small = cv2.resize(image, (network.size, network.size), interpolation=cv2.INTER_AREA)
+        return resize_maps(predict_whole(network, small, views), image.shape[:2])
     if image.shape[0] * image.shape[1] <= LIMIT:
-        return predict_whole(network, image, views, bf16)
-    return predict_tiles(partial(predict_whole, network, views=views, bf16=bf16), image, int(network.stride))  # type: ignore[arg-type]
+        return predict_whole(network, image, views)
+    return predict_tiles(partial(predict_whole, network, views=views), image, network.stride)
 
 
 @torch.inference_mode()
 def predict_whole(
-    network: nn.Module, image: np.ndarray, views: Sequence[View] = VIEWS[:1], bf16: bool = False
+    network: SegmentationNetwork, image: np.ndarray, views: Sequence[View] = VIEWS[:1]
 ) -> np.ndarray:
-    """As ``predict``, all of the image at once."""
+    """Return what ``predict`` returns, of the whole image at once.
+
+    The image is mirrored at its lower and right edge up to the network's stride.
+    """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    context = torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+    context = torch.autocast(device.type, torch.bfloat16) if has_bf16() else nullcontext()
     h, w = image.shape[:2]
-    planes = np.moveaxis(np.atleast_3d(pad(image, int(network.stride))), 2, 0)  # type: ignore[arg-type]
+    planes = np.moveaxis(np.atleast_3d(pad(image, network.stride)), 2, 0)
     batch = torch.from_numpy(np.ascontiguousarray(planes)).to(device)[None].float() / 255
     total: torch.Tensor | None = None
     with context:
         for rows, columns, transpose in views:
             flips = [d for d, flip in ((-2, rows), (-1, columns)) if flip]
             x = (batch.mT if transpose else batch).flip(flips).contiguous(memory_format=torch.channels_last)
-            y = probabilities(network, x).flip(flips)
+            y = network.predict_maps(x).flip(flips)
             y = (y.mT if transpose else y)[0, :, :h, :w]
             total = y if total is None else total + y
     assert total is not None
     return (total * (255 / len(views))).round().to(torch.uint8).cpu().numpy()
 
 
-def _at_size(network: nn.Module, image: np.ndarray, views: Sequence[View], bf16: bool) -> np.ndarray:
-    """Maps of the whole image at the network's size, resized back."""
-    size = int(network.size)  # type: ignore[arg-type]
-    small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    maps = predict_whole(network, small, views, bf16)
-    return np.stack([cv2.resize(m, image.shape[1::-1], interpolation=cv2.INTER_LINEAR) for m in maps])
+def resize_maps(
+    maps: np.ndarray, shape: tuple[int, ...], interpolation: int = cv2.INTER_LINEAR
+) -> np.ndarray:
+    """Return maps ``uint8 (C, h, w)`` resized to ``(C, *shape)``."""
+    return np.stack([cv2.resize(m, shape[::-1], interpolation=interpolation) for m in maps])
 
 
 def pad(image: np.ndarray, stride: int) -> np.ndarray:
@@ -85,20 +83,27 @@ def pad(image: np.ndarray, stride: int) -> np.ndarray:
 def write_maps(
     path: str | Path, channels: Sequence[str], folds_sha256: str, maps: Iterable[tuple[str, np.ndarray]]
 ) -> None:
-    """Write maps by ImageId as a compressed ``.npz``, whole; ``uint8 (C, H, W)`` each."""
+    """Write out-of-fold maps as a compressed ``.npz``, whole.
+
+    Args:
+        path: ``oof.npz`` of a fold.
+        channels: names of the maps.
+        folds_sha256: of the folds file that was trained with.
+        maps: ImageId and ``uint8 (C, H, W)`` of each image.
+    """
     arrays = {"channels": np.array(channels), "folds_sha256": np.array(folds_sha256), **dict(maps)}
     with atomic_write(path) as part, open(part, "wb") as f:
-        np.savez_compressed(f, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(f, allow_pickle=False, **arrays)
 
 
-def place(network: nn.Module) -> nn.Module:
+def place(network: SegmentationNetwork) -> SegmentationNetwork:
     """Put a network on the GPU if there is one, channels last, in eval mode."""
     network = network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last).eval()
 
 
 def has_bf16() -> bool:
-    """Whether the hardware multiplies bfloat16 matrices: newer GPUs, and CPUs with AMX or AVX-512 BF16."""
+    """Return whether the hardware multiplies bfloat16: newer GPUs, CPUs with AMX or AVX-512 BF16."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

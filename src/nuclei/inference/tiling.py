@@ -1,8 +1,8 @@
-"""Large images in overlapping tiles, so that memory stays bounded.
+"""Predict large images in overlapping tiles, so that memory stays bounded.
 
 Each tile is predicted with its surroundings and only its interior is kept. A tile begins at a multiple of the
-network's stride, so that pooling falls on the same pixels as in the whole image: where the surroundings hold
-all that a network sees, the maps are those of the whole image.
+network's stride, so that pooling falls on the same pixels as in the whole image: where the surroundings are
+as wide as the network's receptive field, the maps are those of the whole image.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import numpy as np
 from nuclei.progress import track
 
 TILE = 1024
+"""Side in pixels of what is kept of a tile."""
 CONTEXT = 128
-# In pixels; the competition's largest images, 1040 x 1388, are predicted whole up to twice their size.
+"""Pixels around a tile that are predicted too."""
 LIMIT = 6_000_000
+"""Pixels of the largest image predicted whole; the competition's largest, 1040 × 1388, at twice its size."""
 
 Window = tuple[slice, slice]
 
@@ -24,7 +26,7 @@ Window = tuple[slice, slice]
 def windows(
     shape: tuple[int, int], stride: int, tile: int = TILE, context: int = CONTEXT
 ) -> Iterator[tuple[Window, Window]]:
-    """Share an image out among tiles.
+    """Divide an image into tiles.
 
     Args:
         shape: (H, W).
@@ -33,7 +35,7 @@ def windows(
         context: pixels around it that are predicted too, as far as the image goes.
 
     Yields:
-        For each tile what to predict and what of the image to keep; the latter cover each pixel once.
+        For each tile the window to predict and the window to keep; the latter cover each pixel once.
 
     >>> [(outer[1], inner[1]) for outer, inner in windows((1, 5), stride=1, tile=3, context=1)]
     [(slice(0, 4, None), slice(0, 3, None)), (slice(2, 5, None), slice(3, 5, None))]
@@ -41,12 +43,18 @@ def windows(
     tile, context = (-(-n // stride) * stride for n in (tile, context))
     for y in range(0, shape[0], tile):
         for x in range(0, shape[1], tile):
-            inner = tuple(slice(a, min(a + tile, n)) for a, n in zip((y, x), shape, strict=True))
-            outer = tuple(
-                slice(max(s.start - context, 0), min(s.stop + context, n))
-                for s, n in zip(inner, shape, strict=True)
+            yield (
+                (
+                    span(y - context, y + tile + context, shape[0]),
+                    span(x - context, x + tile + context, shape[1]),
+                ),
+                (span(y, y + tile, shape[0]), span(x, x + tile, shape[1])),
             )
-            yield outer, inner  # type: ignore[misc]
+
+
+def span(start: int, stop: int, length: int) -> slice:
+    """Return the part of a slice that lies within 0 and ``length``."""
+    return slice(max(start, 0), min(stop, length))
 
 
 def predict_tiles(
@@ -56,7 +64,7 @@ def predict_tiles(
     tile: int = TILE,
     context: int = CONTEXT,
 ) -> np.ndarray:
-    """Maps of an image, one tile after the other; how far it is goes to ``nuclei.progress``.
+    """Return the maps of an image, predicted one tile after the other, with a progress bar.
 
     Args:
         predict: ``uint8 (h, w)`` or ``(h, w, 3)`` to ``uint8 (C, h, w)``.
@@ -68,13 +76,11 @@ def predict_tiles(
     """
     maps = np.empty(0, np.uint8)
     for outer, inner in track(list(windows(image.shape[:2], stride, tile, context)), "tiles"):
-        found = predict(image[outer])
+        tile_maps = predict(image[outer])
         if not maps.size:
-            maps = np.empty((len(found), *image.shape[:2]), np.uint8)
-        maps[:, *inner] = found[:, *within(inner, outer)]
+            maps = np.empty((len(tile_maps), *image.shape[:2]), np.uint8)
+        rows, columns = (
+            slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
+        )
+        maps[:, *inner] = tile_maps[:, rows, columns]
     return maps
-
-
-def within(inner: Window, outer: Window) -> Window:
-    """``inner``, counted from where ``outer`` begins."""
-    return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))  # type: ignore[return-value]

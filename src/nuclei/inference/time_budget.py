@@ -11,11 +11,11 @@ import numpy as np
 
 from nuclei.inference.segmenter import Segmenter
 
-MARGIN = 1.1  # images differ in size, so what is left may take longer than what is done
+MARGIN = 1.1  # images differ in size, so those that are left may take longer than those that are done
 
 
 @dataclass
-class Pace:
+class TimeBudget:
     """Segments images one after another, each with as many views as the time that is left allows.
 
     Attributes:
@@ -23,8 +23,9 @@ class Pace:
         total: number of images.
         limit: seconds for all of them; None for no limit.
         clock: seconds, from any beginning.
-        done: images so far.
-        short: images so far that had fewer views than wanted.
+        done: number of images so far.
+        shortened: number of images so far that had fewer views than wanted.
+        spent: seconds so far.
     """
 
     segmenter: Segmenter
@@ -32,53 +33,54 @@ class Pace:
     limit: float | None = None
     clock: Callable[[], float] = time.monotonic
     done: int = 0
-    short: int = 0
+    shortened: int = 0
     spent: float = 0.0
     _passes: int = 0
-    _capped: Callable[[int], Segmenter] = field(init=False)
+    _limited: Callable[[int], Segmenter] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._capped = cache(self._cap)
+        self._limited = cache(lambda views: limit_views(self.segmenter, views))
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """``int32 (H, W)`` labels of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``."""
+        """Return labels ``int32 (H, W)`` of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``."""
         begin, views = self.clock(), self.views()
-        segmenter = self._capped(views)
+        segmenter = self._limited(views)
         labels = segmenter.labels(segmenter.maps(image))
         self.done += 1
-        self.short += views < self.most
+        self.shortened += views < self.most_views
         self.spent += self.clock() - begin
         self._passes += passes(segmenter)
         return labels
 
     @property
-    def most(self) -> int:
+    def most_views(self) -> int:
         """The most views that any network averages."""
-        return max(voter.tta for voter in self.segmenter.voters)
+        return max(member.tta for member in self.segmenter.networks)
 
     def views(self) -> int:
-        """The most views with which the images that are left are done in time; at least 1."""
+        """Return the most views with which the images that are left are done in time; at least 1."""
         if self.limit is None or not self._passes:
-            return self.most
-        each = MARGIN * self.spent / self._passes * (self.total - self.done)
-        fitting = [
-            n for n in range(1, self.most + 1) if each * passes(self._capped(n)) <= self.limit - self.spent
-        ]
-        return max(fitting, default=1)
-
-    def _cap(self, views: int) -> Segmenter:
-        voters = [replace(voter, tta=min(voter.tta, views)) for voter in self.segmenter.voters]
-        return replace(self.segmenter, voters=voters)
+            return self.most_views
+        seconds = MARGIN * self.spent / self._passes * (self.total - self.done)
+        left = self.limit - self.spent
+        choices = range(1, self.most_views + 1)
+        return max((n for n in choices if seconds * passes(self._limited(n)) <= left), default=1)
 
     def report(self, other_total: int = 3000) -> str:
-        """Say how quick it was, and how long so many images would take."""
+        """Return how quick the segmentation was, and how long ``other_total`` images would take."""
         if not self.done or not self.spent:
             return "no images"
         rate = self.done / self.spent
-        cut = f"; {self.short} images with fewer views, to keep the time limit" if self.short else ""
+        cut = f"; {self.shortened} images with fewer views, to keep the time limit" if self.shortened else ""
         return f"{rate:.2f} images per second, {other_total:,} would take {other_total / rate:,.0f} s{cut}"
 
 
+def limit_views(segmenter: Segmenter, views: int) -> Segmenter:
+    """Return a segmenter whose networks average at most ``views`` views."""
+    networks = [replace(member, tta=min(member.tta, views)) for member in segmenter.networks]
+    return replace(segmenter, networks=networks)
+
+
 def passes(segmenter: Segmenter) -> int:
-    """How often the networks are run for one image: two passes that find its zoom, then each view."""
-    return sum(voter.tta + 2 * (voter.diameter is not None) for voter in segmenter.voters)
+    """Return how often networks run for one image: two passes that estimate its zoom, then each view."""
+    return sum(member.tta + 2 * (member.diameter is not None) for member in segmenter.networks)

@@ -1,8 +1,8 @@
-"""What every network says of itself, beside being a function from images to logits."""
+"""The base class of all networks."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -11,46 +11,64 @@ from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
 
 Activation = Literal["sigmoid", "softmax"]
-N = TypeVar("N", bound=nn.Module)
 
 
-def describe(
-    network: N,
-    stride: int,
-    preprocessing: Preprocessing = "nuclei",
-    size: int | None = None,
-    activation: Activation = "sigmoid",
-) -> N:
-    """Write on a network what its use needs, and return it.
+class SegmentationNetwork(nn.Module):
+    """A network that turns images ``float32 (B, C, H, W)`` in [0, 1] into logits ``(B, n_channels, H, W)``.
 
-    Args:
-        network: takes ``float32 (B, C, H, W)`` in [0, 1]; gives logits ``(B, n_channels, H, W)``.
-        stride: both sides of the input must be multiples of it.
-        preprocessing: how images are shown to it; see ``nuclei.data.preprocessing.preprocess``.
-        size: side that whole images are resized to, an experiment of two papers; None leaves them as they
-            are.
+    A network whose maps or loss come about otherwise overrides ``predict_maps`` and ``training_loss``.
+
+    Attributes:
+        stride: both sides of the input must be multiples of this number of pixels.
+        preprocessing: how images are shown to the network; see ``nuclei.data.preprocessing.preprocess``.
+        size: side in pixels of the square that whole images are resized to; None keeps their size.
         activation: ``softmax`` where exactly one channel is true at each pixel.
+        has_own_loss: True where ``training_loss`` ignores the given loss, and works in training mode alone.
     """
-    facts = {"stride": stride, "preprocessing": preprocessing, "size": size, "activation": activation}
-    for name, value in facts.items():
-        setattr(network, name, value)
-    return network
 
+    has_own_loss: ClassVar[bool] = False
 
-def probabilities(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """``float32 (B, n_channels, H, W)`` maps of a batch; a network of objects has its own ``maps``."""
-    if hasattr(network, "maps"):
-        return network.maps(x)  # type: ignore[operator, no-any-return]
-    logits = network(x).float()
-    return logits.softmax(1) if getattr(network, "activation", "sigmoid") == "softmax" else logits.sigmoid()
+    def __init__(
+        self,
+        stride: int,
+        preprocessing: Preprocessing = "nuclei",
+        size: int | None = None,
+        activation: Activation = "sigmoid",
+    ) -> None:
+        super().__init__()
+        self.stride, self.size = stride, size
+        self.preprocessing: Preprocessing = preprocessing
+        self.activation: Activation = activation
 
+    def training_loss(
+        self, images: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor, loss: nn.Module
+    ) -> torch.Tensor:
+        """Return the scalar loss of a batch.
 
-def check_crop(network: nn.Module, crop: int) -> None:
-    """Refuse crops that a network cannot take.
+        Args:
+            images: ``float32 (B, C, H, W)`` in [0, 1].
+            targets: ``float32 (B, n_channels, H, W)`` maps to learn, with the weights behind them for a loss
+                that takes weights.
+            labels: ``int32 (B, H, W)`` label maps, for networks that learn objects.
+            loss: of logits and targets.
+        """
+        return loss(self(images), targets)
 
-    Raises:
-        UserError: the side is no multiple of the network's stride.
-    """
-    stride = int(network.stride)  # type: ignore[arg-type]
-    if crop < stride or crop % stride:
-        raise UserError(f"augment.crop={crop}: expected a multiple of {stride}, the stride of the network")
+    def predict_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return probabilities ``float32 (B, n_channels, H, W)`` of images ``float32 (B, C, H, W)``."""
+        logits = self(images).float()
+        return logits.softmax(1) if self.activation == "softmax" else logits.sigmoid()
+
+    def check_crop(self, crop: int) -> None:
+        """Refuse crops that the network cannot take.
+
+        Args:
+            crop: side in pixels.
+
+        Raises:
+            UserError: the side is no multiple of the network's stride.
+        """
+        if crop < self.stride or crop % self.stride:
+            raise UserError(
+                f"augment.crop={crop}: expected a multiple of {self.stride}, the stride of the network"
+            )

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import nn
 
+Initialisation = Literal["glorot", "he"]
+
 
 def convolutions(
-    before: int, features: int, count: int, norm: bool = False, dropout: float = 0.0, kernel: int = 3
+    in_channels: int, features: int, count: int, norm: bool = False, dropout: float = 0.0, kernel: int = 3
 ) -> nn.Sequential:
-    """``count`` same-padded convolutions, each with ReLU, and batch normalisation before it if asked for.
+    """Return a stack of same-padded convolutions, each followed by batch normalisation, if wanted, and ReLU.
 
     Args:
-        before: input channels.
+        in_channels: input channels.
         features: output channels.
-        count: 0 passes the input on.
-        norm: batch normalisation.
-        dropout: probability behind the last one; whole channels are not dropped, single values are.
+        count: number of convolutions; 0 passes the input on.
+        norm: use batch normalisation.
+        dropout: probability behind the last convolution; drops single values, not whole channels.
         kernel: side in pixels, odd.
     """
     layers: list[nn.Module] = []
     for n in range(count):
-        layers.append(
-            nn.Conv2d(before if n == 0 else features, features, kernel, padding=kernel // 2, bias=not norm)
-        )
+        inputs = features if n else in_channels
+        layers.append(nn.Conv2d(inputs, features, kernel, padding=kernel // 2, bias=not norm))
         layers += [nn.BatchNorm2d(features)] if norm else []
         layers.append(nn.ReLU(inplace=True))
     if dropout:
@@ -34,8 +34,34 @@ def convolutions(
     return nn.Sequential(*layers)
 
 
+def initialise(network: nn.Module, initialisation: Initialisation) -> None:
+    """Draw new weights for all convolutions of a network and set their biases to zero.
+
+    PyTorch's default weights are so small that the output of a deep network without normalisation hardly
+    depends on its input, and training stands still at first.
+
+    Args:
+        network: changed in place.
+        initialisation: ``glorot``, uniform (Glorot and Bengio 2010), is the default of Keras; ``he``, normal
+            (He et al. 2015), keeps the variance through layers with ReLU.
+
+    Raises:
+        ValueError: another initialisation.
+    """
+    if initialisation not in ("glorot", "he"):
+        raise ValueError(f"initialisation={initialisation}: expected glorot or he")
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            if initialisation == "glorot":
+                nn.init.xavier_uniform_(layer.weight)
+            else:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class Float32OnCpu(nn.Module):
-    """Mixed into a layer: it trains in float32 on a CPU, also under autocast to bfloat16."""
+    """A mix-in for layers that train in float32 on a CPU, also under autocast to bfloat16."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the layer returns."""
@@ -45,17 +71,16 @@ class Float32OnCpu(nn.Module):
             return super().forward(x.float())
 
 
-@cache
-def _in_float32(layer: Any) -> Any:
-    return type(f"Float32OnCpu{layer.__name__}", (Float32OnCpu, layer), {})
-
-
 def keep_depthwise_in_float32(network: nn.Module) -> None:
     """Let the depthwise convolutions of a network train in float32 on a CPU.
 
     Their gradients take three times as long in bfloat16 there (oneDNN, AVX-512 BF16), where all other layers
-    gain. Weights and names of the layers stay as they are.
+    gain. As in ``torch.nn.utils.parametrize``, the layers change their class, so that the names of their
+    weights stay as they are.
     """
+    classes: dict[type, type] = {}
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
-            layer.__class__ = _in_float32(type(layer))  # type: ignore[arg-type]
+            kind = type(layer)
+            classes.setdefault(kind, type(f"Float32OnCpu{kind.__name__}", (Float32OnCpu, kind), {}))
+            layer.__class__ = classes[kind]

@@ -8,22 +8,24 @@ import torch
 from torch import nn
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import describe
-from nuclei.models.blocks import convolutions
+from nuclei.models.base import SegmentationNetwork
+from nuclei.models.blocks import Initialisation, convolutions, initialise
 
 
-class Fcn(nn.Module):
+class Fcn(SegmentationNetwork):
     """Convolutions of 3×3 with ReLU, each followed by max-pooling, then one of 1×1 (Arra et al. 2018,
     section 4).
 
-    The paper ends at 16×16 for an input of 128×128, so there are three poolings; how it brings that back to
-    the size of the image it does not say, and a score of 0.0072 fits a map without detail: here bilinearly.
+    The paper ends at 16×16 for an input of 128×128, so there are three poolings; how the maps come back to
+    the size of the image the paper does not say, and its score of 0.0072 fits maps without detail: here they
+    are interpolated bilinearly.
 
     Args:
         features: channels of each convolution.
         n_channels: number of maps.
         preprocessing: how images are shown.
         size: side that whole images are resized to, or None.
+        initialisation: of the weights, ``glorot`` or ``he``.
     """
 
     def __init__(
@@ -32,22 +34,23 @@ class Fcn(nn.Module):
         n_channels: int,
         preprocessing: Preprocessing = "nuclei",
         size: int | None = None,
+        initialisation: Initialisation = "he",
     ) -> None:
-        super().__init__()
-        before = [in_channels(preprocessing), *features[:-1]]
+        super().__init__(2 ** len(features), preprocessing, size)
+        inputs = [in_channels(preprocessing), *features[:-1]]
         levels = (
             nn.Sequential(convolutions(a, b, 1), nn.MaxPool2d(2))
-            for a, b in zip(before, features, strict=True)
+            for a, b in zip(inputs, features, strict=True)
         )
         self.body = nn.Sequential(*levels, nn.Conv2d(features[-1], n_channels, 1))
-        describe(self, 2 ** len(features), preprocessing, size)
+        initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""
+        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         return nn.functional.interpolate(self.body(x), x.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class SimpleCnn(nn.Module):
+class SimpleCnn(SegmentationNetwork):
     """Batch normalisation, six convolutions of 3×3, one of 1×1 with a sigmoid (Wang 2021, section III.B.1).
 
     The text calls the six layers dense; over an image of any size a dense layer at each pixel is a
@@ -58,6 +61,7 @@ class SimpleCnn(nn.Module):
         n_channels: number of maps.
         preprocessing: how images are shown.
         size: side that whole images are resized to, or None.
+        initialisation: of the weights, ``glorot`` or ``he``.
     """
 
     def __init__(
@@ -66,13 +70,14 @@ class SimpleCnn(nn.Module):
         n_channels: int,
         preprocessing: Preprocessing = "nuclei",
         size: int | None = None,
+        initialisation: Initialisation = "he",
     ) -> None:
-        super().__init__()
-        before = [in_channels(preprocessing), *features[:-1]]
-        convs = (convolutions(a, b, 1) for a, b in zip(before, features, strict=True))
-        self.body = nn.Sequential(nn.BatchNorm2d(before[0]), *convs, nn.Conv2d(features[-1], n_channels, 1))
-        describe(self, 1, preprocessing, size)
+        super().__init__(1, preprocessing, size)
+        inputs = [in_channels(preprocessing), *features[:-1]]
+        convs = (convolutions(a, b, 1) for a, b in zip(inputs, features, strict=True))
+        self.body = nn.Sequential(nn.BatchNorm2d(inputs[0]), *convs, nn.Conv2d(features[-1], n_channels, 1))
+        initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""
+        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         return self.body(x)

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import describe
-from nuclei.models.blocks import convolutions
+from nuclei.models.base import SegmentationNetwork
+from nuclei.models.blocks import Initialisation, convolutions, initialise
 
 
-class LinkNet(nn.Module):
+class LinkNet(SegmentationNetwork):
     """Encoders that halve the resolution, decoders that double it, and a sum in between.
 
     An encoder is two parallel convolutions of 3×3 ("two networks of convolutional layers, but one is
@@ -29,6 +29,7 @@ class LinkNet(nn.Module):
         preprocessing: how images are shown.
         size: side that whole images are resized to, or None.
         dropout: probability, in the decoders.
+        initialisation: of the weights, ``glorot`` or ``he``.
     """
 
     def __init__(
@@ -39,20 +40,21 @@ class LinkNet(nn.Module):
         preprocessing: Preprocessing = "nuclei",
         size: int | None = None,
         dropout: float = 0.1,
+        initialisation: Initialisation = "he",
     ) -> None:
-        super().__init__()
-        before = [in_channels(preprocessing), *features[:-1]]
-        self.encoders = nn.ModuleList(Encoder(a, b) for a, b in zip(before, features, strict=True))
+        super().__init__(2 ** len(features), preprocessing, size)
+        inputs = [in_channels(preprocessing), *features[:-1]]
+        self.encoders = nn.ModuleList(Encoder(a, b) for a, b in zip(inputs, features, strict=True))
         inputs = [*decoder[1:], features[-1]]
         self.decoders = nn.ModuleList(Decoder(a, b, dropout) for a, b in zip(inputs, decoder, strict=True))
         self.links = nn.ModuleList(
             nn.Conv2d(a, b, 1) for a, b in zip(features[:-1], decoder[1:], strict=True)
         )
         self.head = nn.Conv2d(decoder[0], n_channels, 1)
-        describe(self, 2 ** len(features), preprocessing, size)
+        initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""
+        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         skips = []
         for encoder in self.encoders:
             x = encoder(x)
@@ -64,29 +66,29 @@ class LinkNet(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Half the resolution, ``features`` channels."""
+    """An encoder of ``LinkNet``: halves the resolution and gives ``features`` channels."""
 
-    def __init__(self, before: int, features: int) -> None:
+    def __init__(self, inputs: int, features: int) -> None:
         super().__init__()
         self.strided = nn.Sequential(
-            nn.Conv2d(before, features, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(inputs, features, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(features),
             nn.ReLU(inplace=True),
         )
-        self.pooled = nn.Sequential(*convolutions(before, features, 1, norm=True), nn.AvgPool2d(2))
+        self.pooled = nn.Sequential(*convolutions(inputs, features, 1, norm=True), nn.AvgPool2d(2))
         self.more = convolutions(features, features, 2, norm=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, before, H, W)`` to ``(B, features, H/2, W/2)``."""
+        """Return ``(B, features, H/2, W/2)`` of ``(B, inputs, H, W)``."""
         return self.more(self.strided(x) + self.pooled(x))
 
 
 class Decoder(nn.Sequential):
-    """Twice the resolution, ``features`` channels."""
+    """A decoder of ``LinkNet``: doubles the resolution and gives ``features`` channels."""
 
-    def __init__(self, before: int, features: int, dropout: float) -> None:
+    def __init__(self, inputs: int, features: int, dropout: float) -> None:
         super().__init__(
-            *convolutions(before, features, 1, norm=True, kernel=1),
+            *convolutions(inputs, features, 1, norm=True, kernel=1),
             nn.ConvTranspose2d(features, features, 3, stride=2, padding=1, output_padding=1, bias=False),
             nn.BatchNorm2d(features),
             nn.ReLU(inplace=True),

@@ -1,7 +1,8 @@
-"""Mask R-CNN (He et al. 2017; Wang 2021, section III.B.4): torchvision's, behind the common contract."""
+"""Mask R-CNN (He et al. 2017; Wang 2021, section III.B.4): torchvision's, behind the common base class."""
 
 from __future__ import annotations
 
+from typing import ClassVar
 from urllib.error import URLError
 
 import torch
@@ -13,11 +14,11 @@ from torchvision.ops import masks_to_boxes
 
 from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
-from nuclei.models.base import describe
+from nuclei.models.base import SegmentationNetwork
 from nuclei.models.pretrained import no_weights
 
 
-class MaskRCNN(nn.Module):
+class MaskRCNN(SegmentationNetwork):
     """Torchvision's Mask R-CNN with a feature pyramid; its objects become ``nucleus`` and ``border`` maps.
 
     Each object gives its mask's probability times its score; ``nucleus`` is the highest at each pixel,
@@ -29,9 +30,14 @@ class MaskRCNN(nn.Module):
         weights: of the backbone, or None.
         n_channels: 2.
         detections: most objects in an image.
-        preprocessing: how images are shown.
+        preprocessing: how images are shown; a single plane is repeated three times.
         size: side that whole images are resized to, or None.
+
+    Raises:
+        UserError: ``n_channels`` is not 2, or the weights cannot be fetched.
     """
+
+    has_own_loss: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -42,7 +48,7 @@ class MaskRCNN(nn.Module):
         preprocessing: Preprocessing = "rgb",
         size: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(32, preprocessing, size)
         if n_channels != 2:
             raise UserError(f"Mask R-CNN gives the channels nucleus and border, got {n_channels} channels")
         try:
@@ -50,21 +56,26 @@ class MaskRCNN(nn.Module):
         except (URLError, OSError, ValueError) as e:
             raise no_weights(backbone, weights, "model.network.weights", e) from e
         self.body = TorchvisionMaskRCNN(pyramid, 2, box_detections_per_img=detections, _skip_resize=True)
-        describe(self, 32, preprocessing, size)
 
-    def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of images ``(B, C, H, W)`` and label maps ``int (B, H, W)``."""
-        objects = [targets_of(one) for one in labels]
-        return sum(self.body(list(x.expand(-1, 3, -1, -1)), objects).values(), x.new_zeros(()))
+    def training_loss(
+        self, images: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor, loss: nn.Module
+    ) -> torch.Tensor:
+        """Return the sum of torchvision's losses of classes, boxes and masks; ``loss`` is not used."""
+        losses = self.body(list(images.expand(-1, 3, -1, -1)), [objects_of(each) for each in labels])
+        return sum(losses.values(), images.new_zeros(()))
 
-    def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` to probabilities ``(B, 2, H, W)``."""
-        found = self.body(list(x.expand(-1, 3, -1, -1)))
-        return torch.stack([maps_of(one["masks"][:, 0], one["scores"], x.shape[-2:]) for one in found])
+    def predict_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return probabilities ``(B, 2, H, W)`` of images ``(B, C, H, W)``."""
+        detections = self.body(list(images.expand(-1, 3, -1, -1)))
+        shape = images.shape[-2:]
+        return torch.stack([maps_of(d["masks"][:, 0], d["scores"], shape) for d in detections])
 
 
-def targets_of(labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Boxes, classes and masks of labels ``(H, W)``; what is one pixel wide has no box and is left out."""
+def objects_of(labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return boxes, classes and masks of labels ``(H, W)``, as torchvision wants them.
+
+    Nuclei one pixel wide have no box and are left out.
+    """
     numbers = labels.unique()
     masks = labels == numbers[numbers > 0].view(-1, 1, 1)
     boxes = masks_to_boxes(masks) if len(masks) else labels.new_zeros((0, 4)).float()
@@ -74,7 +85,7 @@ def targets_of(labels: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def maps_of(masks: torch.Tensor, scores: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """``nucleus`` and ``border`` ``(2, H, W)`` of mask probabilities ``(N, H, W)`` and scores ``(N,)``."""
+    """Return ``nucleus`` and ``border`` ``(2, H, W)`` of masks ``(N, H, W)`` in [0, 1], scores ``(N,)``."""
     maps = masks.new_zeros((2, *shape))
     for mask, score in zip(masks, scores, strict=True):  # one at a time: hundreds of masks fill the memory
         inside = (mask > 0.5).float()

@@ -1,15 +1,14 @@
-"""Otsu's threshold as a network without weights: the floor of every table."""
+"""Otsu's threshold as a network without weights: the baseline of every table."""
 
 from __future__ import annotations
 
 import torch
 from skimage.filters import threshold_otsu
-from torch import nn
 
-from nuclei.models.base import describe
+from nuclei.models.base import SegmentationNetwork
 
 
-class Otsu(nn.Module):
+class Otsu(SegmentationNetwork):
     """Threshold each image by Otsu's method (Otsu 1979, IEEE Trans. SMC 9:62).
 
     Args:
@@ -17,13 +16,12 @@ class Otsu(nn.Module):
     """
 
     def __init__(self, n_channels: int = 1) -> None:
-        super().__init__()
+        super().__init__(stride=1)
         if n_channels != 1:
             raise ValueError(f"expected n_channels=1, got {n_channels}")
-        describe(self, stride=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of ±20 for ``(B, 1, H, W)``: probabilities of 0 and 1."""
+        """Return logits of ±20 for images ``(B, 1, H, W)``: probabilities of 0 and 1."""
         return torch.stack([torch.where(image > _threshold(image), 20.0, -20.0) for image in x])
 
 

@@ -7,14 +7,14 @@ from torch import nn
 from torch.nn.functional import max_pool2d
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import describe
-from nuclei.models.blocks import convolutions
+from nuclei.models.base import SegmentationNetwork
+from nuclei.models.blocks import Initialisation, convolutions, initialise
 
 # Channels and number of the 13 convolutions of VGG-16.
 LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
-class SegNet(nn.Module):
+class SegNet(SegmentationNetwork):
     """Thirteen convolutions down, thirteen up, the last of which gives the maps.
 
     Args:
@@ -22,6 +22,7 @@ class SegNet(nn.Module):
         width: factor of all channels; 1 is the paper's.
         preprocessing: how images are shown.
         size: side that whole images are resized to, or None.
+        initialisation: of the weights, ``glorot`` or ``he``.
     """
 
     def __init__(
@@ -30,14 +31,15 @@ class SegNet(nn.Module):
         width: float = 1.0,
         preprocessing: Preprocessing = "nuclei",
         size: int | None = None,
+        initialisation: Initialisation = "he",
     ) -> None:
-        super().__init__()
+        super().__init__(2 ** len(LEVELS), preprocessing, size)
         levels = [(max(1, round(features * width)), count) for features, count in LEVELS]
-        before = [in_channels(preprocessing), *(features for features, _ in levels[:-1])]
+        inputs = [in_channels(preprocessing), *(features for features, _ in levels[:-1])]
         self.down = nn.ModuleList(
-            convolutions(a, b, count, norm=True) for a, (b, count) in zip(before, levels, strict=True)
+            convolutions(a, b, count, norm=True) for a, (b, count) in zip(inputs, levels, strict=True)
         )
-        after = [levels[0][0], *before[1:]]
+        after = [levels[0][0], *inputs[1:]]
         self.up = nn.ModuleList(
             nn.Sequential(
                 convolutions(features, features, count - 1, norm=True),
@@ -47,10 +49,10 @@ class SegNet(nn.Module):
             )
             for n, (out, (features, count)) in enumerate(zip(after, levels, strict=True))
         )
-        describe(self, 2 ** len(LEVELS), preprocessing, size)
+        initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""
+        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         indices = []
         for level in self.down:
             x, index = max_pool2d(level(x), 2, return_indices=True)

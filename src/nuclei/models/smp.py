@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
-from nuclei.models.base import describe
+from nuclei.models.base import SegmentationNetwork
 from nuclei.models.blocks import keep_depthwise_in_float32
 from nuclei.models.pretrained import (
     announce_download,
@@ -20,7 +19,7 @@ from nuclei.models.pretrained import (
 )
 
 
-class SmpNetwork(nn.Module):
+class SmpNetwork(SegmentationNetwork):
     """A network of segmentation-models-pytorch behind the scaling of the input that its encoder expects.
 
     Args:
@@ -44,7 +43,7 @@ class SmpNetwork(nn.Module):
         preprocessing: Preprocessing = "nuclei",
         **options: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(2 ** options.get("encoder_depth", 5), preprocessing)
         import segmentation_models_pytorch as smp
 
         package = installed_package(encoder) if encoder_weights == "imagenet" else None
@@ -75,7 +74,6 @@ class SmpNetwork(nn.Module):
         self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
-        describe(self, 2 ** options.get("encoder_depth", 5), preprocessing)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``(B, n_channels, H, W)`` of images ``(B, 1 or 3, H, W)`` in [0, 1]."""

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import describe
-from nuclei.models.blocks import convolutions
+from nuclei.models.base import SegmentationNetwork
+from nuclei.models.blocks import Initialisation, convolutions, initialise
 
 
-class UNet(nn.Module):
+class UNet(SegmentationNetwork):
     """Levels of convolutions and max-pooling, and the way back with the skipped features beside.
 
     Args:
@@ -31,6 +31,7 @@ class UNet(nn.Module):
         dropout: probability, behind the convolutions of each level.
         softmax: exactly one channel is true at each pixel.
         stems: separate first convolutions for grey and for coloured images.
+        initialisation: of the weights, ``glorot`` or ``he``.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         softmax: bool = False,
         stems: bool = False,
+        initialisation: Initialisation = "he",
     ) -> None:
-        super().__init__()
+        super().__init__(2 ** (len(features) - 1), preprocessing, size, "softmax" if softmax else "sigmoid")
         colours = in_channels(preprocessing)
         back = list(decoder or features[-2::-1])
         self.stems = Stems(features[0]) if stems else None
@@ -58,28 +60,28 @@ class UNet(nn.Module):
             [convolutions(features[0] if stems else colours, features[0], convs, norm, dropout)]
             + [convolutions(a, b, convs, norm, dropout) for a, b in pairwise(features)]
         )
-        self.raise_, self.up = nn.ModuleList(), nn.ModuleList()
+        self.upsampling, self.up = nn.ModuleList(), nn.ModuleList()
         below = features[-1]
         for n, (skip, out) in enumerate(zip(features[-2::-1], back, strict=True)):
             last = n == len(back) - 1
             count = convs_up if not last or last_convs is None else last_convs
-            self.raise_.append(upsampling(below, out, up, up_kernel))
+            self.upsampling.append(upsampling(below, out, up, up_kernel))
             joined = skip + (out if up == "transpose" else below)
             self.up.append(convolutions(joined, out, count, norm, dropout))
             below = out if count else joined
         self.head = nn.Conv2d(below, n_channels, 1)
-        describe(self, 2 ** (len(features) - 1), preprocessing, size, "softmax" if softmax else "sigmoid")
+        initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` to logits ``(B, n_channels, H, W)``."""
+        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         if self.stems is not None:
             x = self.stems(x)
         skips: list[torch.Tensor] = []
         for n, level in enumerate(self.down):
             x = level(nn.functional.max_pool2d(x, 2) if n else x)
             skips.append(x)
-        for raise_, level, skip in zip(self.raise_, self.up, skips[-2::-1], strict=True):
-            x = level(torch.cat([skip, raise_(x)], dim=1))
+        for upsample, level, skip in zip(self.upsampling, self.up, skips[-2::-1], strict=True):
+            x = level(torch.cat([skip, upsample(x)], dim=1))
         return self.head(x)
 
 
@@ -95,14 +97,26 @@ class Stems(nn.Module):
         self.grey, self.colour = nn.Conv2d(1, features, 3, padding=1), nn.Conv2d(3, features, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """RGB ``(B, 3, H, W)``; an image whose channels agree is grey."""
+        """Return features of RGB images ``(B, 3, H, W)``; an image whose channels agree is grey."""
         grey = (x == x[:, :1]).flatten(1).all(1).view(-1, 1, 1, 1)
         return torch.where(grey, self.grey(x[:, :1]), self.colour(x)).relu()
 
 
-def upsampling(before: int, features: int, kind: str, kernel: int) -> nn.Module:
-    """Double the resolution: learned, to ``features`` channels, or bilinear, which keeps ``before``."""
-    if kind == "bilinear":
+def upsampling(inputs: int, features: int, method: str, kernel: int) -> nn.Module:
+    """Return a layer that doubles the resolution.
+
+    Args:
+        inputs: input channels.
+        features: output channels of a transposed convolution; interpolation keeps ``inputs``.
+        method: ``transpose`` or ``bilinear``.
+        kernel: side of the transposed convolution, 2 or 3.
+
+    Raises:
+        ValueError: another method.
+    """
+    if method == "bilinear":
         return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+    if method != "transpose":
+        raise ValueError(f"up={method}: expected transpose or bilinear")
     padding = (kernel - 1) // 2
-    return nn.ConvTranspose2d(before, features, kernel, stride=2, padding=padding, output_padding=kernel % 2)
+    return nn.ConvTranspose2d(inputs, features, kernel, stride=2, padding=padding, output_padding=kernel % 2)

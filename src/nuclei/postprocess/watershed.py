@@ -37,12 +37,12 @@ class MapWatershed:
         sigma: standard deviation of the smoothing in pixels; 0 for none.
     """
 
-    low: float
-    high: float
-    border_weight: float
-    distance_weight: float
-    marker_threshold: float
-    sigma: float
+    low: float = 0.6
+    high: float = 0.8
+    border_weight: float = 0.5
+    distance_weight: float = 0.5
+    marker_threshold: float = 0.55
+    sigma: float = 1.0
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nuclei.inference.nucleus_classes import PREFIX
+from nuclei.inference.measure import CLASS_PREFIX
 from nuclei.metrics import confusion, precision_at
 from nuclei.reproduce.measures import accuracy, best_v_scores, confusion_of_pixels, pixel_scores
 
@@ -31,7 +31,7 @@ class Tally:
     @property
     def classes(self) -> list[str]:
         """Names of the classes of pixels, background first."""
-        found = [c.removeprefix(PREFIX) for c in self.channels if c.startswith(PREFIX)]
+        found = [c.removeprefix(CLASS_PREFIX) for c in self.channels if c.startswith(CLASS_PREFIX)]
         return ["background", *(found or ["nucleus"])]
 
     def add(
@@ -86,5 +86,5 @@ def class_map(maps: np.ndarray, channels: Sequence[str]) -> np.ndarray:
         channels: ``background`` and the classes among them.
     """
     order = [list(channels).index("background")]
-    order += [n for n, c in enumerate(channels) if c.startswith(PREFIX)]
+    order += [n for n, c in enumerate(channels) if c.startswith(CLASS_PREFIX)]
     return np.argmax(maps[order], axis=0)

@@ -1,4 +1,4 @@
-"""What a run writes while it trains."""
+"""Callbacks of a training: average of the weights, table of metrics, lines of progress."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import lightning as L
 import torch
 
 from nuclei.atomic import atomic_write
+from nuclei.training.module import Batch, Segmentation
 
 
 def warm_average(decay: float) -> Callable[..., None]:
-    """Moving average of the weights that forgets its start.
+    """Return a moving average of the weights that forgets its start.
 
     The decay at step n is min(``decay``, (1 + n) / (10 + n)), as in TensorFlow's
     ``ExponentialMovingAverage`` with ``num_updates``: a fixed one would keep much of the untrained weights in
@@ -40,7 +41,9 @@ def warm_average(decay: float) -> Callable[..., None]:
 
 
 class MetricsTable(L.Callback):
-    """Keeps ``metrics.csv``: a row for each epoch; a resumed run goes on in the same table.
+    """Keeps ``metrics.csv``: a line for each epoch; a resumed run goes on in the same table.
+
+    Lightning's ``CSVLogger`` starts the file anew when a run resumes, and gives each call of ``log`` a line.
 
     Args:
         path: the file.
@@ -49,47 +52,49 @@ class MetricsTable(L.Callback):
 
     COLUMNS = ("epoch", "step", "seconds", "lr", "loss", "val_loss", "mAP")
 
-    def __init__(self, path: str | Path, held_out: Iterable[Any] | None = None) -> None:
-        self.path, self.held_out, self.rows = Path(path), held_out, []  # type: ignore[var-annotated]
+    def __init__(self, path: str | Path, held_out: Iterable[Batch] | None = None) -> None:
+        self.path, self.held_out = Path(path), held_out
+        self.lines: list[dict[str, str]] = []
         self.start = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the rows of the epochs that need not run again; by now a checkpoint has been read."""
-        self.rows = [r for r in logged(self.path) if int(r["epoch"]) < trainer.current_epoch]
-        self.start = time.monotonic() - spent(self.rows)
+        """Keep the lines of the epochs that need not run again; by now a checkpoint has been read."""
+        self.lines = [line for line in read_metrics(self.path) if int(line["epoch"]) < trainer.current_epoch]
+        self.start = time.monotonic() - training_seconds(self.lines)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add the row of this epoch; mAP is empty in epochs without validation."""
-        metrics: dict[str, Any] = trainer.callback_metrics  # type: ignore[assignment]
+        """Add the line of this epoch; mAP is empty in epochs without validation."""
+        assert isinstance(pl_module, Segmentation)
+        metrics = trainer.callback_metrics
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        row = {
-            "epoch": trainer.current_epoch,
-            "step": trainer.global_step,
-            "seconds": f"{time.monotonic() - self.start:.1f}",
-            "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
-            "loss": f"{float(metrics['loss']):.4f}",
-            "val_loss": "" if self.held_out is None else f"{pl_module.mean_loss(self.held_out):.4f}",  # type: ignore[operator]
-            "mAP": f"{float(metrics['mAP']):.4f}" if validated and "mAP" in metrics else "",
-        }
-        self.rows.append(row)
+        values = (
+            str(trainer.current_epoch),
+            str(trainer.global_step),
+            f"{time.monotonic() - self.start:.1f}",
+            f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
+            f"{float(metrics['loss']):.4f}",
+            "" if self.held_out is None else f"{pl_module.mean_loss(self.held_out):.4f}",
+            f"{float(metrics['mAP']):.4f}" if validated and "mAP" in metrics else "",
+        )
+        self.lines.append(dict(zip(self.COLUMNS, values, strict=True)))
         with atomic_write(self.path) as part, open(part, "w", newline="") as f:
             table = csv.DictWriter(f, self.COLUMNS, lineterminator="\n")
             table.writeheader()
-            table.writerows(self.rows)
+            table.writerows(self.lines)
 
 
-def logged(path: Path) -> list[dict[str, str]]:
-    """The rows of a ``metrics.csv``; none of what is not trained."""
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Return the lines of a ``metrics.csv``, each by column; none where the file is missing."""
     return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
 
 
-def spent(rows: list[dict[str, str]]) -> float:
-    """Seconds that the epochs of those rows took, in however many parts."""
-    return float(rows[-1]["seconds"]) if rows else 0.0
+def training_seconds(lines: list[dict[str, str]]) -> float:
+    """Return the seconds that the epochs of a ``metrics.csv`` took, in however many parts."""
+    return float(lines[-1]["seconds"]) if lines else 0.0
 
 
 class PlainProgress(L.Callback):
-    """Lines with the time left, for outputs that are no terminal.
+    """Prints lines with the time left, where the output is no terminal.
 
     Args:
         every_s: seconds between two lines.
@@ -104,11 +109,11 @@ class PlainProgress(L.Callback):
         self.first = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Say how far the run is, now and then."""
-        now, total, done = time.monotonic(), int(trainer.estimated_stepping_batches), trainer.global_step
-        if now - self.last < self.every_s or done <= self.first:
+        """Print how far the run is, every ``every_s`` seconds."""
+        now, total, step = time.monotonic(), int(trainer.estimated_stepping_batches), trainer.global_step
+        if now - self.last < self.every_s or step <= self.first:
             return
         self.last = now
-        left = (now - self.start) / (done - self.first) * (total - done)
-        where = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, step {done}/{total}"
+        left = (now - self.start) / (step - self.first) * (total - step)
+        where = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, step {step}/{total}"
         print(f"train: {where}, {left:.0f} s left", file=sys.stderr, flush=True)

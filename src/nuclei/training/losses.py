@@ -1,17 +1,31 @@
-"""Losses of maps."""
+"""Losses of logits against target maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from nuclei.errors import UserError
+from nuclei.models.base import Activation
 
 
-class BceDice(nn.Module):
+class MapLoss(nn.Module):
+    """Base class of losses.
+
+    Attributes:
+        activation: of the networks that the loss is for.
+        extra_channels: names of targets that the loss needs behind those of the network's channels.
+    """
+
+    activation: ClassVar[Activation] = "sigmoid"
+    extra_channels: ClassVar[tuple[str, ...]] = ()
+
+
+class BceDice(MapLoss):
     """Binary cross-entropy plus soft dice (Milletari et al. 2016, V-Net), weighted by channel.
 
     Args:
@@ -19,9 +33,7 @@ class BceDice(nn.Module):
         dice: weight of each channel's dice loss, over the whole batch.
     """
 
-    def __init__(
-        self, bce: Sequence[float] = (1.0, 1.0, 1.0), dice: Sequence[float] = (1.0, 0.5, 0.0)
-    ) -> None:
+    def __init__(self, bce: Sequence[float], dice: Sequence[float]) -> None:
         super().__init__()
         self.bce: torch.Tensor
         self.dice: torch.Tensor
@@ -29,7 +41,7 @@ class BceDice(nn.Module):
         self.register_buffer("dice", torch.tensor(list(dice)), persistent=False)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1].
+        """Return the scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1].
 
         Raises:
             UserError: there are not as many weights as channels.
@@ -46,53 +58,55 @@ class BceDice(nn.Module):
 
 
 def soft_dice_loss(p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """``(C,)``: one minus the soft dice coefficient of each channel over the batch."""
+    """Return one minus the soft dice coefficient of each channel over the batch, ``(C,)``."""
     both = (p * target).sum((0, 2, 3))
     return 1 - (2 * both + 1) / (p.sum((0, 2, 3)) + target.sum((0, 2, 3)) + 1)
 
 
-class BceLogDice(nn.Module):
-    """Binary cross-entropy less the logarithm of the dice coefficient (Arra et al. 2018, section 3.2)."""
+class BceLogDice(MapLoss):
+    """Binary cross-entropy minus the logarithm of the dice coefficient (Arra et al. 2018, section 3.2)."""
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1]."""
+        """Return the scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1]."""
         logits = logits.float()
         dice = 1 - soft_dice_loss(logits.sigmoid(), target)
         return F.binary_cross_entropy_with_logits(logits, target) - dice.log().mean()
 
 
-class Bce(nn.Module):
+class Bce(MapLoss):
     """Binary cross-entropy, the mean over pixels and channels."""
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1]."""
+        """Return the scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1]."""
         return F.binary_cross_entropy_with_logits(logits.float(), target)
 
 
-class WeightedBce(nn.Module):
+class WeightedBce(MapLoss):
     """Binary cross-entropy with the original U-Net's weight map (``nuclei.data.targets.border_weights``)."""
 
-    extra = ("weight",)  # asked of the data beside the channels of the model, behind them
+    extra_channels: ClassVar[tuple[str, ...]] = ("weight",)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of ``(B, C, H, W)`` logits and ``(B, C + 1, H, W)`` targets, the last one weights."""
+        """Return the scalar loss of ``(B, C, H, W)`` logits; the last of the C + 1 targets are weights."""
         target, weight = target[:, :-1], target[:, -1:]
         return F.binary_cross_entropy_with_logits(logits.float(), target, weight.expand_as(target))
 
 
-class CrossEntropy(nn.Module):
+class CrossEntropy(MapLoss):
     """Softmax cross-entropy of exclusive channels."""
 
+    activation: ClassVar[Activation] = "softmax"
+
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of ``(B, C, H, W)`` logits and targets, one of which is 1 at each pixel."""
+        """Return the scalar loss of ``(B, C, H, W)`` logits and targets, one of which is 1 at each pixel."""
         return F.cross_entropy(logits.float(), target)
 
 
-class SoftIou(nn.Module):
-    """One less the soft intersection over union (Wang 2021, figure 7)."""
+class SoftIou(MapLoss):
+    """One minus the soft intersection over union (Wang 2021, figure 7)."""
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1], the mean over channels."""
+        """Return the scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1], the mean over channels."""
         p = logits.float().sigmoid()
         both = (p * target).sum((0, 2, 3))
         return (1 - (both + 1) / ((p + target).sum((0, 2, 3)) - both + 1)).mean()

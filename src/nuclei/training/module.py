@@ -1,9 +1,9 @@
-"""The thin Lightning module: a step, a schedule, and the competition's metric."""
+"""The Lightning module: a training step, a schedule, and the competition's metric."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning as L
@@ -12,28 +12,32 @@ import torch
 from torch import nn
 
 from nuclei.errors import UserError
-from nuclei.inference.predict_maps import has_bf16, predict
+from nuclei.inference.predict_maps import predict
 from nuclei.metrics import average_precision
+from nuclei.models.base import SegmentationNetwork
 
 PostProcess = Callable[[np.ndarray], np.ndarray]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Images ``uint8 (B, 1 or 3, S, S)``, targets ``float32 (B, C, S, S)``, labels ``int32 (B, S, S)``."""
+WholeImage = Mapping[str, np.ndarray]
+"""An ``image`` after the network's preprocessing and its ``labels``."""
 
 
 class Segmentation(L.LightningModule):
     """Trains a network on crops and validates it on whole images.
 
     Args:
-        network: image to logits.
-        loss: of logits and targets.
-        optimizer: from parameters to an optimizer.
+        network: to train.
+        loss: of logits and targets; see ``nuclei.training.losses``.
+        optimizer: makes an optimizer of parameters.
         schedule: of the learning rate, ``cosine`` down to zero or ``constant``.
         warmup: share of all steps in which the learning rate rises linearly.
-        postprocess: maps to label map, for validation.
+        postprocess: makes a label map of maps, for validation.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: SegmentationNetwork,
         loss: nn.Module,
         optimizer: Callable[..., torch.optim.Optimizer],
         schedule: str,
@@ -46,49 +50,52 @@ class Segmentation(L.LightningModule):
         self.postprocess = postprocess
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        """The loss of one batch of crops."""
-        loss = self.loss_of(batch)
+        """Return the loss of one batch of crops."""
+        loss = self.batch_loss(batch)
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
         return loss
 
-    def loss_of(self, batch: Batch) -> torch.Tensor:
-        """Scalar loss; a network of objects has one of its own."""
-        image, target, labels = batch
-        x = (image.float() / 255).contiguous(memory_format=torch.channels_last)
-        own = getattr(self.network, "loss", None)
-        return own(x, labels) if own else self.loss(self.network(x), target)  # type: ignore[no-any-return]
+    def batch_loss(self, batch: Batch) -> torch.Tensor:
+        """Return the scalar loss of a batch."""
+        images, targets, labels = batch
+        x = (images.float() / 255).contiguous(memory_format=torch.channels_last)
+        return self.network.training_loss(x, targets, labels, self.loss)
 
     @torch.no_grad()
     def mean_loss(self, batches: Iterable[Batch]) -> float:
-        """The mean loss of batches that are not trained on; NaN where a network has one in training only."""
-        if hasattr(self.network, "loss"):
+        """Return the mean loss of batches that are not trained on.
+
+        NaN for networks with a loss of their own, which they give in training mode only.
+        """
+        if self.network.has_own_loss:
             return math.nan
         training = self.training
         self.eval()
         with self.trainer.precision_plugin.forward_context():
-            losses = [float(self.loss_of(tuple(t.to(self.device) for t in batch))) for batch in batches]  # type: ignore[arg-type]
+            losses = [
+                float(self.batch_loss((image.to(self.device), target.to(self.device), labels)))
+                for image, target, labels in batches
+            ]
         self.train(training)
         return float(np.mean(losses))
 
-    def validation_step(self, batch: dict[str, Any], _: int) -> None:
-        """mAP of one whole image."""
-        maps = predict(self.network, batch["image"], bf16=has_bf16())
-        self.log(
-            "mAP", average_precision(batch["labels"], self.postprocess(maps)), batch_size=1, sync_dist=True
-        )
+    def validation_step(self, batch: WholeImage, _: int) -> None:
+        """Log the mAP of one whole image."""
+        score = average_precision(batch["labels"], self.postprocess(predict(self.network, batch["image"])))
+        self.log("mAP", score, batch_size=1, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Linear warm-up, then the schedule, step by step."""
+        """Return the optimizer and a learning rate that warms up linearly, then follows the schedule."""
         optimizer = self.optimizer(self.network.parameters())
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda n: factor(self.schedule, n, total, self.warmup)
+            optimizer, lambda n: learning_rate_factor(self.schedule, n, total, self.warmup)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def factor(schedule: str, step: int, total: int, warmup: float) -> float:
-    """Factor of the learning rate at ``step`` of ``total``.
+def learning_rate_factor(schedule: str, step: int, total: int, warmup: float) -> float:
+    """Return the factor of the learning rate at ``step`` of ``total``.
 
     Raises:
         UserError: there is no such schedule.

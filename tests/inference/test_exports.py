@@ -8,7 +8,6 @@ import pytest
 
 from nuclei.data.synthetic import nuclei
 from nuclei.inference.exports import geometry, to_geojson
-from nuclei.inference.nucleus_classes import class_names, classify
 
 
 def filled(geometry, shape):
@@ -52,13 +51,3 @@ def test_every_nucleus_of_an_image_comes_back():
         for ring in feature["geometry"]["coordinates"]:
             assert ring[0] == ring[-1]
         assert np.array_equal(filled(feature["geometry"], labels.shape), labels == n)
-
-
-def test_the_class_is_the_highest_map_within_the_nucleus():
-    labels = np.array([[1, 1, 0, 2]], np.int32)
-    maps = np.array([[[9, 9, 9, 9]], [[200, 10, 255, 0]], [[90, 90, 0, 30]]], np.uint8)
-    channels = ["nucleus", "class_a", "class_b"]
-    assert class_names(channels) == ["a", "b"]
-    assert classify(labels, maps, channels).tolist() == [0, 1]
-    assert classify(labels, maps[:1], channels[:1]).tolist() == [0, 0]
-    assert classify(np.zeros((1, 4), np.int32), maps, channels).size == 0

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from nuclei.data.sources.competition_images import find_tests, read_or_warn
 from nuclei.errors import UserError
-from nuclei.inference.test_images import find_tests, read_or_warn
 
 PNG = cv2.imencode(".png", np.full((2, 3), 7, np.uint8))[1].tobytes()
 

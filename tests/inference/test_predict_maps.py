@@ -2,19 +2,17 @@
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from torch import nn
 
-from nuclei.errors import UserError
-from nuclei.inference.networks import Voter, average, load
-from nuclei.inference.predict_maps import VIEWS, pad, predict, write_maps
+from nuclei.inference.predict_maps import VIEWS, pad, predict, resize_maps, write_maps
+from nuclei.models.base import SegmentationNetwork
 
 
-class Brightness(nn.Module):
+class Brightness(SegmentationNetwork):
     """Logit of the pixel's own value: its maps are the image."""
 
-    stride, preprocessing, size = 32, "grey", None
+    def __init__(self, size=None):
+        super().__init__(32, "plain", size)
 
     def forward(self, x):
         assert x.shape[-2] % 32 == 0 and x.shape[-1] % 32 == 0
@@ -70,27 +68,10 @@ def test_maps_file(tmp_path):
         assert f["x"].shape == (1, 2, 3) and f["x"].dtype == np.uint8
 
 
-def test_average_is_weighted_and_by_channel_name():
-    class Two(Brightness):
-        def forward(self, x):
-            return torch.cat([torch.full_like(x, -20), torch.logit(x, 1e-6)], 1)
-
-    voters = [Voter(Brightness(), ["nucleus"], 0.25, 1), Voter(Two(), ["border", "nucleus"], 0.75, 1)]
-    assert np.array_equal(average(voters, ["nucleus"], IMAGE)[0], IMAGE)
-    only = average([Voter(Two(), ["border", "nucleus"], 0.5, 1)], ["border", "nucleus"], IMAGE)
-    assert not only[0].any() and np.abs(only[1] - IMAGE / 2).max() <= 0.5
-
-
-def test_weights_come_whole_or_not_at_all(tmp_path):
-    network = nn.Conv2d(1, 1, 1)
-    path = tmp_path / "model.safetensors"
-    with pytest.raises(UserError, match="no weights at"):
-        load(network, path)
-    path.write_bytes(safetensors.torch.save(nn.Conv2d(1, 1, 1).state_dict()))
-    load(network, path)
-    path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(UserError, match="damaged or of another network"):
-        load(network, path)
-    path.write_bytes(safetensors.torch.save(nn.Conv2d(1, 2, 1).state_dict()))
-    with pytest.raises(UserError, match="damaged or of another network"):
-        load(network, path)
+def test_a_network_with_a_size_sees_a_square_and_its_maps_come_back():
+    image = np.zeros((64, 96), np.uint8)
+    image[16:48, 24:72] = 200
+    maps = predict(Brightness(size=32), image)
+    assert maps.shape == (1, 64, 96) and np.abs(maps[0].astype(int) - image)[::8, ::8].max() <= 110
+    assert maps[0, 32, 48] == 200 and maps[0, 0, 0] == 0
+    assert resize_maps(maps, (5, 7)).shape == (1, 5, 7)

@@ -1,11 +1,11 @@
-"""Training that starts from another run's weights."""
+"""Weights that a training starts from, and checkpoints that it resumes from."""
 
 import pytest
 import torch
 from torch import nn
 
 from nuclei.errors import UserError
-from nuclei.training.trainer import save_weights, start_from
+from nuclei.training.checkpoints import check_checkpoint, save_weights, start_from
 
 
 def network(width: int, last: int) -> nn.Module:
@@ -18,7 +18,8 @@ def test_layers_that_fit_are_taken_and_others_begin_anew(tmp_path, capsys):
     before = new[1].weight.clone()
     start_from(new, tmp_path / "old")
     assert torch.equal(new[0].weight, old[0].weight) and torch.equal(new[1].weight, before)
-    assert "2 of 4 tensors" in (said := capsys.readouterr().err) and "anew: 1.bias, 1.weight" in said
+    assert "2 of 4 tensors" in (message := capsys.readouterr().err)
+    assert "anew: 1.bias, 1.weight" in message
 
 
 def test_the_same_network_starts_without_a_word(tmp_path, capsys):
@@ -27,14 +28,6 @@ def test_the_same_network_starts_without_a_word(tmp_path, capsys):
     start_from(new, tmp_path / "old")
     assert all(torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
     assert not capsys.readouterr().err
-
-
-def test_a_network_that_sees_colours_starts_as_the_one_that_saw_the_first_of_them(tmp_path, capsys):
-    grey, colour = (nn.Conv2d(planes, 2, 3) for planes in (1, 3))
-    save_weights(grey, tmp_path / "old")
-    start_from(colour, tmp_path / "old")
-    image = torch.rand(1, 3, 8, 8)
-    assert torch.allclose(colour(image), grey(image[:, :1])) and not capsys.readouterr().err
 
 
 def test_a_network_of_which_nothing_fits_is_refused(tmp_path):
@@ -48,3 +41,17 @@ def test_damaged_weights_are_named(tmp_path):
     for name in ("old", "missing"):
         with pytest.raises(UserError, match="cannot read"):
             start_from(network(4, 2), tmp_path / name)
+
+
+def test_a_checkpoint_that_is_cut_or_changed_is_refused(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"weight": torch.zeros(500)}, path)
+    check_checkpoint(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-100])
+    with pytest.raises(UserError, match="is damaged at its directory; delete it to train"):
+        check_checkpoint(path)
+    at = data.index(bytes(1000)) + 500  # within the tensor
+    path.write_bytes(data[:at] + b"x" + data[at + 1 :])
+    with pytest.raises(UserError, match=r"is damaged at .*data/0"):
+        check_checkpoint(path)

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from nuclei.data.targets import CHANNELS, targets
-from nuclei.inference.rescale import mean_diameter, predict_at_size
+from nuclei.inference.rescale import mean_diameter, predict_at_diameter
+from nuclei.models.base import SegmentationNetwork
 
 
 def discs(diameter, side=160):
@@ -30,13 +30,11 @@ def test_no_nuclei_no_diameter():
     assert mean_diameter({name: np.zeros((9, 9), np.uint8) for name in CHANNELS}) == 0
 
 
-class Seen(nn.Module):
+class Seen(SegmentationNetwork):
     """Answers with the true maps of its input, and notes the size of it."""
 
-    stride, preprocessing, size = 1, "grey", None
-
     def __init__(self):
-        super().__init__()
+        super().__init__(1, "grey")
         self.sizes = []
 
     def forward(self, x):
@@ -50,7 +48,7 @@ def test_images_are_zoomed_within_limits_and_maps_come_back_at_their_size(diamet
     image = np.zeros((160, 160), np.uint8)
     cv2.circle(image, (80, 80), diameter // 2, 255, -1)
     network = Seen()
-    maps = predict_at_size(network, image, CHANNELS, 26.0)
+    maps = predict_at_diameter(network, image, CHANNELS, 26.0)
     assert maps.shape == (3, 160, 160) and maps.dtype == np.uint8
     assert network.sizes[:-1] == ([(80, 80)] if diameter > 36 else [(80, 80), (160, 160)])
     assert network.sizes[-1][0] == pytest.approx(side, abs=16)
@@ -62,7 +60,7 @@ def test_views_take_the_scales_in_turn():
     image = np.zeros((160, 160), np.uint8)
     cv2.circle(image, (80, 80), 13, 255, -1)
     network = Seen()
-    maps = predict_at_size(network, image, CHANNELS, 26.0, tta=3, scales=[1.0, 1.25])
+    maps = predict_at_diameter(network, image, CHANNELS, 26.0, tta=3, scales=[1.0, 1.25])
     small, large = network.sizes[2][0], network.sizes[4][0]
     assert network.sizes[2:] == [(small, small)] * 2 + [(large, large)]
     assert large == pytest.approx(1.25 * small, abs=1)
@@ -83,7 +81,7 @@ def test_nuclei_too_large_to_be_seen_are_found_at_half_the_size():
     cv2.circle(image, (80, 80), 60, 200, -1)
     cv2.circle(image, (80, 80), 4, 255, -1)
     network = Shortsighted()
-    maps = predict_at_size(network, image, CHANNELS, 26.0)
+    maps = predict_at_diameter(network, image, CHANNELS, 26.0)
     assert network.sizes == [(80, 80), (56, 56)]  # the least zoom
     assert ((maps[0] > 127) == (image > 0)).mean() > 0.95
 
@@ -92,5 +90,5 @@ def test_nothing_is_zoomed_when_not_asked_or_without_a_distance_map():
     image = np.zeros((32, 32), np.uint8)
     for channels, diameter in ((CHANNELS, None), (("a", "b", "c"), 26.0)):
         network = Seen()
-        predict_at_size(network, image, channels, diameter)
+        predict_at_diameter(network, image, channels, diameter)
         assert network.sizes == [(32, 32)]

@@ -1,0 +1,34 @@
+"""One file holds all that the use of a network needs."""
+
+import pytest
+import safetensors.torch
+import torch
+
+from nuclei.errors import UserError
+from nuclei.inference.model_file import ModelFile, ModelSettings, read_model_file, write_model_file
+
+SETTINGS = ModelSettings({"a": 1}, ["nucleus"], [{"_target_": "x"}], tta=1, diameter=26, scales=[1.0])
+
+
+def test_weights_and_settings_come_back_and_bytes_are_the_same(tmp_path):
+    weights = {"w": torch.tensor([[0.1, -2.0]]), "n": torch.tensor(7)}
+    for name in ("a", "b"):
+        write_model_file(tmp_path / name, ModelFile(SETTINGS, weights))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    model = read_model_file(tmp_path / "a")
+    assert model.settings == SETTINGS
+    assert model.weights["w"].dtype == torch.float32
+    assert torch.allclose(model.weights["w"], weights["w"], rtol=1e-3)
+    assert model.weights["n"] == 7
+
+
+def test_missing_damaged_and_plain_files_are_told_apart(tmp_path):
+    with pytest.raises(UserError, match="no weights at"):
+        read_model_file(tmp_path / "none")
+    write_model_file(tmp_path / "a", ModelFile(SETTINGS, {"w": torch.zeros(50)}))
+    (tmp_path / "cut").write_bytes((tmp_path / "a").read_bytes()[:-9])
+    with pytest.raises(UserError, match="is damaged"):
+        read_model_file(tmp_path / "cut")
+    safetensors.torch.save_file({"w": torch.zeros(2)}, tmp_path / "plain")
+    with pytest.raises(UserError, match="weights alone"):
+        read_model_file(tmp_path / "plain")
