@@ -28,7 +28,6 @@ from skimage.segmentation import expand_labels
 
 from nuclei.commands._segmenter import network_of
 from nuclei.commands.ensemble import load, searched
-from nuclei.commands.table import hardware
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
@@ -42,6 +41,7 @@ from nuclei.models.otsu import Otsu
 from nuclei.postprocess.pipeline import postprocess, with_parameters
 from nuclei.postprocess.second_stage import selection
 from nuclei.progress import track
+from nuclei.reproduce.paper_page import hardware
 from nuclei.submission.submission_record import code_state
 
 HERE = Path(__file__).parents[1]

@@ -8,13 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from omegaconf import OmegaConf
-
-from nuclei.commands._systems import Run, maps_of
-from nuclei.data.store import Store, encode_image, write_store
-from nuclei.inference.predict_maps import write_maps
 
 RUN = Path(__file__).parents[1] / "run.sh"
 ENV = os.environ | {"NUCLEI_PYTHON": sys.executable}
@@ -100,16 +94,16 @@ def test_two_of_them_are_averaged_without_weights(place):
     ],
 )
 def test_table(place, paper, only, samples):
-    """A report's page is made, with as little training as there can be."""
+    """A paper's page is made, with as little training as there can be."""
     tiny = [f"samples={samples}", "epochs=1", "val_crops=2"]
     words = [f"paper.budgets.default.{word}" for word in tiny]
     out = run(place, "table", *TINY[:3], f"paper={paper}", f"only=[{only}]", *words)
     text = (place / "docs" / "papers" / f"{paper}.md").read_text()
     assert f"wrote docs/papers/{paper}.md" in out
-    for part in ("theirs", "Otsu, watershed", "How the report was read", "2 images", f"{paper}_curves.png"):
+    for part in ("theirs", "Otsu, watershed", "How the paper was read", "2 images", f"{paper}_curves.png"):
         assert part in text
     assert ("V_rand, ours" in text) == (paper == "barge2019")
-    assert ("| learning rate |" in text) == (paper == "haigh2018")
+    assert ("\n| learning rate" in text) == (paper == "haigh2018")
     assert ("pixels by class" in text) == (paper == "zhao2020")
     assert ("[CSV](../../submissions/papers/" in text) == (paper in ("arra2018", "haigh2018", "wang2021"))
 
@@ -124,17 +118,3 @@ def test_classes_need_data_that_have_some(place):
     )
     assert done.returncode == 2
     assert "data=demo tells no classes apart; choose data=demo or data=consep" in done.stderr
-
-
-def test_an_average_is_the_mean_of_the_maps(tmp_path):
-    folds, runs = {0: ["a"]}, [Run("x", "one"), Run("y", "two")]
-    cfg = OmegaConf.create({"paths": {"runs": str(tmp_path)}, "data": {"name": "d"}})
-    for run, value in zip(runs, (100, 200), strict=True):
-        maps = np.full((1, 2, 3), value, np.uint8)
-        write_maps(
-            tmp_path / "d" / run.model / run.name / "fold0" / "oof.npz", ["nucleus"], "", [("a", maps)]
-        )
-    row = {"ImageId": "a", "split": "train", "height": 2, "width": 3, "channels": 1, "nuclei": 0}
-    write_store(tmp_path / "x.store", [(row, encode_image(np.zeros((2, 3), np.uint8)), None)])
-    ((_, mean),) = maps_of(cfg, runs, Store(tmp_path / "x.store"), folds)
-    assert mean.dtype == np.uint8 and (mean == 150).all()

@@ -1,4 +1,4 @@
-"""What the reports measure, against slow references."""
+"""The scores of the papers, against slow references."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,11 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import jaccard_score, mutual_info_score, precision_recall_fscore_support
 
 from nuclei.reproduce.measures import (
+    HeldOutScores,
     accuracy,
     best_v_scores,
     cells,
-    confusion_of_pixels,
+    pixel_confusion,
     pixel_scores,
     v_scores,
 )
@@ -22,12 +23,12 @@ MAPS = arrays(np.int64, (6, 7), elements=st.integers(0, 3))
 @settings(deadline=None)
 @given(MAPS, MAPS)
 def test_pixel_scores_agree_with_scikit_learn(truth, predicted):
-    confusion = confusion_of_pixels(truth, predicted, 4)
+    confusion = pixel_confusion(truth, predicted, 4)
     present = np.unique([*truth.ravel(), *predicted.ravel()])
     t, p = truth.ravel(), predicted.ravel()
     scores = pixel_scores(confusion)
-    of = precision_recall_fscore_support(t, p, labels=present, zero_division=0)
-    for name, expected in zip(("precision", "recall", "F1"), of, strict=False):
+    expected_scores = precision_recall_fscore_support(t, p, labels=present, zero_division=0)
+    for name, expected in zip(("precision", "recall", "F1"), expected_scores, strict=False):
         assert np.allclose(scores[name][present], expected)
     assert np.allclose(scores["IoU"][present], jaccard_score(t, p, labels=present, average=None))
     assert np.isnan(np.delete(scores["IoU"], present)).all()
@@ -70,3 +71,30 @@ def test_the_best_threshold_counts():
     truth = np.ones((9, 12), int)
     truth[:, 5], truth[:, 6:] = 0, 2
     assert best_v_scores([(inside, truth)]) == pytest.approx((1, 1))
+
+
+def test_scores_of_two_images_are_means_over_images_and_over_pixels():
+    truth = np.zeros((4, 8), np.int32)
+    truth[:2, :4], truth[2:, 4:] = 1, 2
+    half = np.where(truth == 1, 1, 0).astype(np.int32)
+    scores = HeldOutScores(["nucleus"])
+    maps = np.zeros((1, 4, 8), np.uint8)
+    for image_id, labels in (("a", truth), ("b", half)):
+        scores.add(image_id, maps, labels, truth, np.array([0, 1, 1]))
+    assert scores.scores()["mAP"] == pytest.approx((1 + 0.5) / 2)
+    assert scores.scores()["mean IoU"] == pytest.approx((1 + 0.5) / 2)
+    assert scores.scores()["IoU"] == pytest.approx(24 / 32) and "V_rand" not in scores.scores()
+    assert scores.scores()["accuracy"] == pytest.approx(56 / 64)
+    assert scores.classes == ["background", "nucleus"]
+
+
+def test_classes_are_scored_by_the_class_map():
+    channels = ["background", "class_round", "class_long"]
+    truth = np.array([[0, 1, 1, 2]], np.int32)
+    maps = np.array([[[255, 0, 0, 0]], [[0, 255, 0, 0]], [[0, 0, 255, 255]]], np.uint8)
+    scores = HeldOutScores(channels)
+    scores.add("a", maps, truth, truth, np.array([0, 1, 2]))
+    by_class = scores.class_scores()
+    assert list(by_class) == ["background", "round", "long"]
+    assert by_class["round"]["recall"] == 0.5 and by_class["long"]["precision"] == 0.5
+    assert scores.scores()["recall"] == pytest.approx(0.75)

@@ -1,1 +1,1 @@
-"""The tables of five reports made again: measures, figures, pages."""
+"""Reproduce five papers: train their systems, score them, and write a page of their figures and ours."""

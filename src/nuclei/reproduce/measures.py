@@ -1,19 +1,108 @@
-"""What the reports measure beside the competition's metric: pixels, and cells that membranes part."""
+"""Scores that the papers report beside the competition's metric: of pixels, and of cells."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from skimage.metrics import contingency_table
 from skimage.segmentation import watershed
 
+from nuclei.inference.measure import CLASS_PREFIX
+from nuclei.metrics import confusion, precision_at
 
-def confusion_of_pixels(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
-    """Count pixels by their true (row) and their predicted class (column), ``int64 (n, n)``.
 
-    >>> confusion_of_pixels(np.array([0, 1, 1]), np.array([0, 1, 0]), 2).tolist()
+@dataclass
+class HeldOutScores:
+    """The scores of one system, collected image by image.
+
+    Attributes:
+        channels: names of the system's maps.
+        membranes: whether to compute V_rand and V_info, which take a while.
+        precision: float64 (10,) of each image, at the metric's thresholds.
+        pixels: int64 (n, n) confusion of the pixel classes.
+        iou: IoU of nucleus pixels of each image.
+        inside: nucleus map and true labels of each image, kept for V_rand and V_info.
+    """
+
+    channels: Sequence[str]
+    membranes: bool = False
+    precision: dict[str, np.ndarray] = field(default_factory=dict)
+    pixels: np.ndarray = field(init=False)
+    iou: list[float] = field(default_factory=list)
+    inside: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Start with a confusion of zeros."""
+        self.pixels = np.zeros((len(self.classes), len(self.classes)), np.int64)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the pixel classes, background first."""
+        names = [c.removeprefix(CLASS_PREFIX) for c in self.channels if c.startswith(CLASS_PREFIX)]
+        return ["background", *(names or ["nucleus"])]
+
+    def add(
+        self, image_id: str, maps: np.ndarray, labels: np.ndarray, truth: np.ndarray, classes: np.ndarray
+    ) -> None:
+        """Score one image.
+
+        Args:
+            image_id: ImageId.
+            maps: uint8 (C, H, W).
+            labels: int32 (H, W), the result of post-processing.
+            truth: int32 (H, W), the true labels 1..N.
+            classes: (N + 1,), the class of each true nucleus.
+        """
+        self.precision[image_id] = precision_at(confusion(truth, labels))
+        nuclei = pixel_confusion(truth > 0, labels > 0, 2)
+        self.iou.append(float(np.nan_to_num(pixel_scores(nuclei)["IoU"][1], nan=1.0)))
+        n = len(self.classes)
+        self.pixels += pixel_confusion(classes[truth], class_map(maps, self.channels), n) if n > 2 else nuclei
+        if self.membranes:
+            self.inside.append((maps[list(self.channels).index("nucleus")], truth))
+
+    def scores(self) -> dict[str, float]:
+        """Return all scores by name; those of classes are means over the classes other than background."""
+        precision = np.stack(list(self.precision.values()))
+        scores = {
+            "mAP": float(precision.mean()),
+            "AP50": float(precision[:, 0].mean()),
+            "accuracy": accuracy(self.pixels),
+            "mean IoU": float(np.mean(self.iou)),
+            **{name: float(np.nanmean(values[1:])) for name, values in pixel_scores(self.pixels).items()},
+        }
+        if self.membranes:
+            scores |= dict(zip(("V_rand", "V_info"), best_v_scores(self.inside), strict=True))
+        return scores
+
+    def class_scores(self) -> dict[str, dict[str, float]]:
+        """Return precision, recall, F1 and IoU of each pixel class."""
+        scores = pixel_scores(self.pixels)
+        return {
+            name: {score: float(values[k]) for score, values in scores.items()}
+            for k, name in enumerate(self.classes)
+        }
+
+
+def class_map(maps: np.ndarray, channels: Sequence[str]) -> np.ndarray:
+    """Return the likeliest class of each pixel, int64 (H, W), 0 for background; the first of equals.
+
+    Args:
+        maps: uint8 (C, H, W), exclusive.
+        channels: names of the maps, ``background`` and the classes among them.
+    """
+    order = [list(channels).index("background")]
+    order += [n for n, c in enumerate(channels) if c.startswith(CLASS_PREFIX)]
+    return np.argmax(maps[order], axis=0)
+
+
+def pixel_confusion(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """Count pixels by their true class (row) and their predicted class (column), int64 (n, n).
+
+    >>> pixel_confusion(np.array([0, 1, 1]), np.array([0, 1, 0]), 2).tolist()
     [[1, 0], [1, 1]]
     """
     pairs = truth.astype(np.int64).ravel() * n_classes + predicted.ravel()
@@ -21,32 +110,29 @@ def confusion_of_pixels(truth: np.ndarray, predicted: np.ndarray, n_classes: int
 
 
 def pixel_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall, F1 and Jaccard index (IoU) of each class, ``(n,)`` each; NaN for classes not there.
+    """Return precision, recall, F1 and Jaccard index (IoU) of each class, (n,) each; NaN for absent classes.
 
     Args:
-        confusion: as ``confusion_of_pixels`` counts it.
+        confusion: int64 (n, n) of ``pixel_confusion``.
     """
-    hits, true, found = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    absent = (true == 0) & (found == 0)
-
-    def share(of: np.ndarray, all_: np.ndarray) -> np.ndarray:
-        return np.where(absent, np.nan, of / np.maximum(all_, 1))
-
-    return {
-        "precision": share(hits, found),
-        "recall": share(hits, true),
-        "F1": share(2 * hits, true + found),
-        "IoU": share(hits, true + found - hits),
+    hits, true, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    absent = (true == 0) & (predicted == 0)
+    ratios = {
+        "precision": (hits, predicted),
+        "recall": (hits, true),
+        "F1": (2 * hits, true + predicted),
+        "IoU": (hits, true + predicted - hits),
     }
+    return {name: np.where(absent, np.nan, a / np.maximum(b, 1)) for name, (a, b) in ratios.items()}
 
 
 def accuracy(confusion: np.ndarray) -> float:
-    """Share of pixels whose class is right."""
+    """Return the share of pixels whose class is right."""
     return float(np.trace(confusion) / max(1, confusion.sum()))
 
 
 def v_scores(truth: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    """Foreground-restricted V_rand and V_info of Arganda-Carreras et al. (2015), their F-scores.
+    """Return the F-scores of foreground-restricted V_rand and V_info (Arganda-Carreras et al. 2015).
 
     Pixels that are 0 in the truth do not count. With p the share of pixels in true cell t and predicted cell
     s: ``V_rand = 2 sum(p_st**2) / (sum(p_s**2) + sum(p_t**2))`` and
@@ -57,7 +143,7 @@ def v_scores(truth: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
         predicted: integers (H, W), without 0.
 
     Returns:
-        Both in [0, 1]; 1 for the same partition.
+        V_rand and V_info in [0, 1]; 1 for the same partition.
     """
     table = contingency_table(truth, predicted, ignore_labels=(0,), normalize=True)
     p, t, s = (np.asarray(a).ravel() for a in (table.data, table.sum(axis=1), table.sum(axis=0)))
@@ -72,28 +158,28 @@ def _entropy(p: np.ndarray) -> float:
 
 
 def cells(inside: np.ndarray, threshold: float) -> np.ndarray:
-    """Part an image into cells: pieces of the inside, grown until their membranes are lines.
+    """Split an image into cells: pieces of the inside, grown until their membranes are lines.
 
-    The challenge thins membranes likewise before it scores.
+    The ISBI challenge thins membranes likewise before it scores.
 
     Args:
-        inside: ``uint8 (H, W)``, probability of being no membrane times 255.
+        inside: uint8 (H, W), probability times 255 of not being membrane.
         threshold: in [0, 1].
 
     Returns:
-        ``int32 (H, W)`` without 0.
+        int32 (H, W) without 0.
     """
     pieces = cv2.connectedComponents((inside >= threshold * 255).astype(np.uint8), connectivity=4)[1]
-    return watershed(255 - inside, pieces) if pieces.any() else np.ones(inside.shape, np.int32)  # type: ignore[no-any-return]
+    return np.asarray(watershed(255 - inside, pieces)) if pieces.any() else np.ones(inside.shape, np.int32)
 
 
-def best_v_scores(inside_and_truth: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """V_rand and V_info, the means over images at the threshold that is best for each, as in the challenge.
+def best_v_scores(images: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """Return V_rand and V_info as in the ISBI challenge: means over images, each at its best threshold.
 
     Args:
-        inside_and_truth: for each image the map that ``cells`` takes, and the labels.
+        images: for each image the map that ``cells`` takes, and the true labels.
     """
     thresholds = np.arange(1, 10) / 10
-    table = [[v_scores(truth, cells(inside, t)) for inside, truth in inside_and_truth] for t in thresholds]
+    table = [[v_scores(truth, cells(inside, t)) for inside, truth in images] for t in thresholds]
     rand, info = np.array(table).mean(axis=1).max(axis=0)
     return float(rand), float(info)

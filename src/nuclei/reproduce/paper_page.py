@@ -1,30 +1,48 @@
-"""A report's table in Markdown: their figures, ours, and how they differ."""
+"""Write the page of a paper in Markdown: the paper's figures, ours, and how they differ."""
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-SHORT = 0.1
-"""A run with less than this share of a report's own training says nothing about its system."""
+import pandas as pd
+import torch
+
+from nuclei.atomic import atomic_write
+from nuclei.postprocess.pipeline import postprocess
+from nuclei.progress import track
+from nuclei.reproduce.figures import draw_curves, draw_examples
+from nuclei.reproduce.measures import HeldOutScores, class_map
+from nuclei.reproduce.paper_config import Paper
+from nuclei.reproduce.systems import Draw, Reproduction, Run
+
+TOO_SHORT = 0.1
+"""A run with less than this share of a paper's own training says nothing about the system."""
+
+OTSU = {
+    "components": ("Otsu, connected components", " (0.255 on the 65 test images)"),
+    "distance": ("Otsu, watershed", " (about 0.31 on the 65 test images)"),
+}
+"""Systems without learning, which any other must beat: by post-processing the title and the test score."""
 
 
-@dataclass
-class System:
-    """One row of the table.
+@dataclass(frozen=True)
+class Row:
+    """One system in the table.
 
     Attributes:
-        title: what is trained.
-        theirs: the report's figures, by column.
-        test: the report's figure on the competition's test images, or None.
+        title: name of the system.
+        theirs: the paper's figures, by column.
+        test: the paper's figure on the competition's test images, or None.
         ours: our scores, by column.
-        images: how many held-out images they are on.
-        share: of the report's own training, in crops seen; 0 where nothing is trained.
-        seconds: of training and predicting.
-        submission: path of the CSV for the test images, or None.
-        by_class: scores of each class of pixels; empty without classes.
+        images: number of held-out images.
+        share: crops seen in training, as a share of the paper's own schedule; 0 without training.
+        seconds: time of training and predicting.
+        submission: path of the CSV file for the test images, or None.
+        class_scores: scores of each pixel class.
         log: ``metrics.csv`` of one training, or None.
     """
 
@@ -36,140 +54,239 @@ class System:
     share: float = 0.0
     seconds: float = 0.0
     submission: str | None = None
-    by_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    class_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     log: Path | None = None
 
 
 @dataclass(frozen=True)
-class Made:
-    """How the figures came to be.
+class Page:
+    """Everything on a page.
 
     Attributes:
-        command: as it was typed.
-        commit: of the code.
-        seed: of everything random.
-        budget: name of the schedule.
-        hardware: that it ran on.
-        folds: that were held out.
+        paper: the paper.
+        command: the command that made the page.
+        commit: commit of the code.
+        seed: seed of everything random.
+        budget: name of the budget.
+        hardware: processor or GPU.
+        held_out: which folds were held out.
+        rows: the systems.
+        otsu: the systems without learning.
+        draws: for each title of a search its draws.
+        examples_by: title of the system that made the examples.
     """
 
+    paper: Paper
     command: str
     commit: str
     seed: int
     budget: str
     hardware: str
-    folds: str
+    held_out: str
+    rows: Sequence[Row]
+    otsu: Sequence[Row]
+    draws: Mapping[str, Sequence[Draw]]
+    examples_by: str
 
 
-def text(
-    paper: Any,
-    made: Made,
-    systems: Mapping[str, System],
-    floor: Sequence[System],
-    draws: Mapping[str, Mapping[float, float]],
-    best: str,
+def reproduce(
+    study: Reproduction,
+    only: Sequence[str] | None,
+    folder: Path,
+    submissions: Path,
+    command: str,
+    commit: str,
 ) -> str:
-    """The whole page.
+    """Train what is missing, score, and write the page with its figures and submissions.
 
     Args:
-        paper: the report's config, ``configs/paper``.
-        made: how the figures came to be.
-        systems: what was trained, by its name in the config.
-        floor: what any system must beat.
-        draws: for each system of a search its score by learning rate.
-        best: title of the system that made the examples.
+        study: the paper, the data and the budget.
+        only: names of the systems; None for all.
+        folder: where the page goes.
+        submissions: where the submissions go.
+        command: the command that is run, for the page.
+        commit: commit of the code, for the page.
+
+    Returns:
+        A line that says what was written.
     """
-    rows = list(systems.values())
-    minutes = sum(s.seconds for s in rows if s.log) / 60
-    lines = [f"# {paper.title}", "", paper.about.strip(), "", "```", made.command, "```", ""]
-    lines += [
-        f"Commit `{made.commit}`, seed {made.seed}, budget `{made.budget}`: {minutes:.0f} minutes of "
-        f"training and predicting, on {made.hardware}. Ours are held-out figures: {made.folds}, "
-        f"{rows[0].images} images that the networks did not see. {paper.protocol.strip()}",
-        "",
-        *table(list(paper.columns), [*rows, *floor]),
-        "",
-        *differences(paper.main, rows),
-        *classes(rows),
-    ]
-    if draws:
-        by_title = {systems[name].title: found for name, found in draws.items()}
-        lines += ["", "## The search", "", paper.search.about.strip(), ""]
-        lines += search(by_title, paper.search.measure)
-    lines += ["", "## How the report was read", "", paper.notes.strip(), ""]
-    lines += ["## Loss", "", f"![Loss by epoch]({paper.name}_curves.png)", "", "## Examples", ""]
-    lines += [f"By {best}; held-out images at the 80th and at the 20th percentile of its mAP.", ""]
-    return "\n".join([*lines, f"![Image, truth and prediction]({paper.name}_examples.jpg)", ""])
+    paper = study.paper
+    names = paper.choose(only)
+    runs, draws = study.train_all(names)
+    scores = {name: study.scores(runs[name]) for name in track(names, "score")}
+    rows = {name: _row(study, name, runs[name], scores[name], submissions) for name in names}
+    logs = {row.title: row.log for row in rows.values() if row.log}
+    draw_curves(folder / f"{paper.name}_curves.png", logs)
+    # Maps of classes show more than outlines do.
+    best = max(names, key=lambda name: (len(scores[name].classes), rows[name].ours[paper.main]))
+    _draw_examples(study, folder / f"{paper.name}_examples.jpg", runs[best], scores[best])
+    page = Page(
+        paper=paper,
+        command=command,
+        commit=commit,
+        seed=study.seed,
+        budget=study.budget_name,
+        hardware=hardware(),
+        held_out=f"fold {', '.join(map(str, study.held_out))} of `{study.folds_file}`",
+        rows=list(rows.values()),
+        otsu=[_otsu_row(study, name) for name in OTSU],
+        draws={rows[name].title: draws[name] for name in draws},
+        examples_by=rows[best].title,
+    )
+    path = folder / f"{paper.name}.md"
+    with atomic_write(path) as part:
+        part.write_text(page_text(page))
+    return f"wrote {path}; {len(rows)} systems, examples by {page.examples_by}"
 
 
-def table(columns: Sequence[str], systems: Sequence[System]) -> list[str]:
-    """The table: theirs and ours by column; the test images' figure and submission where there are some."""
-    given = [c for c in columns if any(c in s.theirs for s in systems)]
-    both = [(c, who) for c in columns for who in ("theirs", "ours") if who == "ours" or c in given]
-    head = ["system", *(f"{c}, {who}" for c, who in both), "trained", "time"]
-    tested, submitted = any(s.test is not None for s in systems), any(s.submission for s in systems)
-    head[1:1] = ["test images, theirs"] * tested + ["our submission"] * submitted
-    lines = [_row(head), "|---" * len(head) + "|"]
-    for s in systems:
-        cells = [s.title]
-        cells += [_figure(s.test)] * tested
-        cells += [f"[CSV](../../{s.submission})" if s.submission else "–"] * submitted
-        cells += [_figure((s.ours if who == "ours" else s.theirs).get(c)) for c, who in both]
-        trained = f"{s.share:.1%} of theirs" if s.share else "–"
-        lines.append(_row([*cells, trained, f"{s.seconds:.0f} s"]))
-    return lines
-
-
-def differences(column: str, systems: Sequence[System]) -> list[str]:
-    """A sentence for each system: how far ours is from theirs on ``column``, and if that says anything."""
-    return [f"- **{s.title}**: {_difference(column, s)}" for s in systems]
-
-
-def _difference(column: str, s: System) -> str:
-    if s.theirs and column not in s.theirs and s.test is None:
-        column = list(s.theirs)[-1]
-    ours, theirs, where = s.ours[column], s.theirs.get(column), "on their own split"
-    if theirs is None:
-        theirs, where = s.test, "on the 65 test images"
-    said = f"{column} {ours:.3f} on {s.images} held-out images"
-    if theirs is None:
-        said += "; they give no figure"
-    else:
-        gap = ours - theirs
-        how = "the same" if abs(gap) < 0.0005 else f"{abs(gap):.3f} {'higher' if gap > 0 else 'lower'}"
-        said += f", {how} {'as' if how == 'the same' else 'than'} their {theirs:g} {where}"
-    if 0 < s.share < SHORT:
-        return f"{said}. Trained for {s.share:.1%} of their schedule: too short to say anything about it."
-    return f"{said}{f', after {s.share:.0%} of their training' if s.share else ''}."
-
-
-def classes(systems: Sequence[System]) -> list[str]:
-    """Precision, recall, F1 and IoU of each class, for the systems that tell classes apart."""
-    lines: list[str] = []
-    for s in systems:
-        if len(s.by_class) > 2:
-            names = list(next(iter(s.by_class.values())))
-            lines += ["", f"{s.title}, pixels by class:", "", _row(["class", *names])]
-            lines.append("|---" * (len(names) + 1) + "|")
-            lines += [_row([c, *(_figure(v[n]) for n in names)]) for c, v in s.by_class.items()]
-    return lines
-
-
-def search(draws: Mapping[str, Mapping[float, float]], measure: str) -> list[str]:
-    """The learning rates that were drawn, and each system's score with them."""
-    rates = sorted({rate for found in draws.values() for rate in found})
-    lines = [_row(["learning rate", *(f"{title}, {measure}" for title in draws)])]
-    lines.append("|---" * (len(draws) + 1) + "|")
-    return lines + [
-        _row([f"{rate:.2e}", *(_figure(found[rate]) for found in draws.values())]) for rate in rates
-    ]
-
-
-def _figure(value: float | None) -> str:
-    return (
-        "–" if value is None or value != value else f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.4f}"
+def _row(
+    study: Reproduction, name: str, runs: Sequence[Run], scores: HeldOutScores, submissions: Path
+) -> Row:
+    system = study.paper.systems[name]
+    ours = scores.scores()
+    if "training accuracy" in study.paper.columns:
+        ours["training accuracy"] = study.training_accuracy(runs[0])
+    submission = submissions / "papers" / f"{study.paper.name}_{name}.csv"
+    if study.paper.submissions:
+        study.write_submission(submission, runs)
+    return Row(
+        title=system.title,
+        theirs=system.theirs or {},
+        test=system.test,
+        ours=ours,
+        images=len(scores.precision),
+        share=study.trained_share(runs),
+        seconds=study.seconds(runs),
+        submission=submission.as_posix() if study.paper.submissions else None,
+        class_scores=scores.class_scores(),
+        log=study.folders(runs)[0] / "metrics.csv" if system.train else None,
     )
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _otsu_row(study: Reproduction, postprocess_name: str) -> Row:
+    scores = study.scores([study.train_otsu(postprocess_name)])
+    title, test_score = OTSU[postprocess_name]
+    title += test_score * study.paper.submissions
+    return Row(title, {}, None, scores.scores(), len(scores.precision))
+
+
+def _draw_examples(study: Reproduction, path: Path, runs: Sequence[Run], scores: HeldOutScores) -> None:
+    """Draw two held-out images: at the 80th and at the 20th percentile of the score."""
+    order = sorted(scores.precision, key=lambda i: (float(scores.precision[i].mean()), i))
+    chosen = [order[round(share * (len(order) - 1))] for share in (0.8, 0.2)]
+    has_classes, steps, examples = len(scores.classes) > 2, study.steps(runs[0]), {}
+    for image_id, maps in study.maps(runs):
+        if image_id in chosen:
+            truth, labels = study.store.labels(image_id), postprocess(maps, scores.channels, steps)
+            if has_classes:
+                truth, labels = study.store.classes(image_id)[truth], class_map(maps, scores.channels)
+            examples[image_id] = (study.store.image(image_id), truth, labels)
+    draw_examples(path, [examples[i] for i in chosen], scores.classes if has_classes else [])
+
+
+def hardware() -> str:
+    """Return the name of the GPU, or the number of cores in use and the name of the processor."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    processor = names[0] if names else platform.machine()
+    return f"{torch.get_num_threads()} of {os.cpu_count()} cores of {processor}"
+
+
+def page_text(page: Page) -> str:
+    """Return the whole page."""
+    paper, rows = page.paper, page.rows
+    minutes = sum(row.seconds for row in rows if row.log) / 60
+    made = (
+        f"Commit `{page.commit}`, seed {page.seed}, budget `{page.budget}`: {minutes:.0f} minutes of "
+        f"training and predicting, on {page.hardware}. Ours are held-out figures: {page.held_out}, "
+        f"{rows[0].images} images that the networks did not see. {paper.protocol.strip()}"
+    )
+    paragraphs = [
+        f"# {paper.title}",
+        paper.about.strip(),
+        f"```\n{page.command}\n```",
+        made,
+        systems_table(paper.columns, [*rows, *page.otsu]),
+        "\n".join(f"- **{row.title}**: {difference(paper.main, row)}" for row in rows),
+        *(part for row in rows if len(row.class_scores) > 2 for part in class_table(row)),
+    ]
+    if paper.search and page.draws:
+        table = search_table(page.draws, paper.search.measure)
+        paragraphs += ["## The search", paper.search.about.strip(), table]
+    paragraphs += [
+        "## How the paper was read",
+        paper.notes.strip(),
+        "## Loss",
+        f"![Loss by epoch]({paper.name}_curves.png)",
+        "## Examples",
+        f"By {page.examples_by}; held-out images at the 80th and at the 20th percentile of its mAP.",
+        f"![Image, truth and prediction]({paper.name}_examples.jpg)\n",
+    ]
+    return "\n\n".join(paragraphs)
+
+
+def systems_table(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """Return the table of systems: the paper's figures and ours, and the submissions for the test images."""
+    table: dict[str, list[str]] = {"system": [row.title for row in rows]}
+    if any(row.test is not None for row in rows):
+        table["test images, theirs"] = [_figure(row.test) for row in rows]
+    if any(row.submission for row in rows):
+        links = [f"[CSV](../../{row.submission})" if row.submission else "–" for row in rows]
+        table["our submission"] = links
+    for column in columns:
+        if any(column in row.theirs for row in rows):
+            table[f"{column}, theirs"] = [_figure(row.theirs.get(column)) for row in rows]
+        table[f"{column}, ours"] = [_figure(row.ours.get(column)) for row in rows]
+    table["trained"] = [f"{row.share:.1%} of theirs" if row.share else "–" for row in rows]
+    table["time"] = [f"{row.seconds:.0f} s" for row in rows]
+    return _markdown(table)
+
+
+def difference(column: str, row: Row) -> str:
+    """Return in words how far our figure is from the paper's, and whether this says anything."""
+    if row.theirs and column not in row.theirs and row.test is None:
+        column = list(row.theirs)[-1]
+    ours, theirs, images = row.ours[column], row.theirs.get(column), "on their own split"
+    if theirs is None:
+        theirs, images = row.test, "on the 65 test images"
+    text = f"{column} {ours:.3f} on {row.images} held-out images"
+    if theirs is None:
+        text += "; they give no figure"
+    elif abs(ours - theirs) < 0.0005:
+        text += f", the same as their {theirs:g} {images}"
+    else:
+        direction = "higher" if ours > theirs else "lower"
+        text += f", {abs(ours - theirs):.3f} {direction} than their {theirs:g} {images}"
+    if 0 < row.share < TOO_SHORT:
+        return f"{text}. Trained for {row.share:.1%} of their schedule: too short to say anything about it."
+    return f"{text}{f', after {row.share:.0%} of their training' if row.share else ''}."
+
+
+def class_table(row: Row) -> tuple[str, str]:
+    """Return the heading and the table of a system's precision, recall, F1 and IoU of each pixel class."""
+    table: dict[str, list[str]] = {"class": list(row.class_scores)}
+    for name in next(iter(row.class_scores.values())):
+        table[name] = [_figure(scores[name]) for scores in row.class_scores.values()]
+    return f"{row.title}, pixels by class:", _markdown(table)
+
+
+def search_table(draws: Mapping[str, Sequence[Draw]], measure: str) -> str:
+    """Return the table of the learning rates that were drawn, with each system's score."""
+    scores = {title: {draw.rate: draw.score for draw in of_title} for title, of_title in draws.items()}
+    rates = sorted({rate for by_rate in scores.values() for rate in by_rate})
+    table = {"learning rate": [f"{rate:.2e}" for rate in rates]}
+    table |= {f"{title}, {measure}": [_figure(s[rate]) for rate in rates] for title, s in scores.items()}
+    return _markdown(table)
+
+
+def _figure(value: float | None) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.4f}"
+
+
+def _markdown(columns: Mapping[str, Sequence[str]]) -> str:
+    return str(pd.DataFrame(columns).to_markdown(index=False, disable_numparse=True))
