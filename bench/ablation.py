@@ -22,13 +22,12 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from skimage.segmentation import expand_labels
 
-from nuclei.commands._segmenter import network_of
+from nuclei.build import build_steps, trained_network
 from nuclei.commands.ensemble import load, searched
-from nuclei.data.folds import folds_sha256, read_folds
+from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.oof import load_oof
@@ -38,6 +37,7 @@ from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
 from nuclei.inference.segmenter import WeightedNetwork
 from nuclei.metrics import confusion, precision_at
 from nuclei.models.otsu import Otsu
+from nuclei.paths import FoldFolder
 from nuclei.postprocess.pipeline import postprocess, with_parameters
 from nuclei.postprocess.second_stage import selection
 from nuclei.progress import track
@@ -53,7 +53,7 @@ MODALITIES = ("fluorescence", "histology", "brightfield")
 def steps(name: str, **parameters: float) -> list[Any]:
     """The steps of a post-processing config, with other values."""
     config = OmegaConf.load(HERE / "configs" / "postprocess" / f"{name}.yaml")
-    return with_parameters([instantiate(step) for step in config.steps], parameters)
+    return with_parameters(build_steps(config.steps), parameters)
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,13 @@ class CrossValidation:
 
     def __init__(self, data: str, images: int) -> None:
         rows = read_folds(HERE / "folds" / f"{data}.csv")
-        chosen = set(stratified([(r["fold"], r["modality"]) for r in rows], images, seed=0))
+        chosen = set(stratified([(r.fold, r.modality) for r in rows], images, seed=0))
         self.rows = [r for i, r in enumerate(rows) if i in chosen]
         store = Store(HERE / "data" / "dsb2018.store")
-        self.images = [store.image(r["ImageId"]) for r in self.rows]
-        self.truth = [store.labels(r["ImageId"]) for r in self.rows]
+        self.images = [store.image(r.image_id) for r in self.rows]
+        self.truth = [store.labels(r.image_id) for r in self.rows]
         folder = HERE / "runs" / data / RUN
-        self.networks = {k: network_of(folder / f"fold{k}", 1.0, None) for k in {r["fold"] for r in rows}}
+        self.networks = {k: trained_network(FoldFolder(folder / f"fold{k}")) for k in {r.fold for r in rows}}
         self.name, self._maps = data, dict[View, tuple[list[np.ndarray], float]]()
 
     def maps(self, view: View) -> tuple[list[np.ndarray], float]:
@@ -142,7 +142,7 @@ class CrossValidation:
             start = time.perf_counter()
             networks = {k: replace(v, **vars(view)) for k, v in self.networks.items()}
             pairs = track(list(zip(self.rows, self.images, strict=True)), f"{self.name} {view}")
-            made = [networks[row["fold"]].maps(image) for row, image in pairs]
+            made = [networks[row.fold].maps(image) for row, image in pairs]
             self._maps[view] = made, (time.perf_counter() - start) / len(made)
         return self._maps[view]
 
@@ -161,10 +161,10 @@ class CrossValidation:
 
     def modality(self) -> np.ndarray:
         """Names, (images,)."""
-        return np.array([r["modality"] for r in self.rows])
+        return np.array([r.modality for r in self.rows])
 
 
-def oof_cases(data: str, run: str, rows: Sequence[dict[str, Any]]) -> tuple[list[Case], list[str]]:
+def oof_cases(data: str, run: str, rows: Sequence[FoldRow]) -> tuple[list[Case], list[str]]:
     """The out-of-fold maps of one run and the truth, and the names of the maps."""
     sha256 = folds_sha256(HERE / "folds" / f"{data}.csv")
     member = load_oof(HERE / "runs" / data / "compact" / run, rows, sha256)
@@ -179,7 +179,7 @@ class SecondStages:
     def __init__(self, data: str) -> None:
         self.rows = read_folds(HERE / "folds" / f"{data}.csv")
         cases, channels = oof_cases(data, RUN.partition("/")[2], self.rows)
-        self.full, self.folds = Evaluator(cases, channels, WATERSHED, 1), [r["fold"] for r in self.rows]
+        self.full, self.folds = Evaluator(cases, channels, WATERSHED, 1), [r.fold for r in self.rows]
 
     def precision(self, candidates: int, margin: float) -> np.ndarray:
         """float64 (images, 10) with that many label maps to choose from; 0 for no second stage."""
@@ -196,22 +196,22 @@ class SecondStages:
 
     def modality(self) -> np.ndarray:
         """Names, (images,)."""
-        return np.array([r["modality"] for r in self.rows])
+        return np.array([r.modality for r in self.rows])
 
 
 def formulation(data: str, name: str, renamed: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
     """Precision of each image of fold 0, tuned on the half without it; and the modalities."""
-    rows = [r for r in read_folds(HERE / "folds" / f"{data}.csv") if r["fold"] == 0]
+    rows = [r for r in read_folds(HERE / "folds" / f"{data}.csv") if r.fold == 0]
     cases, channels = oof_cases(data, name, rows)
     channels = [renamed.get(c, c) for c in channels]
     start = steps("offsets" if "offset_y" in channels else "watershed")
     full = Evaluator(cases, channels, start, 1)
     quick = Evaluator([case.middle(256) for case in cases], channels, start, 1)
     ranges, known = searched(OmegaConf.load(HERE / "configs" / "ensemble.yaml"), start)
-    halves = Images(full, quick, range(len(cases)), [r["group"] % 2 for r in rows])
+    halves = Images(full, quick, range(len(cases)), [r.group % 2 for r in rows])
     space = Space(ranges, Setting((1.0,), known), free_weights=False)
     tuned = tune(space, halves, Effort(48, 12, 3, 0), name)
-    return tuned.nested, np.array([r["modality"] for r in rows])
+    return tuned.nested, np.array([r.modality for r in rows])
 
 
 def line(name: str, a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray, last: str) -> str:

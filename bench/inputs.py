@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from nuclei.data.folds import folds_sha256
+from nuclei.data.folds import FoldRow, folds_sha256
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS, targets
 from nuclei.ensemble.oof import Member, find_members
@@ -19,14 +18,14 @@ CROWDED = 24
 """Nuclei that an image of the sample has at least: 65 of those have about 4,152."""
 
 
-def sample(rows: Sequence[Mapping[str, Any]], images: int, seed: int) -> list[int]:
+def sample(rows: Sequence[FoldRow], images: int, seed: int) -> list[int]:
     """Draw crowded images, as many as there are up to ``images``; return their numbers, ascending."""
-    crowded = [i for i, row in enumerate(rows) if row["nuclei"] >= CROWDED]
+    crowded = [i for i, row in enumerate(rows) if row.nuclei >= CROWDED]
     drawn = np.random.default_rng(seed).choice(crowded, min(images, len(crowded)), replace=False)
     return sorted(drawn.tolist())
 
 
-def members_of(root: Path, rows: Sequence[dict[str, Any]], folds: Path) -> list[Member]:
+def members_of(root: Path, rows: Sequence[FoldRow], folds: Path) -> list[Member]:
     """Return the complete runs below ``runs/<data>`` that have a network's three maps."""
     try:
         found, _ = find_members(root, None, rows, folds_sha256(folds))

@@ -115,7 +115,7 @@ def main() -> None:
         cfg = compose("train", overrides=sys.argv[2:])
     OmegaConf.resolve(cfg)
     store = Store(cfg.data.store)
-    ids = [row["ImageId"] for row in read_folds(cfg.data.folds) if row["fold"] != 0]
+    ids = [row.image_id for row in read_folds(cfg.data.folds) if row.fold != 0]
     crops = Crops(store, ids, instantiate(cfg.augment, _convert_="all"), 0, cfg.model.network.preprocessing)
     times: dict[str, list[float]] = {"bare loop": [], "road": []}
     for _ in range(5):

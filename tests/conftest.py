@@ -36,7 +36,7 @@ def draw_runs() -> Callable[[Path], Path]:
     import cv2  # here, so that OMP_NUM_THREADS is set before
     import numpy as np
 
-    from nuclei.data.folds import COLUMNS, folds_sha256, write_folds
+    from nuclei.data.folds import FoldRow, folds_sha256, write_folds
     from nuclei.data.store import encode_image, encode_labels, write_store
 
     def truth_of(n: int) -> np.ndarray:
@@ -61,14 +61,14 @@ def draw_runs() -> Callable[[Path], Path]:
         ids = [f"image{n}" for n in range(8)]
         facts = [
             {"ImageId": i, "split": "train", "height": 32, "width": 36, "channels": 1, "nuclei": 3}
-            | {"modality": "histology" if n < 4 else "fluorescence", "fold": n % 2, "group": n}
+            | {"modality": "histology" if n < 4 else "fluorescence"}
             for n, i in enumerate(ids)
         ]
-        stored = [{k: row[k] for k in row if k not in ("fold", "group")} for row in facts]
         labels = [truth_of(n) for n in range(8)]
         parts = [(encode_image(a.astype(np.uint8)), encode_labels(a)) for a in labels]
-        write_store(place / "x.store", [(row, *part) for row, part in zip(stored, parts, strict=True)])
-        write_folds(place / "folds.csv", [{c: row[c] for c in COLUMNS} for row in facts])
+        write_store(place / "x.store", [(row, *part) for row, part in zip(facts, parts, strict=True)])
+        rows = [FoldRow(i, n % 2, n, str(facts[n]["modality"]), 32, 36, 3) for n, i in enumerate(ids)]
+        write_folds(place / "folds.csv", rows)
         sha256 = np.array(folds_sha256(place / "folds.csv"))
         for model, sharpness, c in (("unet", 1.0, 3), ("linknet", 0.7, 3), ("otsu", 1.0, 1)):
             for fold in (0, 1):
@@ -76,7 +76,9 @@ def draw_runs() -> Callable[[Path], Path]:
                 folder.mkdir(parents=True)
                 maps = {ids[n]: maps_of(labels[n], sharpness)[:c] for n in range(8) if n % 2 == fold}
                 channels = ["nucleus", "border", "distance"][:c]
-                (folder / "config.json").write_text(json.dumps({"postprocess": {"steps": steps[c]}}))
+                config = {"model": {"channels": channels, "network": {}}, "postprocess": {"steps": steps[c]}}
+                config |= {"folds_sha256": "", "samples_per_epoch": 8, "trainer": {"max_epochs": 2}}
+                (folder / "config.json").write_text(json.dumps(config))
                 if c > 1:
                     (folder / "metrics.csv").write_text(log)
                 np.savez_compressed(folder / "oof.npz", channels=channels, folds_sha256=sha256, **maps)

@@ -1,14 +1,160 @@
-"""Where each stage reads and writes: pure functions of the names in the config."""
+"""Where each stage reads and writes: pure functions of the names in the settings."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from nuclei.errors import UserError
 
-def run_folder(runs: str | Path, data: str, model: str, name: str, fold: int) -> Path:
-    """Folder of one trained fold.
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parents[1]
+"""The folder of the project, where the package lies in a checkout."""
 
-    >>> run_folder("runs", "dsb2018", "unet", "default", 0).as_posix()
-    'runs/dsb2018/unet/default/fold0'
+
+def shipped(name: str) -> Path:
+    """Return a file or folder of the project: in the package if it is there, else in the checkout.
+
+    >>> shipped("configs").name
+    'configs'
     """
-    return Path(runs) / data / model / name / f"fold{fold}"
+    inside = PACKAGE / name
+    return inside if inside.exists() else ROOT / name
+
+
+def default_model() -> Path:
+    """Return the model file that ``predict`` and ``app`` use where no other is named."""
+    return shipped("weights/nuclei.safetensors")
+
+
+@dataclass(frozen=True, order=True)
+class RunName:
+    """The name of a run, ``MODEL/NAME``: all folds of one model trained with one set of settings."""
+
+    model: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str, setting: str = "run") -> RunName:
+        """Split ``MODEL/NAME``.
+
+        Raises:
+            UserError: the text is of another form; the message names ``setting``.
+
+        >>> RunName.parse("unet/default")
+        RunName(model='unet', name='default')
+        """
+        parts = str(text).split("/")
+        if len(parts) != 2 or not all(parts):
+            raise UserError(f"{setting}={text}: expected MODEL/NAME, for example {setting}=unet/default")
+        return cls(*parts)
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.name}"
+
+
+@dataclass(frozen=True)
+class FoldFolder:
+    """The files of one trained fold, ``runs/DATA/MODEL/NAME/fold0``."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def settings(self) -> Path:
+        """The settings that the fold was trained with."""
+        return self.path / "config.json"
+
+    @property
+    def result(self) -> Path:
+        """The result, written last: the fold is finished."""
+        return self.path / "done.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Lightning's last checkpoint, from which a killed training goes on."""
+        return self.path / "last.ckpt"
+
+    @property
+    def weights(self) -> Path:
+        """The averaged weights of the finished training."""
+        return self.path / "model.safetensors"
+
+    @property
+    def maps(self) -> Path:
+        """The out-of-fold maps: those of the held-out images."""
+        return self.path / "oof.npz"
+
+    @property
+    def metrics(self) -> Path:
+        """The table of losses and scores by epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that trains the fold."""
+        return self.path / ".lock"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every folder and file of the stages, for one data set.
+
+    Attributes:
+        data: name of the data set.
+        root: folder with the competition's files.
+        store: the prepared images and labels.
+        folds: the table of folds.
+        runs, ensembles, submissions, kernels, reports: the folders of the later stages.
+    """
+
+    data: str
+    root: Path
+    store: Path
+    folds: Path
+    runs: Path
+    ensembles: Path
+    submissions: Path
+    kernels: Path
+    reports: Path
+
+    @property
+    def data_runs(self) -> Path:
+        """The folder of the data set's runs."""
+        return self.runs / self.data
+
+    def run(self, run: RunName) -> Path:
+        """Return the folder that holds the folds of a run."""
+        return self.data_runs / run.model / run.name
+
+    def fold(self, run: RunName, fold: int | str) -> FoldFolder:
+        """Return the folder of one fold of a run; ``all`` is the training on every image."""
+        return FoldFolder(self.run(run) / f"fold{fold}")
+
+    def ensemble(self, name: str) -> Path:
+        """Return the ensemble file."""
+        return self.ensembles / self.data / name / "ensemble.yaml"
+
+    def scores(self, name: str) -> Path:
+        """Return the table of an ensemble's scores."""
+        return self.ensemble(name).with_name("scores.csv")
+
+    def submission(self, name: str) -> Path:
+        """Return the CSV of a submission."""
+        return self.submissions / f"{name}.csv"
+
+    @property
+    def ledger(self) -> Path:
+        """The table of what was submitted, with its leaderboard scores."""
+        return self.submissions / "ledger.csv"
+
+    @property
+    def bundle(self) -> Path:
+        """The zip that becomes a Kaggle dataset."""
+        return self.kernels / "dataset" / "nuclei.zip"
+
+    def report(self, name: str) -> Path:
+        """Return the HTML report of a run or an ensemble."""
+        return self.reports / self.data / f"{name.replace('/', '_')}.html"

@@ -11,7 +11,8 @@ import pytest
 
 from nuclei.__main__ import main
 from nuclei.data.folds import folds_sha256
-from nuclei.ensemble.ensemble_file import write_ensemble
+from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, write_ensemble
+from nuclei.paths import RunName
 
 
 @pytest.fixture
@@ -19,12 +20,17 @@ def place(tmp_path: Path, draw_runs: Callable[[Path], Path]) -> Path:
     """Runs, and an ensemble of two of them."""
     draw_runs(tmp_path)
     config = json.loads((tmp_path / "runs/demo/unet/default/fold0/config.json").read_text())
-    members = [{"run": "unet/default", "weight": 0.6}, {"run": "linknet/default", "weight": 0.4}]
-    channels = ["nucleus", "border", "distance"]
-    ensemble = {"data": "demo", "folds_sha256": folds_sha256(tmp_path / "folds.csv"), "n_folds": 2}
-    ensemble |= {"channels": channels, "members": members, "steps": config["postprocess"]["steps"]}
-    ensemble |= {"score": {"nested": 0.91, "tuned_on_all": 0.92}}
-    write_ensemble(tmp_path / "e/demo/default", ensemble)
+    ensemble = EnsembleFile(
+        data="demo",
+        folds_sha256=folds_sha256(tmp_path / "folds.csv"),
+        n_folds=2,
+        channels=("nucleus", "border", "distance"),
+        members=tuple(WeightedRun(RunName(m, "default"), w) for m, w in (("unet", 0.6), ("linknet", 0.4))),
+        steps=tuple(config["postprocess"]["steps"]),
+        nested=0.91,
+        tuned_on_all=0.92,
+    )
+    write_ensemble(tmp_path / "e/demo/default/ensemble.yaml", ensemble)
     return tmp_path
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nuclei.__main__ import main
-from nuclei.data.folds import folds_sha256, write_folds
+from nuclei.data.folds import FoldRow, folds_sha256, write_folds
 from nuclei.data.store import encode_image, encode_labels, write_store
 from nuclei.submission import rle
 from nuclei.submission.csv_files import write_submission
@@ -60,16 +60,17 @@ def store(tmp_path: Path) -> Path:
 def run_folder(tmp_path: Path, store: Path) -> Path:
     """A run of two folds whose maps miss one nucleus of image d."""
     facts = [(i, k % 2, "histology" if i in "cd" else "fluorescence") for k, i in enumerate(TRUTH)]
-    columns = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
     write_folds(
         tmp_path / "folds.csv",
-        [dict(zip(columns, (i, k, n, m, 16, 16, 4), strict=True)) for n, (i, k, m) in enumerate(facts)],
+        [FoldRow(i, k, n, m, 16, 16, 4) for n, (i, k, m) in enumerate(facts)],
     )
     run = tmp_path / "runs" / "dsb2018" / "unet" / "default"
     seen = TRUTH | {"d": GRID * (GRID < 4)}
+    config = {"model": {"channels": ["nucleus"], "network": {}}, "postprocess": STEPS, "folds_sha256": ""}
+    config |= {"samples_per_epoch": 1, "trainer": {"max_epochs": 1}}
     for fold in (0, 1):
         (run / f"fold{fold}").mkdir(parents=True)
-        (run / f"fold{fold}" / "config.json").write_text(json.dumps({"postprocess": STEPS}))
+        (run / f"fold{fold}" / "config.json").write_text(json.dumps(config))
         maps = {i: 255 * (seen[i] > 0).astype(np.uint8)[None] for i, k, _ in facts if k == fold}
         sha256 = np.array(folds_sha256(tmp_path / "folds.csv"))
         np.savez_compressed(

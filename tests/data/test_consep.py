@@ -51,7 +51,7 @@ def test_tiles_keep_pixels_nuclei_and_classes(tmp_path):
             assert set(np.unique(own)) - {0} == set(range(1, store.row(name)["nuclei"] + 1))
             assert np.array_equal(store.classes(name)[own], of_pixel[cut])
     rows = make_folds(store, 2, seed=0)
-    assert len({(r["ImageId"].split("_y")[0], r["fold"]) for r in rows}) == 2
+    assert len({(r.image_id.split("_y")[0], r.fold) for r in rows}) == 2
 
 
 def test_targets_of_classes_are_exclusive(tmp_path):

@@ -65,10 +65,10 @@ def store(tmp_path):
 
 def test_no_group_is_split_and_folds_are_of_like_size(store):
     rows = make_folds(store, 4, seed=0)
-    assert [r["ImageId"] for r in rows] == sorted(store.ids("train"))
-    fold_of_picture = {(r["ImageId"].split("-")[0], r["fold"]) for r in rows}
+    assert [r.image_id for r in rows] == sorted(store.ids("train"))
+    fold_of_picture = {(r.image_id.split("-")[0], r.fold) for r in rows}
     assert len(fold_of_picture) == 12
-    assert set(Counter(r["fold"] for r in rows).values()) <= {8, 12, 16}
+    assert set(Counter(r.fold for r in rows).values()) <= {8, 12, 16}
     assert make_folds(store, 4, seed=0) == rows
     assert make_folds(store, 4, seed=1) != rows
 
@@ -92,21 +92,21 @@ def test_file_round_trip(store, tmp_path):
 
 def test_the_committed_folds_cover_the_competition():
     rows = read_folds(Path(__file__).parents[2] / "folds" / "dsb2018.csv")
-    assert len(rows) == len({r["ImageId"] for r in rows}) == 664
-    assert sum(r["nuclei"] for r in rows) == 28986
+    assert len(rows) == len({r.image_id for r in rows}) == 664
+    assert sum(r.nuclei for r in rows) == 28986
     folds_of_group = {}
     for r in rows:
-        folds_of_group.setdefault(r["group"], set()).add(r["fold"])
+        folds_of_group.setdefault(r.group, set()).add(r.fold)
     assert all(len(folds) == 1 for folds in folds_of_group.values())
-    assert set(Counter(r["fold"] for r in rows)) == {0, 1, 2, 3, 4}
+    assert set(Counter(r.fold for r in rows)) == {0, 1, 2, 3, 4}
 
 
 def test_whole_kinds_are_held_out_and_groups_stay_together(store):
     plain, by_kind = make_folds(store, 3, 0), make_folds(store, 3, 0, n_kinds=6)
-    group = {row["ImageId"]: row["group"] for row in plain}
+    group = {row.image_id: row.group for row in plain}
     kind = dict(zip(store.ids("train"), kinds(store, [group[i] for i in store.ids("train")], 6), strict=True))
     assert len(set(kind.values())) == 6
     for together in (group, kind):
-        where = {(together[row["ImageId"]], row["fold"]) for row in by_kind}
+        where = {(together[row.image_id], row.fold) for row in by_kind}
         assert len(where) == len(set(together.values()))
-    assert {row["fold"] for row in by_kind} == {0, 1, 2}
+    assert {row.fold for row in by_kind} == {0, 1, 2}

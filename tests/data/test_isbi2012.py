@@ -41,8 +41,8 @@ def test_pages_become_images_and_cells_become_labels(root):
 def test_neighbouring_sections_share_a_fold(root):
     prepare(Isbi2012(root), root / "x.store", workers=1)
     rows = make_folds(Store(root / "x.store"), 2, seed=0)
-    assert [len({r["fold"] for r in rows[at : at + 6]}) for at in (0, 6)] == [1, 1]
-    assert {r["fold"] for r in rows} == {0, 1}
+    assert [len({r.fold for r in rows[at : at + 6]}) for at in (0, 6)] == [1, 1]
+    assert {r.fold for r in rows} == {0, 1}
 
 
 def test_a_report_does_not_look_for_a_file_of_each_cell(root):

@@ -47,16 +47,13 @@ def test_all_runs_by_default(place: Path, capsys: pytest.CaptureFixture[str]) ->
     folder = place / "e" / "demo" / "default"
     assert out[-1].startswith(f"wrote {folder}/ensemble.yaml in ")
     assert out[-1].endswith("next: ./run.sh submission data=demo ensemble=default")
-    ensemble = read_ensemble(folder)
-    assert ensemble["channels"] == ["nucleus", "border", "distance"] and ensemble["n_folds"] == 2
-    assert [m["run"] for m in ensemble["members"]] == ["linknet/default", "unet/default"]
-    assert sum(m["weight"] for m in ensemble["members"]) == pytest.approx(1)
-    assert [s["_target_"].rsplit(".")[-1] for s in ensemble["steps"]] == ["MapWatershed", "RemoveSmall"]
-    assert (
-        f"mAP {ensemble['score']['nested']:.4f} (nested), {ensemble['score']['tuned_on_all']:.4f} (tuned"
-        in out[-1]
-    )
-    assert ensemble["score"]["nested"] > 0.9
+    ensemble = read_ensemble(folder / "ensemble.yaml")
+    assert ensemble.channels == ("nucleus", "border", "distance") and ensemble.n_folds == 2
+    assert [str(m.run) for m in ensemble.members] == ["linknet/default", "unet/default"]
+    assert sum(m.weight for m in ensemble.members) == pytest.approx(1)
+    assert [s["_target_"].rsplit(".")[-1] for s in ensemble.steps] == ["MapWatershed", "RemoveSmall"]
+    assert f"mAP {ensemble.nested:.4f} (nested), {ensemble.tuned_on_all:.4f} (tuned" in out[-1]
+    assert ensemble.nested > 0.9
     rows = list(csv.DictReader((folder / "scores.csv").open()))
     scored = {(row["scored"], row["setting"]) for row in rows}
     assert {
@@ -71,7 +68,7 @@ def test_all_runs_by_default(place: Path, capsys: pytest.CaptureFixture[str]) ->
         ("fluorescence", "4"),
         ("histology", "4"),
     ]
-    assert float(first[0]["map"]) == ensemble["score"]["nested"]
+    assert float(first[0]["map"]) == ensemble.nested
 
 
 def test_a_single_run_needs_no_weights(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,11 +101,11 @@ def test_a_folds_file_of_other_images_is_refused(place: Path, capsys: pytest.Cap
 
 
 def test_an_ensemble_file_that_is_none(tmp_path: Path) -> None:
-    folder = tmp_path / "demo" / "mine"
+    path = tmp_path / "demo" / "mine" / "ensemble.yaml"
     with pytest.raises(UserError, match=r"no ensemble at .*; run ./run.sh ensemble data=demo name=mine"):
-        read_ensemble(folder)
-    folder.mkdir(parents=True)
+        read_ensemble(path)
+    path.parent.mkdir(parents=True)
     for text in ("{", "a: 1", yaml.safe_dump([1])):
-        (folder / "ensemble.yaml").write_text(text)
-        with pytest.raises(UserError, match="is not an ensemble's file"):
-            read_ensemble(folder)
+        path.write_text(text)
+        with pytest.raises(UserError, match="is not an ensemble file"):
+            read_ensemble(path)

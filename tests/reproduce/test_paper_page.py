@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from nuclei.paths import RunName
 from nuclei.reproduce.paper_page import Row, class_table, difference, search_table, systems_table
-from nuclei.reproduce.systems import Draw, Run
+from nuclei.reproduce.systems import Draw
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,9 @@ def test_the_table_has_only_columns_with_figures():
 
 def test_the_search_has_a_row_for_each_draw():
     def draws(*scores):
-        return [Draw(rate, Run("m", "n"), score) for rate, score in zip((1e-3, 1e-4), scores, strict=True)]
+        return [
+            Draw(rate, RunName("m", "n"), score) for rate, score in zip((1e-3, 1e-4), scores, strict=True)
+        ]
 
     table = search_table({"A": draws(0.5, 0.4), "B": draws(0.1, 0.2)}, "IoU")
     assert cells(table) == [

@@ -8,9 +8,10 @@ import pytest
 from nuclei.data.store import Store, encode_image, encode_labels, write_store
 from nuclei.errors import UserError
 from nuclei.inference.predict_maps import write_maps
+from nuclei.paths import Paths, RunName
 from nuclei.postprocess.components import Components
 from nuclei.reproduce.paper_config import parse_paper
-from nuclei.reproduce.systems import Reproduction, Run
+from nuclei.reproduce.systems import Reproduction
 
 LABELS = np.array([[1, 0, 2], [1, 0, 2]], np.int32)
 PAPER = {
@@ -36,6 +37,9 @@ PAPER = {
 }
 
 
+FOLDERS = ("data", "x.store", "folds.csv", "runs", "ensembles", "submissions", "kernels", "reports")
+
+
 @pytest.fixture
 def study(tmp_path):
     """One image in fold 0; a training writes maps whose values are 100 for model x and 200 for model y."""
@@ -48,18 +52,16 @@ def study(tmp_path):
     def train(*settings):
         values = dict(setting.split("=") for setting in settings)
         trainings.append(values)
-        folder = study.folder(Run(values["model"], values["name"]), int(values["fold"]))
+        folder = study.folder(RunName(values["model"], values["name"]), int(values["fold"]))
         value = {"x": 100, "y": 200}.get(values["model"], 255)
         maps = np.where(LABELS > 0, value, 0).astype(np.uint8)[None]
-        write_maps(folder / "oof.npz", ["nucleus"], "", [("i", maps)])
+        write_maps(folder.maps, ["nucleus"], "", [("i", maps)])
 
     study = Reproduction(
         paper=parse_paper(PAPER),
         budget_name="default",
         seed=3,
-        data="demo",
-        folds_file=str(tmp_path / "folds.csv"),
-        runs=tmp_path / "runs",
+        paths=Paths("demo", *(tmp_path / name for name in FOLDERS)),
         store=Store(tmp_path / "x.store"),
         train_command=train,
         build_steps=lambda folder: [Components(low=0.5, high=0.5)],
@@ -71,7 +73,7 @@ def study(tmp_path):
 def test_an_average_is_the_mean_of_the_maps_of_its_parts(study):
     study, trainings = study
     runs, draws = study.train_all(["both"])
-    assert runs["both"] == [Run("x", "paper_default_a"), Run("y", "paper_default_b")] and not draws
+    assert runs["both"] == [RunName("x", "paper_default_a"), RunName("y", "paper_default_b")] and not draws
     ((image_id, mean),) = study.maps(runs["both"])
     assert image_id == "i" and mean.dtype == np.uint8 and (mean == np.where(LABELS > 0, 150, 0)).all()
     assert study.scores(runs["both"]).scores()["mAP"] == 1
@@ -89,7 +91,7 @@ def test_a_search_draws_the_same_rates_for_each_system_and_takes_the_best(study)
     assert rates["a"] == rates["b"] and len(set(rates["a"])) == 3
     assert all(1e-5 <= rate <= 1e-2 for rate in rates["a"])
     assert [float(t["optimizer.lr"]) for t in trainings] == rates["a"] * 2
-    assert runs["b"] == [Run("y", "paper_default_b_draw0")], "of equal scores the first"
+    assert runs["b"] == [RunName("y", "paper_default_b_draw0")], "of equal scores the first"
 
 
 def test_a_fold_without_images_is_refused(study):
@@ -100,5 +102,5 @@ def test_a_fold_without_images_is_refused(study):
 def test_otsu_is_trained_with_the_named_post_processing(study):
     study, trainings = study
     run = study.train_otsu("distance")
-    assert run == Run("otsu", "floor_distance") and trainings[0]["postprocess"] == "distance"
+    assert run == RunName("otsu", "floor_distance") and trainings[0]["postprocess"] == "distance"
     assert study.scores([run]).scores()["mAP"] == 1

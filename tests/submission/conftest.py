@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from nuclei.__main__ import main
-from nuclei.ensemble.ensemble_file import write_ensemble
+from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, write_ensemble
+from nuclei.paths import RunName
 
 REPO = Path(__file__).parents[2]
 DATA = ["data=demo", "data.source.n_train=4", "data.source.n_test=3"]
@@ -33,16 +34,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert main([*DATA, *TINY, fold]) == 0
             assert main([*DATA, "model=otsu", fold]) == 0
         steps = {"_target_": "nuclei.postprocess.components.Components", "low": 0.5, "high": 0.5}
-        members = [{"run": "linknet/default", "weight": 0.25}, {"run": "otsu/default", "weight": 0.75}]
-        ensemble = {
-            "data": "demo",
-            "folds_sha256": "0",
-            "n_folds": 2,
-            "channels": ["nucleus"],
-            "steps": [steps],
-        }
-        score = {"nested": 0.25, "tuned_on_all": 0.5}
-        write_ensemble(place / "ensembles/demo/default", ensemble | {"members": members, "score": score})
+        members = [("linknet", 0.25), ("otsu", 0.75)]
+        weighted = tuple(WeightedRun(RunName(model, "default"), weight) for model, weight in members)
+        ensemble = EnsembleFile("demo", "0", 2, ("nucleus",), weighted, (steps,), 0.25, 0.5)
+        write_ensemble(place / "ensembles/demo/default/ensemble.yaml", ensemble)
     return place
 
 

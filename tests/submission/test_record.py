@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun
 from nuclei.errors import UserError
+from nuclei.paths import RunName
 from nuclei.submission import submission_record as record
 
-ENSEMBLE = {
-    "members": [{"run": "unet/cpu", "weight": 0.75}, {"run": "otsu/x", "weight": 0.0}],
-    "steps": [{"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 29, "trees": "A"}],
-    "score": {"nested": 0.5, "tuned_on_all": 0.51},
-}
+STEP = {"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 29, "trees": "A"}
+MEMBERS = (WeightedRun(RunName("unet", "cpu"), 0.75), WeightedRun(RunName("otsu", "x"), 0.0))
+ENSEMBLE = EnsembleFile("demo", "0", 2, ("nucleus",), MEMBERS, (STEP,), 0.5, 0.51)
 
 
 def test_a_record_belongs_to_the_very_bytes(tmp_path: Path) -> None:

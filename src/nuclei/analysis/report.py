@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from nuclei.analysis.findings import Findings, Subject, analyse_images
 from nuclei.analysis.label_suspects import mask_files, most_suspicious
 from nuclei.analysis.statistics import Interval, calibration_error, group_images
 from nuclei.atomic import atomic_write
+from nuclei.data.folds import FoldRow
 from nuclei.data.sources.dsb2018 import Item
 from nuclei.data.store import Store
 from nuclei.progress import track
@@ -63,7 +63,7 @@ class Sources:
 
     data: str
     store: Store
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[FoldRow]
     subject: Subject
     other: Subject | None
     nested_score: float | None
@@ -137,7 +137,7 @@ def write_report(
     Returns:
         The figures at the top of the report.
     """
-    ids = [row["ImageId"] for row in sources.rows]
+    ids = [row.image_id for row in sources.rows]
     analysed = analyse_images(sources.store, sources.subject, sources.other, ids, workers)
     findings = list(track(analysed, "examine", len(ids)))
     contents = collect(sources, findings, examples, suspects)
@@ -149,7 +149,7 @@ def write_report(
 def collect(sources: Sources, findings: Sequence[Findings], examples: int, suspects: int) -> Contents:
     """Draw the tables, plots and pictures of a report; the arguments are those of ``write_report``."""
     subject, other, rows, store = sources.subject, sources.other, sources.rows, sources.store
-    groups = [row["group"] for row in rows]
+    groups = [row.group for row in rows]
     precision = np.stack([f.precision for f in findings])
     medians = [float(np.median(f.diameters)) if len(f.diameters) else float("nan") for f in findings]
     groupings = group_images(rows, medians, [f.crowding for f in findings])
@@ -237,7 +237,7 @@ def precision_curves(sources: Sources, findings: Sequence[Findings]) -> dict[str
     if len(subject.members) > 1:
         alone = np.stack([f.member_precision for f in findings], axis=1)
         curves |= {f"{m.name} alone": p for m, p in zip(subject.members, alone, strict=True)}
-    modalities = np.array([row["modality"] for row in sources.rows])
+    modalities = np.array([row.modality for row in sources.rows])
     return curves | {str(name): precision[modalities == name] for name in np.unique(modalities)}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from scipy.stats import bootstrap
 
+from nuclei.data.folds import FoldRow
 from nuclei.data.targets import targets
 
 DIAMETERS = (10, 15, 20, 30)
@@ -116,7 +117,7 @@ def band(value: float, limits: Sequence[float], unit: str = "", scale: float = 1
 
 
 def group_images(
-    rows: Sequence[Mapping[str, Any]], median_diameters: Sequence[float], crowdings: Sequence[float]
+    rows: Sequence[FoldRow], median_diameters: Sequence[float], crowdings: Sequence[float]
 ) -> dict[str, list[str]]:
     """Return the group of each image, for each way to group the images.
 
@@ -126,9 +127,9 @@ def group_images(
         crowdings: ``crowding`` of each image.
     """
     return {
-        "Fold": [f"fold {row['fold']}" for row in rows],
-        "Modality": [row["modality"] for row in rows],
-        "Image size": [f"{row['height']}×{row['width']}" for row in rows],
+        "Fold": [f"fold {row.fold}" for row in rows],
+        "Modality": [row.modality for row in rows],
+        "Image size": [f"{row.height}×{row.width}" for row in rows],
         "Nucleus size (median diameter)": [
             "no nuclei" if math.isnan(d) else band(d, DIAMETERS, " px") for d in median_diameters
         ],

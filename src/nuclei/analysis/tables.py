@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from nuclei.analysis.error_types import ERROR_TYPES
 from nuclei.analysis.findings import Findings, Subject
 from nuclei.analysis.label_suspects import DESCRIPTIONS, Suspect
 from nuclei.analysis.statistics import Interval, correlation, group_order, mean_interval
+from nuclei.data.folds import FoldRow
 
 Cell = str | int | float | Interval
 THRESHOLDS = {"AP 0.50": 0, "AP 0.75": 5, "AP 0.90": 8}
@@ -183,7 +184,7 @@ def suspects(listed: Sequence[Suspect], files: Mapping[Suspect, str]) -> Table:
     return Table("Labels in doubt", head, rows)
 
 
-def images(rows: Sequence[Mapping[str, Any]], findings: Sequence[Findings]) -> Table:
+def images(rows: Sequence[FoldRow], findings: Sequence[Findings]) -> Table:
     """Tabulate every image: its score, its difference from the other subject, its errors."""
     compared = bool(findings[0].other_precision.size)
     head = ["ImageId", "Fold", "Modality", "Size", "Nuclei", "Predicted", "mAP"]
@@ -191,7 +192,7 @@ def images(rows: Sequence[Mapping[str, Any]], findings: Sequence[Findings]) -> T
     cells: list[list[Cell]] = []
     for row, f in zip(rows, findings, strict=True):
         score = float(f.precision.mean())
-        facts = [row["ImageId"], row["fold"], row["modality"], f"{row['height']}×{row['width']}", *f.nuclei]
+        facts: list[Cell] = [row.image_id, row.fold, row.modality, f"{row.height}×{row.width}", *f.nuclei]
         difference = [score - float(f.other_precision.mean())] if compared else []
         cells.append([*facts, score, *difference, *f.counts.values()])
     return Table("All images", head, cells)

@@ -14,7 +14,7 @@ from nuclei.data.folds import read_folds
 def main(cfg: DictConfig, call: Call) -> None:
     """Run every stage in turn; a finished one is recognised by its files and skipped."""
     ensure_data(cfg, call)
-    folds = sorted({row["fold"] for row in read_folds(cfg.data.folds)})
+    folds = sorted({row.fold for row in read_folds(cfg.data.folds)})
     for model in cfg.models:
         for fold in folds:
             step("train", cfg, call, f"model={model}", f"fold={fold}", f"name={cfg.name}", *split(cfg.train))

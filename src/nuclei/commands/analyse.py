@@ -5,22 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from nuclei.analysis.findings import Subject
 from nuclei.analysis.report import Sources, write_report
+from nuclei.build import build, build_paths, build_steps
 from nuclei.call import Call
 from nuclei.commands.ensemble import same_images
 from nuclei.commands.score import steps_of
-from nuclei.data.folds import folds_sha256, read_folds
+from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.ensemble_file import check_maps, read_ensemble
+from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.ensemble.oof import load_oof
-from nuclei.errors import UserError
+from nuclei.paths import RunName
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -30,8 +29,8 @@ def main(cfg: DictConfig, call: Call) -> None:
     same_images(cfg, store, rows)
     subject = subject_of(cfg, rows, cfg.run or cfg.ensemble, is_run=bool(cfg.run))
     other = subject_of(cfg, rows, cfg.compare, is_run="/" in cfg.compare) if cfg.compare else None
-    ensemble = None if cfg.run else Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble
-    scores = ensemble and ensemble / "scores.csv"
+    paths = build_paths(cfg)
+    scores = None if cfg.run else paths.scores(cfg.ensemble)
     root = Path(cfg.data.root)
     sources = Sources(
         cfg.data.name,
@@ -39,13 +38,13 @@ def main(cfg: DictConfig, call: Call) -> None:
         rows,
         subject,
         other,
-        nested_score=read_ensemble(ensemble)["score"]["nested"] if ensemble else None,
+        nested_score=None if cfg.run else read_ensemble(paths.ensemble(cfg.ensemble)).nested,
         recorded_scores=pd.read_csv(scores) if scores and scores.is_file() else None,
         data_root=root,
-        items=instantiate(cfg.data.source).items("train") if root.exists() else None,
+        items=build(cfg.data.source).items("train") if root.exists() else None,
     )
     name = (cfg.run or f"ensemble_{cfg.ensemble}") + (f"_vs_{cfg.compare}" if cfg.compare else "")
-    path = Path(cfg.paths.reports) / cfg.data.name / f"{name.replace('/', '_')}.html"
+    path = paths.report(name)
     tiles = write_report(path, sources, examples=cfg.examples, suspects=cfg.suspects, workers=cfg.workers)
     figures = ", ".join(" ".join(filter(None, tile)) for tile in tiles if "mAP" in tile.name)
     print(
@@ -54,18 +53,19 @@ def main(cfg: DictConfig, call: Call) -> None:
     )
 
 
-def subject_of(cfg: DictConfig, rows: Sequence[dict[str, Any]], name: str, is_run: bool) -> Subject:
+def subject_of(cfg: DictConfig, rows: Sequence[FoldRow], name: str, is_run: bool) -> Subject:
     """Load a run with its own post-processing, or an ensemble with what was tuned for it."""
-    runs, sha256 = Path(cfg.paths.runs) / cfg.data.name, folds_sha256(cfg.data.folds)
+    paths, sha256 = build_paths(cfg), folds_sha256(cfg.data.folds)
     if is_run:
-        if len(Path(name).parts) != 2:
-            raise UserError(f"run={name}: expected MODEL/NAME, for example run=unet/default")
-        member = load_oof(runs / name, rows, sha256)
-        return Subject(name, (member,), (1.0,), member.channels, tuple(steps_of(cfg, runs / name)))
-    ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / name)
-    members = tuple(load_oof(runs / m["run"], rows, sha256) for m in ensemble["members"])
+        run = RunName.parse(name)
+        member = load_oof(paths.run(run), rows, sha256)
+        steps = steps_of(cfg, paths.fold(run, 0))
+        return Subject(name, (member,), (1.0,), member.channels, tuple(steps))
+    ensemble = read_ensemble(paths.ensemble(name))
+    members = tuple(load_oof(paths.run(member.run), rows, sha256) for member in ensemble.members)
     for member in members:
-        check_maps(ensemble, name, runs / member.name, member.channels)
-    steps = tuple(instantiate(step) for step in ensemble["steps"])
-    weights = tuple(float(m["weight"]) for m in ensemble["members"])
-    return Subject(f"ensemble {name}", members, weights, tuple(ensemble["channels"]), steps)
+        ensemble.check_channels(paths.run(RunName.parse(member.name)), member.channels)
+    weights = tuple(member.weight for member in ensemble.members)
+    return Subject(
+        f"ensemble {name}", members, weights, ensemble.channels, tuple(build_steps(ensemble.steps))
+    )

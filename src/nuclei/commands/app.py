@@ -7,8 +7,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from nuclei.app.serve import private_folder, serve
 from nuclei.app.upload import Limits
+from nuclei.build import build_paths, build_segmenter
 from nuclei.call import Call
-from nuclei.commands._segmenter import segmenter
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -16,7 +16,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     with private_folder():
         from nuclei.app.page import Page
 
-        model = segmenter(cfg)
+        model = build_segmenter(build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta)
         # What is compiled at its first use, such as the loops, keeps no visitor waiting.
         model.labels(model.maps(np.eye(64, dtype=np.uint8)))
         sliders = OmegaConf.to_container(cfg.sliders)

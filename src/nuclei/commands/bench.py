@@ -10,13 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 from hydra import compose
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from nuclei.build import build_paths, build_steps
 from nuclei.call import Call
 from nuclei.commands._steps import ensure_data
 from nuclei.commands.ensemble import searched
-from nuclei.data.folds import read_folds
+from nuclei.data.folds import FoldRow, read_folds
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.evaluate import Case, Setting
@@ -24,6 +24,7 @@ from nuclei.ensemble.search_space import Space
 from nuclei.ensemble.tree_growing import plain_selection
 from nuclei.ensemble.tune import Effort
 from nuclei.errors import UserError
+from nuclei.paths import ROOT
 from nuclei.postprocess.pipeline import postprocess
 
 PARTS = ("metric", "encoding", "csv", "postprocess", "second_stage", "search")
@@ -47,14 +48,13 @@ def main(cfg: DictConfig, call: Call) -> None:
 
 def load_peers() -> None:
     """Make ``bench/`` importable, or say what it takes."""
-    root = Path(__file__).parents[3]
-    sys.path.insert(0, str(root))
+    sys.path.insert(0, str(ROOT))
     try:
         import bench.peers  # noqa: F401
     except ModuleNotFoundError as e:
         raise UserError(
             f"the package {e.name} is missing, of those that bench compares with; "
-            f"{sys.executable} -m pip install -r {root / 'requirements-bench.txt'}"
+            f"{sys.executable} -m pip install -r {ROOT / 'requirements-bench.txt'}"
         ) from e
 
 
@@ -63,9 +63,9 @@ def measured(cfg: DictConfig) -> Iterator[str]:
     from bench import core, inputs
 
     store, rows = Store(cfg.data.store), read_folds(cfg.data.folds)
-    members = inputs.members_of(Path(cfg.paths.runs) / cfg.data.name, rows, Path(cfg.data.folds))
+    members = inputs.members_of(build_paths(cfg).data_runs, rows, Path(cfg.data.folds))
     chosen = inputs.sample(rows, cfg.images, cfg.seed)
-    ids = [rows[i]["ImageId"] for i in chosen]
+    ids = [rows[i].image_id for i in chosen]
     truth = [store.labels(i) for i in ids]
     stacks, origin = inputs.maps_of(members, 1, store, ids, truth)
     maps = [stack[0] for stack in stacks]
@@ -92,13 +92,13 @@ def measured(cfg: DictConfig) -> Iterator[str]:
 def steps_of(cfg: DictConfig, postprocess: str) -> list[Any]:
     """Build a post-processing with the values of its config."""
     config = compose("ensemble", overrides=[f"data={cfg.data.name}", f"postprocess={postprocess}"])
-    return [instantiate(step) for step in config.postprocess.steps]
+    return build_steps(config.postprocess.steps)
 
 
 def on_all_images(
     cfg: DictConfig,
     store: Store,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[FoldRow],
     chosen: list[int],
     steps: dict[str, list[Any]],
 ) -> Iterator[str]:
@@ -106,8 +106,8 @@ def on_all_images(
     from bench import core, inputs
 
     count = cfg.members if "search" in cfg.parts else 1
-    members = inputs.members_of(Path(cfg.paths.runs) / cfg.data.name, rows, Path(cfg.data.folds))
-    ids = [row["ImageId"] for row in rows]
+    members = inputs.members_of(build_paths(cfg).data_runs, rows, Path(cfg.data.folds))
+    ids = [row.image_id for row in rows]
     truth = [store.labels(i).astype(np.uint16) for i in ids]
     stacks, origin = inputs.maps_of(members, count, store, ids, truth)
     notes = []
@@ -119,7 +119,7 @@ def on_all_images(
         setup = {
             "steps": steps["watershed"],
             "channels": CHANNELS,
-            "strata": [(row["fold"], row["modality"]) for row in rows],
+            "strata": [(row.fold, row.modality) for row in rows],
             "sample": chosen,
             "images": config.images,
             "crop": config.crop,
@@ -127,7 +127,7 @@ def on_all_images(
             "workers": cfg.workers,
         }
         cases = [Case(*case) for case in zip(stacks, truth, strict=True)]
-        row, note = core.search(cases, [r["fold"] for r in rows], Space(ranges, default), setup, cfg.searches)
+        row, note = core.search(cases, [r.fold for r in rows], Space(ranges, default), setup, cfg.searches)
         yield str(row)
         notes += [note, f"members: {origin}"]
     if "postprocess" in cfg.parts:

@@ -7,32 +7,34 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from nuclei.build import build_paths
 from nuclei.call import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.kaggle.bundle import Entry, chosen, project, weights, wheels, write_bundle
+from nuclei.paths import ROOT
 from nuclei.submission.submission_record import digest
 
-ROOT = Path(__file__).resolve().parents[3]
 NAME = "nuclei.zip"
 
 
 def main(cfg: DictConfig, call: Call) -> None:
     """Write the zip and say what is in it."""
-    folder = Path(cfg.paths.kernels) / "dataset"
+    paths = build_paths(cfg)
+    folder = paths.bundle.parent
     runs = [cfg.runs] if isinstance(cfg.runs, str) else cfg.runs
-    whole = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
+    whole = read_ensemble(paths.ensemble(cfg.ensemble))
     ensemble = chosen(whole, runs)
     settings = {key: cfg[key] for key in ("ensemble", "tta", "time_limit", "train")} | {"data": cfg.data.name}
     entries: list[Entry] = [
         ("bundle.json", json.dumps(settings, indent=2, sort_keys=True) + "\n"),
         (f"folds/{cfg.data.name}.csv", Path(cfg.data.folds)),
         *project(ROOT),
-        *weights(ensemble, cfg.paths.runs, cfg.data.name, cfg.ensemble),
+        *weights(ensemble, paths, cfg.ensemble),
         *wheels(ROOT / "kernels" / "dataset" / "wheels.txt", folder / "wheels"),
     ]
     write_bundle(folder / NAME, entries)
-    print("members: " + ", ".join(f"{m['run']} {m['weight']:.3f}" for m in ensemble["members"]))
-    if ensemble["members"] != [m for m in whole["members"] if m["weight"] > 0]:
+    print("members: " + ", ".join(f"{m.run} {m.weight:.3f}" for m in ensemble.members))
+    if ensemble.members != whole.weighted:
         print("left out members: the weights are scaled to sum to 1; the post-processing is that of all")
     size = (folder / NAME).stat().st_size / 1e6
     print(

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from nuclei.analysis.statistics import DIAMETERS, band, diameters, group_order
+from nuclei.build import build_paths, build_steps
 from nuclei.call import Call
-from nuclei.data.folds import folds_sha256, read_folds
+from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.blend import shared_channels
-from nuclei.ensemble.ensemble_file import Scored, lines, write_ensemble, write_scores
+from nuclei.ensemble.ensemble_file import (
+    EnsembleFile,
+    Score,
+    WeightedRun,
+    score_table,
+    write_ensemble,
+    write_scores,
+)
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.oof import Member, find_members
 from nuclei.ensemble.search_space import Range, Space
 from nuclei.ensemble.tree_growing import second_stage
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
 from nuclei.errors import UserError
+from nuclei.paths import RunName
 from nuclei.postprocess.pipeline import as_config, fields, with_parameters
 from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
@@ -37,50 +44,45 @@ def main(cfg: DictConfig, call: Call) -> None:
     store, rows, sha256 = Store(cfg.data.store), read_folds(cfg.data.folds), folds_sha256(cfg.data.folds)
     same_images(cfg, store, rows)
     names = [cfg.runs] if isinstance(cfg.runs, str) else cfg.runs
-    members, floor = find_members(Path(cfg.paths.runs) / cfg.data.name, names, rows, sha256)
+    paths = build_paths(cfg)
+    members, floor = find_members(paths.data_runs, names, rows, sha256)
     channels = shared_channels([member.channels for member in members])
     report_left_out(members, floor, channels)
-    steps = [instantiate(step) for step in cfg.postprocess.steps]
+    steps = build_steps(cfg.postprocess.steps)
     full = Evaluator(load(members, channels, store, rows), channels, steps, cfg.workers)
     tuned, scored = tune_all(cfg, [member.name for member in members], full, rows)
     steps = with_parameters(steps, dict(tuned.setting.parameters))
     if cfg.second_stage and [type(step) for step in steps] != [MapWatershed, RemoveSmall]:
         print("no second stage: it takes the place of MapWatershed and RemoveSmall, of these two alone")
     elif cfg.second_stage:
-        step, second = second_stage(full, [row["fold"] for row in rows], tuned, cfg.seed)
+        step, second = second_stage(full, [row.fold for row in rows], tuned, cfg.seed)
         scored = scores_of("second stage", second)[:2] + scored
         if second.nested.mean() > tuned.nested.mean():  # ties go to the simpler one
             steps, tuned = [step], second
     for member in floor:
         scored += score_floor(cfg, member, store, rows)
-    modalities = [row["modality"] for row in rows]
-    folder = Path(cfg.paths.ensembles) / cfg.data.name / cfg.name
-    write_scores(folder / "scores.csv", scored, modalities)
+    modalities = [row.modality for row in rows]
+    write_scores(paths.scores(cfg.name), scored, modalities)
     weights = [round(float(weight), 6) for weight in tuned.setting.weights]
-    score = {
-        "nested": round(float(tuned.nested.mean()), 4),
-        "tuned_on_all": round(float(tuned.on_all.mean()), 4),
-    }
-    written = write_ensemble(
-        folder,
-        {
-            "data": cfg.data.name,
-            "folds_sha256": sha256,
-            "n_folds": len({row["fold"] for row in rows}),
-            "channels": list(channels),
-            "members": [{"run": m.name, "weight": w} for m, w in zip(members, weights, strict=True)],
-            "steps": as_config(steps),
-            "score": score,
-        },
+    ensemble = EnsembleFile(
+        data=cfg.data.name,
+        folds_sha256=sha256,
+        n_folds=len({row.fold for row in rows}),
+        channels=channels,
+        members=tuple(WeightedRun(RunName.parse(m.name), w) for m, w in zip(members, weights, strict=True)),
+        steps=tuple(as_config(steps)),
+        nested=round(float(tuned.nested.mean()), 4),
+        tuned_on_all=round(float(tuned.on_all.mean()), 4),
     )
-    print("\n".join(lines(scored, modalities)))
+    write_ensemble(paths.ensemble(cfg.name), ensemble)
+    print(score_table(scored, modalities))
     print("\n".join(by_size(full.cases, tuned.nested)))
     print("weights: " + ", ".join(f"{m.name} {w:.3f}" for m, w in zip(members, weights, strict=True)))
     values = [(name, getattr(step, name)) for step in steps for name in fields(step) if name != "trees"]
     print("post-processing: " + ", ".join(f"{name}={value}" for name, value in values))
     print(
-        f"wrote {written} in {time.monotonic() - start:.0f} s; "
-        f"mAP {score['nested']:.4f} (nested), {score['tuned_on_all']:.4f} (tuned on all); "
+        f"wrote {paths.ensemble(cfg.name)} in {time.monotonic() - start:.0f} s; "
+        f"mAP {ensemble.nested:.4f} (nested), {ensemble.tuned_on_all:.4f} (tuned on all); "
         f"next: ./run.sh submission data={cfg.data.name} ensemble={cfg.name}"
     )
 
@@ -95,9 +97,9 @@ def by_size(cases: Sequence[Case], nested: np.ndarray) -> list[str]:
     return lines
 
 
-def same_images(cfg: DictConfig, store: Store, rows: Sequence[dict[str, Any]]) -> None:
+def same_images(cfg: DictConfig, store: Store, rows: Sequence[FoldRow]) -> None:
     """Refuse a folds file that was made for another store."""
-    different = set(store.ids("train")) ^ {row["ImageId"] for row in rows}
+    different = set(store.ids("train")) ^ {row.image_id for row in rows}
     if different:
         raise UserError(
             f"{cfg.data.folds} and {cfg.data.store} differ by {len(different)} training images, "
@@ -116,11 +118,11 @@ def report_left_out(members: Sequence[Member], floor: Sequence[Member], channels
 
 
 def load(
-    members: Sequence[Member], channels: Sequence[str], store: Store, rows: Sequence[dict[str, Any]]
+    members: Sequence[Member], channels: Sequence[str], store: Store, rows: Sequence[FoldRow]
 ) -> list[Case]:
     """Read the maps of all members and the truth, in the order of ``rows``."""
-    ids = [row["ImageId"] for row in rows]
-    sizes = ((row["height"], row["width"]) for row in rows)
+    ids = [row.image_id for row in rows]
+    sizes = ((row.height, row.width) for row in rows)
     maps = [np.empty((len(members), len(channels), *size), np.uint8) for size in sizes]
     for k, member in enumerate(track(members, "read maps")):
         for of_image, own in zip(maps, member.maps(ids, channels), strict=True):
@@ -130,14 +132,14 @@ def load(
 
 
 def tune_all(
-    cfg: DictConfig, names: Sequence[str], full: Evaluator, rows: Sequence[dict[str, Any]]
-) -> tuple[Tuned, list[Scored]]:
+    cfg: DictConfig, names: Sequence[str], full: Evaluator, rows: Sequence[FoldRow]
+) -> tuple[Tuned, list[Score]]:
     """Tune the ensemble, then each member alone with half the trials, for comparison."""
     n, effort = len(names), Effort(cfg.trials, cfg.refine, cfg.finalists, cfg.seed)
-    sample = stratified([(row["fold"], row["modality"]) for row in rows], cfg.images, cfg.seed)
+    sample = stratified([(row.fold, row.modality) for row in rows], cfg.images, cfg.seed)
     cases = [case.middle(cfg.crop) if i in set(sample) else case for i, case in enumerate(full.cases)]
     images = Images(
-        full, Evaluator(cases, full.channels, full.steps, cfg.workers), sample, [r["fold"] for r in rows]
+        full, Evaluator(cases, full.channels, full.steps, cfg.workers), sample, [r.fold for r in rows]
     )
     ranges, parameters = searched(cfg, full.steps)
     space = Space(ranges, Setting((1 / n,) * n, parameters))
@@ -156,21 +158,17 @@ def searched(cfg: DictConfig, steps: Sequence[Any]) -> tuple[dict[str, Range], t
     return ranges, tuple((name, known[name]) for name in ranges)
 
 
-def scores_of(name: str, tuned: Tuned) -> list[Scored]:
+def scores_of(name: str, tuned: Tuned) -> list[Score]:
     """List the scores of one tuning, the honest one first."""
     kinds = {"nested": tuned.nested, "tuned on all": tuned.on_all, "default": tuned.default}
-    return [Scored(name, kind, precision) for kind, precision in kinds.items()]
+    return [Score(name, kind, precision) for kind, precision in kinds.items()]
 
 
-def score_floor(
-    cfg: DictConfig, member: Member, store: Store, rows: Sequence[dict[str, Any]]
-) -> list[Scored]:
+def score_floor(cfg: DictConfig, member: Member, store: Store, rows: Sequence[FoldRow]) -> list[Score]:
     """Score a run that is not in the ensemble, with each post-processing that needs no tuning."""
     cases = load([member], member.channels, store, rows)
     scored = []
     for name, postprocess in cfg.floor.items():
-        evaluator = Evaluator(
-            cases, member.channels, [instantiate(step) for step in postprocess.steps], cfg.workers
-        )
-        scored.append(Scored(member.name, name, evaluator.precision(Setting((1.0,)), range(len(cases)))))
+        evaluator = Evaluator(cases, member.channels, build_steps(postprocess.steps), cfg.workers)
+        scored.append(Score(member.name, name, evaluator.precision(Setting((1.0,)), range(len(cases)))))
     return scored

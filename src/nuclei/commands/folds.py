@@ -23,15 +23,15 @@ def main(cfg: DictConfig, call: Call) -> None:
     )
     if not kept:
         write_folds(path, rows)
-    groups = Counter(r["group"] for r in rows)
+    groups = Counter(r.group for r in rows)
     tiles = [n for n in groups.values() if n > 1]
     print(
         f"{len(rows)} images; {sum(tiles)} of them are tiles or near-duplicates of others, "
         f"in {len(tiles)} groups that stay together"
     )
-    for fold, n in sorted(Counter(r["fold"] for r in rows).items()):
-        kinds = Counter(r["modality"] for r in rows if r["fold"] == fold)
-        nuclei = sum(r["nuclei"] for r in rows if r["fold"] == fold)
+    for fold, n in sorted(Counter(r.fold for r in rows).items()):
+        kinds = Counter(r.modality for r in rows if r.fold == fold)
+        nuclei = sum(r.nuclei for r in rows if r.fold == fold)
         print(
             f"fold {fold}: {n} images, {nuclei} nuclei, "
             + ", ".join(f"{v} {k}" for k, v in sorted(kinds.items()))

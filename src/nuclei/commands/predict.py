@@ -16,8 +16,8 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from nuclei.atomic import atomic_write
+from nuclei.build import build_paths, build_segmenter
 from nuclei.call import Call
-from nuclei.commands._segmenter import segmenter
 from nuclei.data.image_files import find, read
 from nuclei.errors import UserError
 from nuclei.inference.measure import measure, outline
@@ -36,7 +36,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     if cfg.input is None:
         raise UserError("no input; say which image or folder: ./run.sh predict input=FOLDER output=FOLDER")
     start, files, output = time.monotonic(), find(Path(cfg.input)), Path(cfg.output)
-    model = segmenter(cfg)
+    model = build_segmenter(build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta)
     if len(files) > 1:
         torch.set_num_threads(1)  # the threads have an image each
 

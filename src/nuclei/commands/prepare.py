@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from nuclei.build import build
 from nuclei.call import Call
 from nuclei.data.prepare import prepare
 
@@ -17,7 +17,7 @@ RULES = ("overlapping", "empty", "of another size", "in several pieces", "covere
 def main(cfg: DictConfig, call: Call) -> None:
     """Write the store of ``cfg.data`` and report what the masks needed."""
     start = time.monotonic()
-    counts = prepare(instantiate(cfg.data.source), cfg.data.store, cfg.workers)
+    counts = prepare(build(cfg.data.source), cfg.data.store, cfg.workers)
     found = ", ".join(f"{counts[rule]} {rule}" for rule in RULES)
     print(f"{counts['train']} training images with {counts['nuclei']} nuclei, {counts['test']} test images")
     print(f"masks: {found}")

@@ -13,9 +13,9 @@ from nuclei.call import Call
 from nuclei.commands.bundle import NAME
 from nuclei.errors import UserError
 from nuclei.kaggle.notebooks import Dataset, Notebook
+from nuclei.paths import ROOT
 from nuclei.submission.submission_record import code_state
 
-ROOT = Path(__file__).resolve().parents[3]
 PLACEHOLDER = "YOUR_KAGGLE_NAME"
 TAIL = 12  # lines of a log that are shown
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from nuclei.build import build_paths, build_steps
 from nuclei.call import Call
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, confusion, precision_at, table
 from nuclei.parallel import parallel_map
+from nuclei.paths import FoldFolder, RunName
 from nuclei.progress import track
 from nuclei.submission.expected_images import read_index
 from nuclei.submission.scoring import compare
@@ -56,26 +58,22 @@ def score_run(cfg: DictConfig) -> tuple[Counts, dict[str, dict[str, str]]]:
     from nuclei.data.store import Store
     from nuclei.ensemble.oof import load_oof
 
-    if len(Path(cfg.run).parts) != 2:
-        raise UserError(f"run={cfg.run}: expected MODEL/NAME, for example run=unet/default")
     store, rows = Store(cfg.data.store), read_folds(cfg.data.folds)
-    folder = Path(cfg.paths.runs) / cfg.data.name / cfg.run
-    member = load_oof(folder, rows, folds_sha256(cfg.data.folds))
-    count = partial(count_image, store, member, steps_of(cfg, folder))
-    ids = [row["ImageId"] for row in rows]
+    paths, run = build_paths(cfg), RunName.parse(cfg.run)
+    member = load_oof(paths.run(run), rows, folds_sha256(cfg.data.folds))
+    count = partial(count_image, store, member, steps_of(cfg, paths.fold(run, 0)))
+    ids = [row.image_id for row in rows]
     found = parallel_map(count, ids, cfg.workers, chunksize=8)
     counts = dict(zip(ids, track(found, "score", len(ids)), strict=True))
-    by_fold = {row["ImageId"]: f"fold {row['fold']}" for row in rows}
-    return counts, {"fold": by_fold, "modality": {row["ImageId"]: row["modality"] for row in rows}}
+    by_fold = {row.image_id: f"fold {row.fold}" for row in rows}
+    return counts, {"fold": by_fold, "modality": {row.image_id: row.modality for row in rows}}
 
 
-def steps_of(cfg: DictConfig, folder: Path) -> list[Any]:
-    """Build the post-processing that was asked for, or else the one the run itself used."""
-    from hydra.utils import instantiate
+def steps_of(cfg: DictConfig, folder: FoldFolder) -> list[Any]:
+    """Build the post-processing that the settings choose, or else the run's own."""
+    from nuclei.training.run_folder import read_settings
 
-    asked = cfg.get("postprocess") or OmegaConf.load(folder / "fold0" / "config.json").postprocess
-    # One by one: in a list Hydra would turn these dataclasses back into configs.
-    return [instantiate(step) for step in asked.steps]
+    return build_steps(cfg.postprocess.steps if cfg.get("postprocess") else read_settings(folder).steps)
 
 
 def count_image(store: Store, member: Member, steps: Sequence[Any], image_id: str) -> np.ndarray:

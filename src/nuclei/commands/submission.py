@@ -12,26 +12,28 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
+from nuclei.build import build_paths, ensemble_segmenter
 from nuclei.call import Call
-from nuclei.commands._segmenter import of_ensemble
 from nuclei.data.sources.competition_images import find_tests, read_or_warn
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
 from nuclei.inference.time_budget import TimeBudget
+from nuclei.paths import ROOT
 from nuclei.progress import track
 from nuclei.submission.csv_files import write_submission
 from nuclei.submission.rules import validate
 from nuclei.submission.submission_record import made_by, write_record
 
-ROOT = Path(__file__).resolve().parents[3]
 NO_NUCLEI = np.zeros((1, 1), np.int32)
 
 
 def main(cfg: DictConfig, call: Call) -> None:
     """Predict with every member and fold, average, post-process, encode, validate."""
     start = time.monotonic()
-    segmenter, images = of_ensemble(cfg), test_images(cfg)
+    paths = build_paths(cfg)
+    ensemble = read_ensemble(paths.ensemble(cfg.ensemble))
+    segmenter, images = ensemble_segmenter(ensemble, paths, cfg.tta), test_images(cfg)
     print(f"{len(segmenter.networks)} networks on {len(images)} test images")
     limit = cfg.time_limit and max(0.0, cfg.time_limit - (time.monotonic() - start))
     budget = TimeBudget(segmenter, len(images), limit)
@@ -47,13 +49,12 @@ def main(cfg: DictConfig, call: Call) -> None:
             n_nuclei += int(labels.max(initial=0))
             yield image_id, labels
 
-    path = Path(cfg.paths.submissions) / f"{cfg.name}.csv"
+    path = paths.submission(cfg.name)
     n_rows = write_submission(path, rows())
     if violations := validate(path, shapes):
         raise UserError(
             f"{path} is not valid: {violations[0]} ({len(violations)} violations); please report this"
         )
-    ensemble = read_ensemble(Path(cfg.paths.ensembles) / cfg.data.name / cfg.ensemble)
     write_record(path, made_by(ensemble, ROOT, call.text))
     print(f"{budget.report()}; at most {peak_memory():.1f} GB of memory")
     took = time.monotonic() - start

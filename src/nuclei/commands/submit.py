@@ -11,11 +11,10 @@ from nuclei.call import Call
 from nuclei.errors import UserError
 from nuclei.kaggle import ledger
 from nuclei.kaggle.competition import Kaggle, Score
+from nuclei.paths import ROOT
 from nuclei.submission.expected_images import expected_images
 from nuclei.submission.rules import validate
 from nuclei.submission.submission_record import code_state, digest, read_record
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def main(cfg: DictConfig, call: Call) -> None:

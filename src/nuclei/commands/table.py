@@ -4,40 +4,36 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from nuclei.build import as_tree, build_paths, build_steps, trained_network
 from nuclei.call import Call
-from nuclei.commands._segmenter import network_of
 from nuclei.commands._steps import ensure_data, step
 from nuclei.data.store import Store
+from nuclei.paths import ROOT
 from nuclei.reproduce.paper_config import parse_paper
 from nuclei.reproduce.paper_page import reproduce
 from nuclei.reproduce.systems import Reproduction
 from nuclei.submission.submission_record import code_state
-from nuclei.training.run_folder import settings_of
-
-ROOT = Path(__file__).resolve().parents[3]
+from nuclei.training.run_folder import read_settings
 
 
 def main(cfg: DictConfig, call: Call) -> None:
     """Train what is missing, score, and write the page with its figures and submissions."""
-    paper = parse_paper(OmegaConf.to_container(cfg.paper, resolve=True))  # type: ignore[arg-type]
+    paper = parse_paper(as_tree(cfg.paper))
     paper.budget(cfg.budget)  # unknown budgets end here, before the data are prepared
     ensure_data(cfg, call)
+    paths = build_paths(cfg)
     study = Reproduction(
         paper=paper,
         budget_name=cfg.budget,
         seed=cfg.seed,
-        data=cfg.data.name,
-        folds_file=cfg.data.folds,
-        runs=Path(cfg.paths.runs),
+        paths=paths,
         store=Store(cfg.data.store),
         train_command=partial(step, "train", cfg, call),
-        build_steps=steps_of,
-        load_network=partial(network_of, tta=None),
+        build_steps=lambda folder: build_steps(read_settings(folder).steps),
+        load_network=trained_network,
     )
     commit, changed = code_state(ROOT)
     print(
@@ -45,13 +41,8 @@ def main(cfg: DictConfig, call: Call) -> None:
             study,
             only=cfg.only,
             folder=Path(cfg.docs),
-            submissions=Path(cfg.paths.submissions),
+            submissions=paths.submissions,
             command=call.text,
             commit=commit[:7] + " with changes" * (changed == "yes"),
         )
     )
-
-
-def steps_of(folder: Path) -> list[Any]:
-    """Build the post-processing that a run was trained with."""
-    return [instantiate(settings) for settings in settings_of(folder)["postprocess"]["steps"]]

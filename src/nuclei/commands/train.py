@@ -8,23 +8,25 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from nuclei.build import as_tree as plain
+from nuclei.build import build, build_network, build_paths, build_steps
 from nuclei.call import Call
 from nuclei.commands._compose import has_gpu, small_budget
 from nuclei.commands._steps import ensure_data
-from nuclei.data.folds import folds_sha256, read_folds
+from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.metrics import average_precision
-from nuclei.paths import run_folder
+from nuclei.paths import FoldFolder, RunName
 from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
 from nuclei.training import run_folder as run
+from nuclei.training.run_folder import RunResult
 
 if TYPE_CHECKING:
     from nuclei.models.base import SegmentationNetwork
@@ -38,27 +40,26 @@ def main(cfg: DictConfig, call: Call) -> None:
     """Train, predict the held-out images, keep their maps; go on where a killed run stopped."""
     ensure_data(cfg, call)
     rows, sha256 = read_folds(cfg.data.folds), folds_sha256(cfg.data.folds)
-    if cfg.fold != "all" and cfg.fold not in {row["fold"] for row in rows}:
-        last = max(row["fold"] for row in rows)
+    if cfg.fold != "all" and cfg.fold not in {row.fold for row in rows}:
+        last = max(row.fold for row in rows)
         raise UserError(f"fold={cfg.fold}: expected 0 to {last}, the folds in {cfg.data.folds}, or all")
-    folder = run_folder(cfg.paths.runs, cfg.data.name, cfg.model.name, cfg.name, cfg.fold)
+    folder = folder_of(cfg, cfg.fold)
     with run.locked(folder):
         run.claim(folder, plain(cfg) | {"folds_sha256": sha256}, FREE)
-        done, verb = run.finished(folder), "finished before:"
-        if done is None or any(done.get(name) != plain(cfg)[name] for name in SEEN):
+        done, verb = run.read_result(folder), "finished before:"
+        if done is None or (done.tta, done.diameter, done.scales) != (
+            cfg.tta,
+            cfg.diameter,
+            tuple(cfg.scales),
+        ):
             done, verb = train(cfg, folder, rows, sha256), "wrote"
-            run.finish(folder, done)
-    score = (
-        f"out-of-fold mAP {done['mAP']:.4f} on {done['images']} images"
-        if done["images"]
-        else "no image held out"
-    )
-    print(f"{verb} {folder}; {score}, {done['seconds']:.0f} s; next: {following(cfg, call, rows)}")
+            run.write_result(folder, done)
+    print(f"{verb} {folder}; {done.summary}, {done.seconds:.0f} s; next: {following(cfg, call, rows)}")
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain Python, resolved."""
-    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+def folder_of(cfg: DictConfig, fold: int | str) -> FoldFolder:
+    """Return the folder of a fold of this run."""
+    return build_paths(cfg).fold(RunName(cfg.model.name, cfg.name), fold)
 
 
 def channels_of(cfg: DictConfig) -> list[str]:
@@ -71,11 +72,10 @@ def channels_of(cfg: DictConfig) -> list[str]:
     return list(cfg.model.channels)
 
 
-def following(cfg: DictConfig, call: Call, rows: list[dict[str, Any]]) -> str:
+def following(cfg: DictConfig, call: Call, rows: list[FoldRow]) -> str:
     """The command for the first fold that is not finished, or for the ensemble."""
-    for fold in sorted({row["fold"] for row in rows}):
-        folder = run_folder(cfg.paths.runs, cfg.data.name, cfg.model.name, cfg.name, fold)
-        if run.finished(folder) is None:
+    for fold in sorted({row.fold for row in rows}):
+        if run.read_result(folder_of(cfg, fold)) is None:
             chosen = [f"data={cfg.data.name}", f"model={cfg.model.name}", f"name={cfg.name}"]
             return " ".join(["./run.sh", f"fold={fold}", *chosen, *map(shlex.quote, asked(cfg, call))])
     return f"./run.sh ensemble data={cfg.data.name}"
@@ -89,7 +89,7 @@ def asked(cfg: DictConfig, call: Call) -> list[str]:
     return [w for w in words if w not in own and w.partition("=")[0] not in ("fold", "data", "model", "name")]
 
 
-def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str) -> dict[str, Any]:
+def train(cfg: DictConfig, folder: FoldFolder, rows: list[FoldRow], sha256: str) -> RunResult:
     """The wiring: network, training, out-of-fold maps, score."""
     from nuclei.inference.predict_maps import write_maps
     from nuclei.inference.segmenter import WeightedNetwork, load_weights
@@ -100,24 +100,24 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
     gc.collect()  # in a sweep, the run before left its network in a ring of references
     seed(cfg.seed)
     store, channels = Store(cfg.data.store), channels_of(cfg)
-    held_out = [row["ImageId"] for row in rows if row["fold"] == cfg.fold]
-    others = [row["ImageId"] for row in rows if row["fold"] != cfg.fold]
-    steps = [instantiate(step) for step in cfg.postprocess.steps]
+    held_out = [row.image_id for row in rows if row.fold == cfg.fold]
+    others = [row.image_id for row in rows if row.fold != cfg.fold]
+    steps = build_steps(cfg.postprocess.steps)
 
     def labels_of(maps: np.ndarray) -> np.ndarray:
         return postprocess(maps, channels, steps)
 
-    network = instantiate(cfg.model.network, n_channels=len(channels))
-    weights = folder / "model.safetensors"
+    network = build_network(cfg.model.network, channels)
+    weights = folder.weights
     if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
         if cfg.init is not None:
             start_from(network, weights_of(cfg, sha256))
         fit_network(cfg, weights, network, store, others, held_out, labels_of)
-    start = time.monotonic() - training_seconds(read_metrics(folder / "metrics.csv"))
-    settings = {name: plain(cfg)[name] for name in SEEN}
+    start = time.monotonic() - training_seconds(read_metrics(folder.metrics))
+    tta, diameter, scales = cfg.tta, cfg.diameter, tuple(cfg.scales)
     if not held_out:
-        return {"images": 0, "mAP": None, "seconds": time.monotonic() - start, **settings}
-    member = WeightedNetwork(load_weights(network, weights), channels, 1.0, **settings)
+        return RunResult(0, None, time.monotonic() - start, tta, diameter, scales)
+    member = WeightedNetwork(load_weights(network, weights), channels, 1.0, tta, diameter, scales)
     scores: list[float] = []
 
     def maps_of_fold() -> Iterator[tuple[str, np.ndarray]]:
@@ -126,9 +126,9 @@ def train(cfg: DictConfig, folder: Path, rows: list[dict[str, Any]], sha256: str
             scores.append(average_precision(store.labels(image_id), labels_of(maps)))
             yield image_id, maps
 
-    write_maps(folder / "oof.npz", channels, sha256, maps_of_fold())
+    write_maps(folder.maps, channels, sha256, maps_of_fold())
     took = time.monotonic() - start
-    return {"images": len(held_out), "mAP": float(np.mean(scores)), "seconds": took, **settings}
+    return RunResult(len(held_out), float(np.mean(scores)), took, tta, diameter, scales)
 
 
 def loaders(wanted: int | None) -> int:
@@ -142,13 +142,12 @@ def loaders(wanted: int | None) -> int:
 
 def weights_of(cfg: DictConfig, sha256: str) -> Path:
     """The weights of the same fold of ``cfg.init``; another fold's have seen the held-out images."""
-    name, slash, rest = str(cfg.init).partition("/")
-    folder = run_folder(cfg.paths.runs, cfg.data.name, name, rest, cfg.fold)
-    if not slash or run.finished(folder) is None:
+    folder = build_paths(cfg).fold(RunName.parse(cfg.init, "init"), cfg.fold)
+    if run.read_result(folder) is None:
         raise UserError(f"init={cfg.init}: expected MODEL/NAME, a run whose fold {cfg.fold} is finished")
-    if run.settings_of(folder)["folds_sha256"] != sha256:
+    if run.read_settings(folder).folds_sha256 != sha256:
         raise UserError(f"init={cfg.init} was trained on another folds file: it has seen held-out images")
-    return folder / "model.safetensors"
+    return folder.weights
 
 
 def fit_network(
@@ -173,16 +172,16 @@ def fit_network(
         )
     trainer = plain(cfg.trainer) | {"precision": precision(cfg.trainer.precision)}
     network.check_crop(cfg.augment.crop)
-    loss = instantiate(cfg.loss)
+    loss = build(cfg.loss)
     if network.activation != loss.activation:
         fitting = "cross_entropy" if network.activation == "softmax" else "bce, bce_dice or another of maps"
         raise UserError(f"model={cfg.model.name} ends in {network.activation}: choose loss={fitting}")
-    module = Segmentation(network, loss, instantiate(cfg.optimizer), cfg.schedule, cfg.warmup, labels_of)
+    module = Segmentation(network, loss, build(cfg.optimizer), cfg.schedule, cfg.warmup, labels_of)
     data = NucleiData(
         store,
         train_ids,
         val_ids,
-        instantiate(cfg.augment, _convert_="all"),
+        build(cfg.augment),
         batch_size=cfg.batch_size,
         samples_per_epoch=cfg.samples_per_epoch,
         num_workers=loaders(cfg.num_workers),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,9 +21,31 @@ from nuclei.progress import track
 COLUMNS = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
 
 
+@dataclass(frozen=True)
+class FoldRow:
+    """One training image in the folds file, with the fields of ``COLUMNS``.
+
+    Attributes:
+        image_id: of the image.
+        fold: that holds the image out.
+        group: number of the group of related images, which is never split.
+        modality: kind of microscopy.
+        height, width: in pixels.
+        nuclei: number of them.
+    """
+
+    image_id: str
+    fold: int
+    group: int
+    modality: str
+    height: int
+    width: int
+    nuclei: int
+
+
 def make_folds(
     store: Store, n_folds: int, seed: int, correlation: float = 0.8, jump: float = 2.5, n_kinds: int = 0
-) -> list[dict[str, Any]]:
+) -> list[FoldRow]:
     """Assign each training image of ``store`` to one of ``n_folds`` folds.
 
     Tiles of one larger picture and near-duplicates form a group, which is never split
@@ -40,7 +62,7 @@ def make_folds(
         n_kinds: number of kinds; 0 keeps only groups together.
 
     Returns:
-        Rows with ``COLUMNS``, sorted by ImageId.
+        A row for each image, sorted by ImageId.
 
     Raises:
         UserError: fewer groups than folds.
@@ -63,7 +85,7 @@ def make_folds(
     for k, (_, held_out) in enumerate(split):
         fold[held_out] = k
     return [
-        {c: (r | {"fold": int(f), "group": g})[c] for c in COLUMNS}
+        FoldRow(r["ImageId"], int(f), g, r["modality"], r["height"], r["width"], r["nuclei"])
         for r, f, g in zip(rows, fold, group, strict=True)
     ]
 
@@ -144,16 +166,16 @@ def _components(ids: list[str], pairs: Iterable[tuple[str, str]]) -> list[int]:
     return [int(g) for g in connected_components(graph, directed=False)[1]]
 
 
-def write_folds(path: str | Path, rows: list[dict[str, Any]]) -> None:
+def write_folds(path: str | Path, rows: Sequence[FoldRow]) -> None:
     """Write a folds file, whole."""
     with atomic_write(path) as part, open(part, "w", newline="") as f:
-        table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+        table = csv.writer(f, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(map(astuple, rows))
 
 
-def read_folds(path: str | Path) -> list[dict[str, Any]]:
-    """Read a folds file; ``fold``, ``group``, ``height``, ``width`` and ``nuclei`` are ints.
+def read_folds(path: str | Path) -> list[FoldRow]:
+    """Read a folds file.
 
     Raises:
         UserError: the file is missing or is not of this form.
@@ -161,14 +183,17 @@ def read_folds(path: str | Path) -> list[dict[str, Any]]:
     if not Path(path).is_file():
         raise UserError(f"no folds file at {path}; run ./run.sh folds")
     with open(path, newline="") as f:
-        table = csv.DictReader(f)
-        if tuple(table.fieldnames or ()) != COLUMNS:
+        table = csv.reader(f)
+        columns = next(table, None)
+        if tuple(columns or ()) != COLUMNS:
             raise UserError(
-                f"{path}: expected the columns {','.join(COLUMNS)}, got {table.fieldnames}; "
+                f"{path}: expected the columns {','.join(COLUMNS)}, got {columns}; "
                 "run ./run.sh folds force=true"
             )
-        text = ("ImageId", "modality")
-        return [{k: v if k in text else int(v) for k, v in row.items()} for row in table]
+        return [
+            FoldRow(image_id, int(fold), int(group), modality, *map(int, rest))
+            for image_id, fold, group, modality, *rest in table
+        ]
 
 
 def folds_sha256(path: str | Path) -> str:

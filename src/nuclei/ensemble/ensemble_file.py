@@ -1,25 +1,119 @@
-"""The ensemble folder: ``ensemble.yaml`` with all that a submission needs, and ``scores.csv``."""
+"""The files of an ensemble: ``ensemble.yaml`` with all that a submission needs, and ``scores.csv``."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from tabulate import tabulate
 
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
+from nuclei.paths import RunName
 
-COLUMNS = ("scored", "setting", "modality", "images", "ap50", "ap75", "ap90", "map")
-KEYS = {"data", "folds_sha256", "n_folds", "channels", "members", "steps", "score"}
+KEYS = ("data", "folds_sha256", "n_folds", "channels", "members", "steps", "score")
+SCORE_COLUMNS = ("scored", "setting", "modality", "images", "ap50", "ap75", "ap90", "map")
 
 
 @dataclass(frozen=True)
-class Scored:
+class WeightedRun:
+    """A member of an ensemble and the weight of its maps."""
+
+    run: RunName
+    weight: float
+
+
+@dataclass(frozen=True)
+class EnsembleFile:
+    """What ``ensemble.yaml`` holds.
+
+    Attributes:
+        data: name of the data set.
+        folds_sha256: hash of the folds file that the members were trained with.
+        n_folds: number of folds of each member.
+        channels: names of the maps that are averaged.
+        members: runs and weights; the weights sum to 1.
+        steps: settings of the post-processing, from which its steps are built.
+        nested: mean average precision of each fold, tuned on the others.
+        tuned_on_all: mean average precision of all images, tuned on these.
+    """
+
+    data: str
+    folds_sha256: str
+    n_folds: int
+    channels: tuple[str, ...]
+    members: tuple[WeightedRun, ...]
+    steps: tuple[Mapping[str, Any], ...]
+    nested: float
+    tuned_on_all: float
+
+    @property
+    def weighted(self) -> tuple[WeightedRun, ...]:
+        """The members with a weight above 0."""
+        return tuple(member for member in self.members if member.weight > 0)
+
+    def check_channels(self, member: object, channels: Iterable[str]) -> None:
+        """Refuse a member that was trained again, without one of the ensemble's maps.
+
+        Raises:
+            UserError: ``channels``, the member's, lack one.
+        """
+        if set(self.channels) - set(channels):
+            raise UserError(
+                f"{member} has other maps than the ensemble averages; run ./run.sh ensemble again"
+            )
+
+    def to_yaml(self) -> str:
+        """Return the text of the file."""
+        members = [{"run": str(member.run), "weight": member.weight} for member in self.members]
+        score = {"nested": self.nested, "tuned_on_all": self.tuned_on_all}
+        values = (self.data, self.folds_sha256, self.n_folds, list(self.channels), members)
+        steps = [dict(step) for step in self.steps]
+        return yaml.safe_dump(dict(zip(KEYS, (*values, steps, score), strict=True)), sort_keys=False)
+
+
+def write_ensemble(path: Path, ensemble: EnsembleFile) -> None:
+    """Write ``ensemble.yaml``, whole."""
+    with atomic_write(path) as part:
+        part.write_text(ensemble.to_yaml())
+
+
+def read_ensemble(path: Path) -> EnsembleFile:
+    """Read what ``write_ensemble`` wrote.
+
+    Raises:
+        UserError: there is no such file, or it is not of this form.
+    """
+    command = f"./run.sh ensemble data={path.parent.parent.name} name={path.parent.name}"
+    if not path.is_file():
+        raise UserError(f"no ensemble at {path}; run {command}")
+    try:
+        tree = yaml.safe_load(path.read_text())
+        if sorted(tree) != sorted(KEYS):
+            raise KeyError
+        members = (WeightedRun(RunName.parse(m["run"]), float(m["weight"])) for m in tree["members"])
+        score = tree["score"]
+        return EnsembleFile(
+            data=tree["data"],
+            folds_sha256=tree["folds_sha256"],
+            n_folds=tree["n_folds"],
+            channels=tuple(tree["channels"]),
+            members=tuple(members),
+            steps=tuple(tree["steps"]),
+            nested=score["nested"],
+            tuned_on_all=score["tuned_on_all"],
+        )
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, UserError) as e:
+        raise UserError(f"{path} is not an ensemble file; run {command}") from e
+
+
+@dataclass(frozen=True)
+class Score:
     """One row of the table of scores.
 
     Attributes:
@@ -33,88 +127,37 @@ class Scored:
     precision: np.ndarray
 
 
-def write_ensemble(folder: Path, ensemble: dict[str, Any]) -> Path:
-    """Write ``ensemble.yaml``, whole, and return its path.
-
-    Args:
-        folder: ``ensembles/<data>/<name>``.
-        ensemble: ``KEYS``; members are dicts of ``run`` and ``weight``, the steps have a ``_target_`` each.
-    """
-    if ensemble.keys() != KEYS:
-        raise ValueError(f"expected {sorted(KEYS)}, got {sorted(ensemble)}")
-    with atomic_write(folder / "ensemble.yaml") as part:
-        part.write_text(yaml.safe_dump(ensemble, sort_keys=False))
-    return folder / "ensemble.yaml"
-
-
-def read_ensemble(folder: Path) -> dict[str, Any]:
-    """Read what ``write_ensemble`` wrote.
-
-    Raises:
-        UserError: there is none, or it is not of this form.
-    """
-    path = folder / "ensemble.yaml"
-    command = f"./run.sh ensemble data={folder.parent.name} name={folder.name}"
-    if not path.is_file():
-        raise UserError(f"no ensemble at {path}; run {command}")
-    try:
-        ensemble = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
-        ensemble = None
-    if not isinstance(ensemble, dict) or ensemble.keys() != KEYS:
-        raise UserError(f"{path} is not an ensemble's file; run {command}")
-    return ensemble
-
-
-def check_maps(ensemble: dict[str, Any], name: str, run: Path | str, channels: Sequence[str]) -> None:
-    """Refuse a member that was trained anew with other maps than ensemble ``name`` averages.
-
-    Raises:
-        UserError: it lacks one.
-    """
-    if set(ensemble["channels"]) - set(channels):
-        raise UserError(f"{run} has other maps than ensemble {name}; run ./run.sh ensemble again")
-
-
-def by_modality(modalities: Sequence[str]) -> dict[str, np.ndarray]:
+def _by_modality(modalities: Sequence[str]) -> dict[str, np.ndarray]:
     """Return bool (images,) for ``all`` and for each modality."""
     names = np.asarray(modalities)
     return {"all": np.ones(len(names), bool)} | {name: names == name for name in sorted(set(modalities))}
 
 
-def write_scores(path: Path, scored: Sequence[Scored], modalities: Sequence[str]) -> None:
-    """Write ``scores.csv``, whole: a row for each of ``scored``, over all images and for each modality."""
+def write_scores(path: Path, scores: Sequence[Score], modalities: Sequence[str]) -> None:
+    """Write ``scores.csv``, whole: a row for each score, over all images and for each modality."""
     with atomic_write(path) as part, open(part, "w", newline="") as f:
         table = csv.writer(f, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for row in scored:
-            for modality, images in by_modality(modalities).items():
-                at = row.precision[images].mean(axis=0)
+        table.writerow(SCORE_COLUMNS)
+        for score in scores:
+            for modality, images in _by_modality(modalities).items():
+                at = score.precision[images].mean(axis=0)
                 figures = [f"{x:.4f}" for x in (at[0], at[5], at[8], at.mean())]
-                table.writerow([row.name, row.setting, modality, int(images.sum()), *figures])
+                table.writerow([score.name, score.setting, modality, int(images.sum()), *figures])
 
 
-def lines(scored: Sequence[Scored], modalities: Sequence[str]) -> list[str]:
-    """Lay the scores out as lines to print: precision at three thresholds, and the mean for each modality.
+def score_table(scores: Sequence[Score], modalities: Sequence[str]) -> str:
+    """Return a table to print: precision at three thresholds, their mean, and the mean by modality.
 
-    >>> print(*lines([Scored("unet/default", "nested", np.ones((2, 10)))], ["grey", "grey"]), sep="\\n")
-    scored        setting          0.50   0.75   0.90    mAP   grey
-    unet/default  nested          1.000  1.000  1.000  1.000  1.000
+    >>> print(score_table([Score("unet/default", "nested", np.ones((2, 10)))], ["grey", "grey"]))
+    scored        setting      0.50    0.75    0.90    mAP    grey
+    unet/default  nested      1.000   1.000   1.000  1.000   1.000
     """
-    groups = by_modality(modalities)
+    groups = _by_modality(modalities)
     del groups["all"]
-    width = max(len(row.name) for row in scored)
-    heads = ["0.50", "0.75", "0.90", "mAP", *groups]
-    table = [f"{'scored':<{width}}  {'setting':<12}" + "".join(f"  {head:>5}" for head in heads)]
-    for row in scored:
-        at = row.precision.mean(axis=0)
-        figures = [
-            at[0],
-            at[5],
-            at[8],
-            at.mean(),
-            *(row.precision[images].mean() for images in groups.values()),
-        ]
-        cells = "".join(f"  {x:>{max(5, len(head))}.3f}" for x, head in zip(figures, heads, strict=True))
-        table.append(f"{row.name:<{width}}  {row.setting:<12}{cells}")
-    return table
+    rows = []
+    for score in scores:
+        at = score.precision.mean(axis=0)
+        by_group = [score.precision[images].mean() for images in groups.values()]
+        rows.append([score.name, score.setting, at[0], at[5], at[8], at.mean(), *by_group])
+    heads = ["scored", "setting", "0.50", "0.75", "0.90", "mAP", *groups]
+    return tabulate(rows, heads, tablefmt="plain", floatfmt=".3f")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from nuclei.data.folds import FoldRow
 from nuclei.ensemble.oof_file import OofFile, fold_of, train_command
 from nuclei.errors import UserError
+from nuclei.paths import RunName
 
 SEPARATING = {"nucleus", "border", "distance"}
 """Maps that a blend should not lose for the sake of a run that lacks them."""
@@ -21,7 +22,7 @@ class Member:
     """The out-of-fold maps of one run; they stay in their files until asked for.
 
     Attributes:
-        name: ``MODEL/NAME``, as in the run's folder.
+        name: of the run, ``MODEL/NAME``.
         channels: names of the maps.
         files: for each ImageId the ``oof.npz`` that holds it.
         shapes: for each ImageId its (height, width).
@@ -48,7 +49,7 @@ class Member:
         return [found[i] for i in image_ids]
 
 
-def load_oof(run: Path, rows: Sequence[dict[str, Any]], sha256: str) -> Member:
+def load_oof(run: Path, rows: Sequence[FoldRow], sha256: str) -> Member:
     """Merge the folds of the run folder ``runs/<data>/<model>/<name>``.
 
     Args:
@@ -61,21 +62,21 @@ def load_oof(run: Path, rows: Sequence[dict[str, Any]], sha256: str) -> Member:
             in the folds file, or in the file of a fold that trained on it; the channels differ between
             folds; a file is damaged.
     """
-    paths = _complete(run, sorted({row["fold"] for row in rows}))
+    paths = _complete(run, sorted({row.fold for row in rows}))
     files: dict[str, Path] = {}
     channels: dict[tuple[str, ...], Path] = {}
     for fold, path in paths.items():
         with OofFile(path) as oof:
             if oof.folds_sha256 != sha256:
                 raise oof.bad("was made with another folds file", f"-r {path.parent}")
-            _check_images(oof, {row["ImageId"] for row in rows if row["fold"] == fold})
+            _check_images(oof, {row.image_id for row in rows if row.fold == fold})
             files |= dict.fromkeys(oof.ids, path)
             channels[oof.channels] = path
     if len(channels) > 1:
         differing = "; ".join(f"{', '.join(names)} in {path}" for names, path in channels.items())
         raise UserError(f"the folds of {run} have different channels: {differing}")
-    shapes = {row["ImageId"]: (row["height"], row["width"]) for row in rows}
-    return Member("/".join(run.parts[-2:]), next(iter(channels)), files, shapes)
+    shapes = {row.image_id: (row.height, row.width) for row in rows}
+    return Member(str(RunName(*run.parts[-2:])), next(iter(channels)), files, shapes)
 
 
 def _complete(run: Path, folds: Sequence[int]) -> dict[int, Path]:
@@ -106,7 +107,7 @@ def _check_images(oof: OofFile, expected: set[str]) -> None:
 
 
 def find_members(
-    root: Path, names: Sequence[str] | None, rows: Sequence[dict[str, Any]], sha256: str
+    root: Path, names: Sequence[str] | None, rows: Sequence[FoldRow], sha256: str
 ) -> tuple[list[Member], list[Member]]:
     """Load the runs that are asked for, or all that have every fold.
 
@@ -129,7 +130,7 @@ def find_members(
                 f"runs: expected MODEL/NAME of different runs, as in [unet/default], got {list(names)}"
             )
         return [load_oof(root / name, rows, sha256) for name in names], []
-    folds = {row["fold"] for row in rows}
+    folds = {row.fold for row in rows}
     runs = {
         run: {fold_of(path.parent) for path in run.glob("fold*/oof.npz")} for run in sorted(root.glob("*/*"))
     }

@@ -8,21 +8,19 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from nuclei.atomic import atomic_write
+from nuclei.ensemble.ensemble_file import EnsembleFile
 from nuclei.errors import UserError
-from nuclei.paths import run_folder
+from nuclei.paths import Paths
 from nuclei.progress import track
 from nuclei.submission.submission_record import COMMIT, code_state
-from nuclei.training.run_folder import finished
+from nuclei.training.run_folder import read_result
 
 PROJECT = ("src/nuclei/**/*.py", "configs/**/*.yaml", "folds/*.csv", "pyproject.toml", "LICENSE")
-RUN = ("config.json", "done.json", "model.safetensors")
 BEGINNING = 315532800  # 1980-01-01, the first date that a zip can hold
 
 Entry = tuple[str, Path | str]
@@ -58,49 +56,44 @@ def project(root: Path) -> Iterator[Entry]:
     yield f"project/{COMMIT}", json.dumps({"commit": commit, "dirty": dirty}) + "\n"
 
 
-def chosen(ensemble: Mapping[str, Any], runs: Sequence[str] | None) -> dict[str, Any]:
-    """Return the ensemble of the chosen members alone; their weights sum to 1 again.
+def chosen(ensemble: EnsembleFile, runs: Sequence[str] | None) -> EnsembleFile:
+    """Return the ensemble of some members alone; their weights sum to 1 again.
 
     Args:
-        ensemble: as ``nuclei.ensemble.ensemble_file.read_ensemble`` gives it.
+        ensemble: all members.
         runs: names of members; None for all that have a weight.
 
     Raises:
         UserError: a run is no member that has a weight.
-
-    >>> both = {"members": [{"run": "a/x", "weight": 0.8}, {"run": "b/x", "weight": 0.2}]}
-    >>> chosen(both, ["b/x"])
-    {'members': [{'run': 'b/x', 'weight': 1.0}]}
     """
-    members = {member["run"]: member for member in ensemble["members"] if member["weight"] > 0}
+    members = {str(member.run): member for member in ensemble.weighted}
     if unknown := [run for run in runs or () if run not in members]:
         raise UserError(
             f"the ensemble has no member {unknown[0]} with a weight; its members are {', '.join(members)}"
         )
     kept = [member for run, member in members.items() if runs is None or run in runs]
-    if len(kept) == len(members):
-        return {**ensemble, "members": kept}
-    total = sum(member["weight"] for member in kept)
-    return {**ensemble, "members": [{**m, "weight": m["weight"] / total} for m in kept]}
+    total = sum(member.weight for member in kept) if len(kept) < len(members) else 1.0
+    return replace(ensemble, members=tuple(replace(m, weight=m.weight / total) for m in kept))
 
 
-def weights(ensemble: Mapping[str, Any], runs: str | Path, data: str, name: str) -> Iterator[Entry]:
-    """The ensemble, and of each fold of its members what a prediction reads.
+def weights(ensemble: EnsembleFile, paths: Paths, name: str) -> Iterator[Entry]:
+    """Yield the ensemble, and of each fold of its members the files that a prediction reads.
 
     Raises:
         UserError: a fold is not finished.
     """
-    yield f"ensembles/{data}/{name}/ensemble.yaml", yaml.safe_dump(dict(ensemble), sort_keys=False)
-    for member in ensemble["members"]:
-        model, run = member["run"].split("/")
-        for fold in range(ensemble["n_folds"]):
-            folder = run_folder(runs, data, model, run, fold)
-            if finished(folder) is None:
-                train = f"./run.sh data={data} model={model} name={run} fold={fold}"
+    inside = replace(paths, runs=Path("runs"), ensembles=Path("ensembles"))
+    yield inside.ensemble(name).as_posix(), ensemble.to_yaml()
+    for run in (member.run for member in ensemble.members):
+        for fold in range(ensemble.n_folds):
+            folder, copy = paths.fold(run, fold), inside.fold(run, fold)
+            if read_result(folder) is None:
+                train = f"./run.sh data={paths.data} model={run.model} name={run.name} fold={fold}"
                 raise UserError(f"{folder} is not finished; run {train}")
-            for file in RUN:
-                if (folder / file).is_file():  # Otsu's has no weights
-                    yield run_folder("runs", data, model, run, fold).joinpath(file).as_posix(), folder / file
+            yield copy.settings.as_posix(), folder.settings
+            yield copy.result.as_posix(), folder.result
+            if folder.weights.is_file():  # Otsu has none
+                yield copy.weights.as_posix(), folder.weights
 
 
 def wheels(pins: Path, cache: Path) -> Iterator[Entry]:

@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 
 from nuclei.atomic import atomic_write
+from nuclei.paths import RunName
 from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
 from nuclei.reproduce.figures import draw_curves, draw_examples
 from nuclei.reproduce.measures import HeldOutScores, class_map
 from nuclei.reproduce.paper_config import Paper
-from nuclei.reproduce.systems import Draw, Reproduction, Run
+from nuclei.reproduce.systems import Draw, Reproduction
 
 TOO_SHORT = 0.1
 """A run with less than this share of a paper's own training says nothing about the system."""
@@ -127,7 +128,7 @@ def reproduce(
         seed=study.seed,
         budget=study.budget_name,
         hardware=hardware(),
-        held_out=f"fold {', '.join(map(str, study.held_out))} of `{study.folds_file}`",
+        held_out=f"fold {', '.join(map(str, study.held_out))} of `{study.paths.folds}`",
         rows=list(rows.values()),
         otsu=[_otsu_row(study, name) for name in OTSU],
         draws={rows[name].title: draws[name] for name in draws},
@@ -140,7 +141,7 @@ def reproduce(
 
 
 def _row(
-    study: Reproduction, name: str, runs: Sequence[Run], scores: HeldOutScores, submissions: Path
+    study: Reproduction, name: str, runs: Sequence[RunName], scores: HeldOutScores, submissions: Path
 ) -> Row:
     system = study.paper.systems[name]
     ours = scores.scores()
@@ -159,7 +160,7 @@ def _row(
         seconds=study.seconds(runs),
         submission=submission.as_posix() if study.paper.submissions else None,
         class_scores=scores.class_scores(),
-        log=study.folders(runs)[0] / "metrics.csv" if system.train else None,
+        log=study.folders(runs)[0].metrics if system.train else None,
     )
 
 
@@ -170,7 +171,7 @@ def _otsu_row(study: Reproduction, postprocess_name: str) -> Row:
     return Row(title, {}, None, scores.scores(), len(scores.precision))
 
 
-def _draw_examples(study: Reproduction, path: Path, runs: Sequence[Run], scores: HeldOutScores) -> None:
+def _draw_examples(study: Reproduction, path: Path, runs: Sequence[RunName], scores: HeldOutScores) -> None:
     """Draw two held-out images: at the 80th and at the 20th percentile of the score."""
     order = sorted(scores.precision, key=lambda i: (float(scores.precision[i].mean()), i))
     chosen = [order[round(share * (len(order) - 1))] for share in (0.8, 0.2)]

@@ -15,24 +15,16 @@ from nuclei.ensemble.blend import blend
 from nuclei.ensemble.oof_file import OofFile
 from nuclei.errors import UserError
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
-from nuclei.paths import run_folder
+from nuclei.paths import FoldFolder, Paths, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
 from nuclei.progress import track
 from nuclei.reproduce.measures import HeldOutScores
 from nuclei.reproduce.paper_config import Budget, Paper
 from nuclei.submission.csv_files import write_submission
-from nuclei.training.run_folder import finished, settings_of
+from nuclei.training.run_folder import read_result, read_settings
 
 TRAINING_IMAGES = 40
 """Number of images for the accuracy on training images."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A training of one system: ``runs/<data>/<model>/<name>``."""
-
-    model: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,7 @@ class Draw:
     """One learning rate of a random search, with its run and the run's score."""
 
     rate: float
-    run: Run
+    run: RunName
     score: float
 
 
@@ -52,9 +44,7 @@ class Reproduction:
         paper: the paper.
         budget_name: name of the budget.
         seed: seed of all trainings and of the search.
-        data: name of the data set.
-        folds_file: path of the folds file.
-        runs: folder of all runs.
+        paths: of the data set.
         store: images and label maps of the data set.
         train_command: called with overrides, runs ``./run.sh train`` on this data set.
         build_steps: builds the post-processing of a run, from the folder of one of its folds.
@@ -64,13 +54,11 @@ class Reproduction:
     paper: Paper
     budget_name: str
     seed: int
-    data: str
-    folds_file: str
-    runs: Path
+    paths: Paths
     store: Store
     train_command: Callable[..., None]
-    build_steps: Callable[[Path], Sequence[Step]]
-    load_network: Callable[[Path, float], WeightedNetwork]
+    build_steps: Callable[[FoldFolder], Sequence[Step]]
+    load_network: Callable[[FoldFolder, float], WeightedNetwork]
 
     @property
     def budget(self) -> Budget:
@@ -84,21 +72,23 @@ class Reproduction:
         Raises:
             UserError: the folds file lacks a fold.
         """
-        rows = read_folds(self.folds_file)
-        images = {k: [r["ImageId"] for r in rows if r["fold"] == k] for k in sorted(self.budget.folds)}
+        rows = read_folds(self.paths.folds)
+        images = {k: [row.image_id for row in rows if row.fold == k] for k in sorted(self.budget.folds)}
         if empty := [k for k, ids in images.items() if not ids]:
-            raise UserError(f"{self.folds_file} has no fold {empty[0]}, which paper={self.paper.name} trains")
+            raise UserError(
+                f"{self.paths.folds} has no fold {empty[0]}, which paper={self.paper.name} trains"
+            )
         return images
 
-    def folder(self, run: Run, fold: int) -> Path:
+    def folder(self, run: RunName, fold: int) -> FoldFolder:
         """Return the folder of one fold of a run."""
-        return run_folder(self.runs, self.data, run.model, run.name, fold)
+        return self.paths.fold(run, fold)
 
-    def folders(self, runs: Sequence[Run]) -> list[Path]:
+    def folders(self, runs: Sequence[RunName]) -> list[FoldFolder]:
         """Return the folders of all folds of runs."""
         return [self.folder(run, fold) for run in runs for fold in self.budget.folds]
 
-    def train(self, name: str, suffix: str = "", overrides: Sequence[str] = ()) -> Run:
+    def train(self, name: str, suffix: str = "", overrides: Sequence[str] = ()) -> RunName:
         """Train a system on the budget's folds; a finished run is not trained again.
 
         Args:
@@ -118,11 +108,11 @@ class Reproduction:
         for fold in budget.folds:
             self.train_command(*settings, f"fold={fold}")
         model = next(s.partition("=")[2] for s in system.train if s.startswith("model="))
-        return Run(model, run_name)
+        return RunName(model, run_name)
 
-    def train_otsu(self, postprocess_name: str) -> Run:
+    def train_otsu(self, postprocess_name: str) -> RunName:
         """Segment the held-out images by Otsu's threshold, without learning."""
-        run = Run("otsu", f"floor_{postprocess_name}")
+        run = RunName("otsu", f"floor_{postprocess_name}")
         for fold in self.held_out:
             settings = [f"model={run.model}", f"name={run.name}", f"fold={fold}"]
             self.train_command(*settings, f"postprocess={postprocess_name}")
@@ -147,7 +137,7 @@ class Reproduction:
             draws.append(Draw(rate, run, self.scores([run]).scores()[search.measure]))
         return draws
 
-    def train_all(self, names: Sequence[str]) -> tuple[dict[str, list[Run]], dict[str, list[Draw]]]:
+    def train_all(self, names: Sequence[str]) -> tuple[dict[str, list[RunName]], dict[str, list[Draw]]]:
         """Train systems and the parts of averages.
 
         Args:
@@ -158,7 +148,7 @@ class Reproduction:
         """
         draws: dict[str, list[Draw]] = {}
 
-        def runs_of(name: str) -> list[Run]:
+        def runs_of(name: str) -> list[RunName]:
             if parts := self.paper.systems[name].average:
                 return [run for part in parts for run in runs_of(part)]
             if self.paper.search is None:
@@ -169,23 +159,23 @@ class Reproduction:
 
         return {name: runs_of(name) for name in names}, draws
 
-    def maps(self, runs: Sequence[Run]) -> Iterator[tuple[str, np.ndarray]]:
+    def maps(self, runs: Sequence[RunName]) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each held-out image's ImageId and its maps, uint8 (C, H, W), averaged over runs."""
         for fold, ids in self.held_out.items():
-            files = [OofFile(self.folder(run, fold) / "oof.npz") for run in runs]
+            files = [OofFile(self.folder(run, fold).maps) for run in runs]
             for image_id in ids:
                 row = self.store.row(image_id)
                 shape = (len(files[0].channels), row["height"], row["width"])
                 maps = [file.maps(image_id, shape) for file in files]
                 yield image_id, blend(maps, [1 / len(maps)] * len(maps))
 
-    def steps(self, run: Run) -> Sequence[Step]:
+    def steps(self, run: RunName) -> Sequence[Step]:
         """Build the post-processing that a run was trained with."""
         return self.build_steps(self.folder(run, self.budget.folds[0]))
 
-    def scores(self, runs: Sequence[Run]) -> HeldOutScores:
+    def scores(self, runs: Sequence[RunName]) -> HeldOutScores:
         """Score the average of runs on the held-out images."""
-        channels = OofFile(self.folder(runs[0], min(self.held_out)) / "oof.npz").channels
+        channels = OofFile(self.folder(runs[0], min(self.held_out)).maps).channels
         scores = HeldOutScores(channels, membranes="V_rand" in self.paper.columns)
         steps = self.steps(runs[0])
         for image_id, maps in self.maps(runs):
@@ -193,10 +183,10 @@ class Reproduction:
             scores.add(image_id, maps, labels, self.store.labels(image_id), self.store.classes(image_id))
         return scores
 
-    def training_accuracy(self, run: Run) -> float:
+    def training_accuracy(self, run: RunName) -> float:
         """Return the pixel accuracy of the first fold's network on images that it was trained on."""
         fold = self.budget.folds[0]
-        ids = [row["ImageId"] for row in read_folds(self.folds_file) if row["fold"] != fold]
+        ids = [row.image_id for row in read_folds(self.paths.folds) if row.fold != fold]
         network = self.load_network(self.folder(run, fold), 1.0)
         segmenter = Segmenter([network], network.channels, self.steps(run))
         scores = HeldOutScores(network.channels)
@@ -206,18 +196,18 @@ class Reproduction:
             scores.add(image_id, maps, segmenter.labels(maps), truth, classes)
         return scores.scores()["accuracy"]
 
-    def trained_share(self, runs: Sequence[Run]) -> float:
+    def trained_share(self, runs: Sequence[RunName]) -> float:
         """Return the number of crops that runs were trained on, as a share of the paper's own schedule."""
-        settings = [settings_of(folder) for folder in self.folders(runs)]
-        crops = [s["samples_per_epoch"] * s["trainer"]["max_epochs"] for s in settings]
+        crops = [read_settings(folder).crops for folder in self.folders(runs)]
         full = self.paper.budgets["full"]
         return float(np.mean(crops)) / (full.epochs * full.samples)
 
-    def seconds(self, runs: Sequence[Run]) -> float:
+    def seconds(self, runs: Sequence[RunName]) -> float:
         """Return the time that training and predicting took."""
-        return sum((finished(folder) or {"seconds": 0})["seconds"] for folder in self.folders(runs))
+        results = map(read_result, self.folders(runs))
+        return sum(result.seconds for result in results if result is not None)
 
-    def write_submission(self, path: Path, runs: Sequence[Run]) -> None:
+    def write_submission(self, path: Path, runs: Sequence[RunName]) -> None:
         """Write a submission for the competition's test images, by all folds of runs with equal weights."""
         folders = self.folders(runs)
         networks = [self.load_network(folder, 1 / len(folders)) for folder in folders]

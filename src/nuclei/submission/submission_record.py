@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nuclei.atomic import atomic_write
+from nuclei.ensemble.ensemble_file import EnsembleFile
 from nuclei.errors import UserError
 
 MADE = ("commit", "dirty", "command", "members", "weights", "postprocess", "oof_nested", "oof_tuned")
@@ -22,25 +23,24 @@ def digest(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def made_by(ensemble: Mapping[str, Any], root: Path, command: str) -> dict[str, str]:
+def made_by(ensemble: EnsembleFile, root: Path, command: str) -> dict[str, str]:
     """Return what is to be known of a submission that this process makes, as text.
 
     Args:
-        ensemble: as ``nuclei.ensemble.ensemble_file.read_ensemble`` gives it.
+        ensemble: its members and post-processing.
         root: the folder of the project.
         command: the call that makes the submission, as one would type it.
     """
     commit, dirty = code_state(root)
-    members = [member for member in ensemble["members"] if member["weight"] > 0]
     return {
         "commit": commit,
         "dirty": dirty,
         "command": command,
-        "members": " ".join(member["run"] for member in members),
-        "weights": " ".join(f"{member['weight']:g}" for member in members),
-        "postprocess": " ".join(map(_step, ensemble["steps"])),
-        "oof_nested": str(ensemble["score"]["nested"]),
-        "oof_tuned": str(ensemble["score"]["tuned_on_all"]),
+        "members": " ".join(str(member.run) for member in ensemble.weighted),
+        "weights": " ".join(f"{member.weight:g}" for member in ensemble.weighted),
+        "postprocess": " ".join(map(_step, ensemble.steps)),
+        "oof_nested": str(ensemble.nested),
+        "oof_tuned": str(ensemble.tuned_on_all),
     }
 
 

@@ -1,0 +1,163 @@
+"""Build objects from settings: paths, post-processing, networks, segmenters.
+
+Settings name a class by ``_target_``; nothing but this module, ``cli`` and ``config`` knows Hydra.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from nuclei.errors import UserError
+from nuclei.paths import FoldFolder, Paths, default_model
+
+if TYPE_CHECKING:
+    from nuclei.ensemble.ensemble_file import EnsembleFile
+    from nuclei.inference.segmenter import Segmenter, WeightedNetwork
+    from nuclei.models.base import SegmentationNetwork
+    from nuclei.postprocess.pipeline import Step
+
+
+def build_paths(cfg: DictConfig) -> Paths:
+    """Return where the stages read and write, for the data set of a command's settings."""
+    folders = {
+        name: Path(cfg.paths[name]) for name in ("runs", "ensembles", "submissions", "kernels", "reports")
+    }
+    data = {name: Path(cfg.data[name]) for name in ("root", "store", "folds")}
+    return Paths(data=cfg.data.name, **data, **folders)
+
+
+def as_tree(cfg: DictConfig) -> dict[str, Any]:
+    """Return settings as plain Python values, resolved."""
+    return cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+
+
+def build(settings: Any, **arguments: Any) -> Any:
+    """Build what ``_target_`` names: a loss, an optimizer, an augmentation, a data source."""
+    return instantiate(settings, _convert_="all", **arguments)
+
+
+@cache
+def _step_classes() -> dict[str, type]:
+    """Return every post-processing step by the name of its class: dataclasses that can be called."""
+    import nuclei.postprocess as room
+
+    names = [module.name for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
+    classes = (c for name in names for c in vars(importlib.import_module(name)).values())
+    return {
+        c.__name__: c
+        for c in classes
+        if isinstance(c, type)
+        and dataclasses.is_dataclass(c)
+        and any("__call__" in vars(b) for b in c.mro()[:-1])
+    }
+
+
+def build_steps(steps: Iterable[Mapping[str, Any]]) -> list[Step]:
+    """Build a post-processing from its settings.
+
+    Only the project's own steps are built, so that a file cannot name code to run.
+
+    Raises:
+        UserError: there is no such step, or it has no such parameter.
+
+    >>> build_steps([{"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 20}])
+    [RemoveSmall(min_area=20)]
+    """
+    built = []
+    for step in steps:
+        parameters = {str(name): value for name, value in step.items() if name != "_target_"}
+        name = str(step.get("_target_")).rpartition(".")[2]
+        if name not in _step_classes():
+            raise UserError(f"no post-processing step {name}; there are {', '.join(sorted(_step_classes()))}")
+        try:
+            built.append(_step_classes()[name](**parameters))
+        except TypeError as e:
+            raise UserError(f"post-processing step {name}: {e}") from e
+    return built
+
+
+def build_network(
+    settings: Mapping[str, Any], channels: Sequence[str], pretrained: bool = True
+) -> SegmentationNetwork:
+    """Build a network with a map for each channel.
+
+    Args:
+        settings: the setting ``model.network``.
+        channels: names of its maps.
+        pretrained: False where the weights will come from a file, so that no other ones are asked for.
+    """
+    unset = {name: None for name in ("encoder_weights", "weights") if name in settings and not pretrained}
+    return cast("SegmentationNetwork", instantiate({**settings, **unset}, n_channels=len(channels)))
+
+
+def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = None) -> WeightedNetwork:
+    """Load one trained fold.
+
+    Args:
+        folder: of the fold.
+        weight: of its maps in the mean of several.
+        tta: dihedral views to average; None for those of the training's own prediction.
+
+    Raises:
+        UserError: the run is not finished, or its weights are missing or damaged.
+    """
+    from nuclei.inference.segmenter import WeightedNetwork, load_weights
+    from nuclei.training.run_folder import read_result, read_settings
+
+    result = read_result(folder)
+    if result is None:
+        raise UserError(f"{folder} is not finished; train it again as the ensemble's other runs were")
+    settings = read_settings(folder)
+    network = load_weights(
+        build_network(settings.network, settings.channels, pretrained=False), folder.weights
+    )
+    return WeightedNetwork(
+        network, settings.channels, weight, tta or result.tta, result.diameter, result.scales
+    )
+
+
+def ensemble_segmenter(ensemble: EnsembleFile, paths: Paths, tta: int | None = None) -> Segmenter:
+    """Load every fold of every member that has a weight."""
+    from nuclei.inference.segmenter import Segmenter
+
+    networks = []
+    for member in ensemble.weighted:
+        for fold in range(ensemble.n_folds):
+            folder = paths.fold(member.run, fold)
+            networks.append(trained_network(folder, member.weight / ensemble.n_folds, tta))
+            ensemble.check_channels(folder, networks[-1].channels)
+    return Segmenter(networks, ensemble.channels, build_steps(ensemble.steps))
+
+
+def file_segmenter(path: Path, tta: int | None = None) -> Segmenter:
+    """Load the network of a file that ``export`` wrote."""
+    from nuclei.inference.model_file import read_model_file
+    from nuclei.inference.predict_maps import place
+    from nuclei.inference.segmenter import Segmenter, WeightedNetwork
+
+    model = read_model_file(path)
+    settings = model.settings
+    network = build_network(settings.network, settings.channels, pretrained=False)
+    network.load_state_dict(model.weights)
+    weighted = WeightedNetwork(
+        place(network), settings.channels, 1.0, tta or settings.tta, settings.diameter, settings.scales
+    )
+    return Segmenter([weighted], settings.channels, build_steps(settings.steps))
+
+
+def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta: int | None) -> Segmenter:
+    """Load an ensemble by name, or else a model file, by default the one that comes with the project."""
+    from nuclei.ensemble.ensemble_file import read_ensemble
+
+    if ensemble is not None:
+        return ensemble_segmenter(read_ensemble(paths.ensemble(ensemble)), paths, tta)
+    return file_segmenter(Path(weights) if weights else default_model(), tta)

@@ -1,0 +1,98 @@
+"""A run folder belongs to one process and one set of settings."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from nuclei.errors import UserError
+from nuclei.paths import FoldFolder
+from nuclei.training import run_folder as run
+
+SETTINGS = {"seed": 0, "model": {"name": "unet", "channels": ["nucleus"]}, "num_workers": 2}
+
+
+def begin(folder, settings, free):
+    run.claim(folder, settings, free)
+    folder.checkpoint.touch()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return FoldFolder(tmp_path)
+
+
+def test_the_same_settings_may_go_on(folder):
+    begin(folder, SETTINGS, ["num_workers"])
+    run.claim(folder, SETTINGS | {"num_workers": 0}, ["num_workers"])
+    run.claim(folder, SETTINGS | {"model": SETTINGS["model"] | {"name": "linknet"}}, ["model.name"])
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_may_be_asked_for_otherwise(folder):
+    run.claim(folder, SETTINGS, [])
+    run.claim(folder, SETTINGS | {"seed": 1}, [])
+    assert json.loads(folder.settings.read_text())["seed"] == 1
+
+
+def test_other_settings_are_named(folder):
+    begin(folder, SETTINGS, [])
+    with pytest.raises(UserError, match=r"was begun with seed=0; .* name=OTHER"):
+        run.claim(folder, SETTINGS | {"seed": 1}, [])
+    with pytest.raises(UserError, match=r"model.name=unet"):
+        run.claim(folder, SETTINGS | {"model": {"name": "linknet", "channels": ["nucleus"]}}, [])
+
+
+def hold(folder, ready, leave):
+    with run.locked(folder):
+        ready.set()
+        leave.wait(20)
+
+
+def test_a_second_run_is_refused_and_a_dead_one_leaves_no_lock(folder):
+    context = multiprocessing.get_context("spawn")
+    ready, leave = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(folder, ready, leave))
+    other.start()
+    assert ready.wait(60)
+    with pytest.raises(UserError, match="in use by another run"), run.locked(folder):
+        pass
+    other.kill()
+    other.join()
+    with run.locked(folder):
+        pass
+
+
+RESULT = run.RunResult(3, 0.5, 9.25, 2, 26, (1.0, 1.25))
+
+
+def test_a_result_is_read_as_written(folder):
+    assert run.read_result(folder) is None
+    run.write_result(folder, RESULT)
+    assert run.read_result(folder) == RESULT
+    keys = ["images", "mAP", "seconds", "tta", "diameter", "scales"]
+    assert list(json.loads(folder.result.read_text())) == keys
+
+
+def test_a_summary_names_the_score_if_there_is_one():
+    assert RESULT.summary == "out-of-fold mAP 0.5000 on 3 images"
+    assert run.RunResult(0, None, 1.0, 1, None, (1.0,)).summary == "no image held out"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"mAP": 0.5, "scales": [1.0], "other": 1}'])
+def test_a_damaged_result_is_named(folder, text):
+    folder.result.write_text(text)
+    with pytest.raises(UserError, match=r"done.json is damaged; delete it and train again"):
+        run.read_result(folder)
+
+
+def test_settings_are_read_as_later_stages_need_them(folder):
+    settings = {"model": {"channels": ["nucleus"], "network": {"arch": "Unet"}}, "folds_sha256": "f"}
+    settings |= {"postprocess": {"steps": [{"low": 1}]}, "samples_per_epoch": 8, "trainer": {"max_epochs": 3}}
+    run.claim(folder, settings, [])
+    read = run.read_settings(folder)
+    assert read == run.RunSettings(("nucleus",), {"arch": "Unet"}, ({"low": 1},), "f", 24)
+
+
+def test_settings_that_are_not_there_are_named(folder):
+    with pytest.raises(UserError, match=r"config.json is missing or damaged"):
+        run.read_settings(folder)
