@@ -15,6 +15,7 @@ from nuclei.analysis.statistics import (
     group_images,
     mean_interval,
 )
+from nuclei.data.folds import FoldRow
 
 
 def test_the_interval_is_that_of_independent_images() -> None:
@@ -57,10 +58,7 @@ def test_sizes_and_neighbours() -> None:
 
 
 def test_images_are_grouped_by_fold_modality_size_and_crowding() -> None:
-    rows = [
-        {"fold": fold, "modality": "histology", "height": 32, "width": width}
-        for fold, width in ((0, 36), (1, 40))
-    ]
+    rows = [FoldRow("x", fold, 0, "histology", 32, width, 3) for fold, width in ((0, 36), (1, 40))]
     groups = group_images(rows, [12.0, float("nan")], [0.05, 0.7])
     assert list(groups.values()) == [
         ["fold 0", "fold 1"],

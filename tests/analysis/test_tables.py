@@ -11,6 +11,7 @@ import pytest
 
 from nuclei.analysis import tables
 from nuclei.analysis.findings import Findings, Subject
+from nuclei.data.folds import FoldRow
 from nuclei.ensemble.oof import Member
 
 GROUPS = [0, 0, 1, 2]
@@ -70,9 +71,7 @@ def test_recorded_scores_are_those_of_all_images() -> None:
 def test_the_table_of_images_has_a_difference_where_there_is_another_subject(
     findings: list[Findings],
 ) -> None:
-    rows = [
-        {"ImageId": f.image_id, "fold": 0, "modality": "grey", "height": 32, "width": 36} for f in findings
-    ]
+    rows = [FoldRow(f.image_id, 0, 0, "grey", 32, 36, 3) for f in findings]
     table = tables.images(rows, findings)
     first = dict(zip(table.head, table.rows[0], strict=True))
     assert first["Size"] == "32×36" and first["Merge"] == 1 and first["Predicted"] == 19

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nuclei.data.folds import FoldRow
 from nuclei.ensemble.oof import find_members, load_oof
 from nuclei.errors import UserError
 
 FOLDS = {"a": 0, "b": 0, "c": 1, "d": 2}
-ROWS = [{"ImageId": i, "fold": k, "height": 5, "width": 4 + k} for i, k in FOLDS.items()]
+ROWS = [FoldRow(i, k, 0, "grey", 5, 4 + k, 1) for i, k in FOLDS.items()]
 CHANNELS = ("nucleus", "border")
 
 
