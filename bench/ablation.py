@@ -189,7 +189,7 @@ class SecondStages:
         tuned = Tuned(Setting((1.0,)), plain, plain, plain, dict.fromkeys(self.folds, Setting((1.0,))))
         chosen = (
             patch.object(selection, "SHIFTS", selection.SHIFTS[:candidates]),
-            patch.object(selection, "MARGIN", margin),
+            patch.object(selection, "TUNED_MASK_BONUS", margin),
         )
         with chosen[0], chosen[1]:
             return second_stage(self.full, self.folds, tuned, 0)[1].nested

@@ -20,7 +20,7 @@ from nuclei.ensemble.search_space import Space
 from nuclei.ensemble.tune import Effort, Images, stratified, tune
 from nuclei.metrics import average_precision, confusion
 from nuclei.postprocess.pipeline import postprocess
-from nuclei.postprocess.second_stage.candidate_features import features
+from nuclei.postprocess.second_stage.candidate_features import candidate_features
 from nuclei.postprocess.second_stage.selection import SHIFTS, Selection
 from nuclei.submission import rle
 from nuclei.submission.csv_files import read_submission, write_submission
@@ -156,10 +156,10 @@ def describing(
         named = dict(zip(channels, image, strict=True))
         items.append((plain.candidates(named), named))
     for item in items:
-        for ours, theirs in zip(features(*item), peers.regionprops(*item), strict=True):
+        for ours, theirs in zip(candidate_features(*item), peers.regionprops(*item), strict=True):
             np.testing.assert_allclose(ours[:, 0], theirs["area"])
             np.testing.assert_allclose(ours[:, -len(SHIFTS) :], theirs["iou"], rtol=1e-6)
-    times = in_turn(each(features, items), each(peers.regionprops, items), repeats)
+    times = in_turn(each(candidate_features, items), each(peers.regionprops, items), repeats)
     return [
         Row("second stage's features, an image", "regionprops_table and np.bincount", *times, 6, len(maps))
     ]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from nuclei.ensemble.evaluate import Case
 
 # Several workers share the cores, so that none of them, nor what they start, takes more than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -85,3 +89,37 @@ def draw_runs() -> Callable[[Path], Path]:
         return place
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def disc_cases() -> list[Case]:
+    """Return twelve images of touching discs with their maps, for the second stage.
+
+    The maps also have weak stains that are no nuclei, and each image needs a marker threshold of its own.
+    """
+    import cv2
+    import numpy as np
+
+    from nuclei.ensemble.evaluate import Case
+
+    def drawn(seed: int) -> Case:
+        rng = np.random.default_rng(seed)
+        truth, maps = np.zeros((64, 80), np.int32), np.zeros((3, 64, 80), np.float32)
+        level = rng.uniform(0.3, 0.7)
+        for n in range(12):
+            y, x = 8 + 16 * (n // 4), 8 + 15 * (n % 4) + int(rng.integers(0, 3))
+            if n % 5 == 4:
+                cv2.circle(maps[0], (x, y), 5, 0.65, -1)
+                continue
+            cv2.circle(truth, (x, y), 7, n + 1, -1)
+            inside = truth == n + 1
+            middle = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) / 7
+            maps[0][inside], maps[2][inside] = 0.95, (middle * level * 1.9)[inside]
+            maps[1][inside] = (middle < 0.3)[inside] * 0.8
+        maps += rng.normal(0, 0.04, maps.shape)
+        return Case(
+            np.rint(np.clip(maps, 0, 1) * 255).astype(np.uint8)[None],
+            np.unique(truth, return_inverse=True)[1].reshape(64, 80),
+        )
+
+    return [drawn(seed) for seed in range(12)]

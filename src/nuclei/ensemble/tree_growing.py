@@ -1,4 +1,4 @@
-"""Grow the trees of the second stage on out-of-fold maps, and score them honestly."""
+"""Grow the trees of the second stage on out-of-fold maps, and score them on images they have not seen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 
 import cv2
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from nuclei.ensemble.blend import blend
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
@@ -16,91 +15,107 @@ from nuclei.ensemble.tune import Tuned
 from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.metrics import THRESHOLDS
 from nuclei.postprocess.pipeline import by_name, with_parameters
-from nuclei.postprocess.second_stage.boosted_trees import Trees
-from nuclei.postprocess.second_stage.candidate_features import described, features
+from nuclei.postprocess.second_stage.candidate_features import candidate_features, feature_maps
 from nuclei.postprocess.second_stage.selection import Selection
 from nuclei.postprocess.watershed import MapWatershed
 from nuclei.progress import track
 
-Example = tuple[np.ndarray, np.ndarray]
+N_TREES = 150
+MODEL_KEYS = {
+    *("tree", "version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx"),
+    *("objective", "feature_names", "feature_infos", "Tree", "num_leaves", "num_cat", "split_feature"),
+    *("threshold", "decision_type", "left_child", "right_child", "leaf_value", ""),
+}
+"""Lines of LightGBM's text model that predicting needs; the others are statistics of the training."""
 
 
 def second_stage(full: Evaluator, folds: Sequence[int], tuned: Tuned, seed: int) -> tuple[Selection, Tuned]:
-    """Grow trees for the setting that all folds chose, and for each that the others chose without one.
+    """Grow trees for the setting that was chosen on all folds, and for each that was chosen without one fold.
 
-    The score of a fold is honest: neither the setting nor the trees have seen an image of it. (As ever in
-    stacking, the networks that made the maps of the other folds have.)
+    The nested score is honest: neither the setting nor the trees of a fold have seen its images. (As always
+    in stacking, the networks that made the maps of the other folds have.)
 
     Args:
-        full: has the images, and the steps that were tuned; the first is a ``MapWatershed``.
+        full: has the images, and the steps that were tuned, of which the first is a ``MapWatershed``.
         folds: fold of each image.
-        tuned: what was chosen for these steps.
+        tuned: settings that were chosen for these steps.
         seed: of the trees.
 
     Returns:
-        The step that takes the place of all the others, and its ``nested`` and ``on_all`` scores.
+        The step that replaces all the others, and its ``nested`` and ``on_all`` scores.
     """
     fold, everything = np.array(folds), np.arange(len(folds))
     nested = np.empty((len(folds), 10))
     for k, setting in track(sorted(tuned.by_fold.items()), "second stage, folds"):
-        step, held_out = grown(full, setting, everything[fold != k], seed), everything[fold == k]
-        nested[held_out] = scored(full, setting, step, held_out)
-    step = grown(full, tuned.setting, everything, seed)
-    on_all = scored(full, tuned.setting, step, everything)
+        step, held_out = fit_selection(full, setting, everything[fold != k], seed), everything[fold == k]
+        nested[held_out] = precision(full, setting, step, held_out)
+    step = fit_selection(full, tuned.setting, everything, seed)
+    on_all = precision(full, tuned.setting, step, everything)
     return step, replace(tuned, nested=nested, on_all=on_all)
 
 
-def scored(full: Evaluator, setting: Setting, step: Selection, images: Iterable[int]) -> np.ndarray:
-    """Precision of some images with that step, float64 (images, 10)."""
-    chosen = Evaluator(full.cases, full.channels, [step], full.workers)
-    return chosen.precision(Setting(setting.weights), images)
+def precision(full: Evaluator, setting: Setting, step: Selection, images: Iterable[int]) -> np.ndarray:
+    """Return the precision of some images under a selection, float64 (images, 10)."""
+    selected = Evaluator(full.cases, full.channels, [step], full.workers)
+    return selected.precision(Setting(setting.weights), images)
 
 
-def grown(full: Evaluator, setting: Setting, images: Iterable[int], seed: int) -> Selection:
-    """The step for one setting, its trees grown on some of the images."""
+def fit_selection(full: Evaluator, setting: Setting, images: Iterable[int], seed: int) -> Selection:
+    """Return the selection for one setting, its trees grown on some of the images."""
     plain = plain_selection(with_parameters(full.steps, dict(setting.parameters))[0])
     cv2.setNumThreads(1)
     with ThreadPoolExecutor(full.workers) as pool:
-        found = pool.map(lambda i: examples(plain, full.cases[i], setting.weights, full.channels), images)
-        rows, target = (np.concatenate(part) for part in zip(*found, strict=True))
+        parts = pool.map(lambda i: examples(plain, full.cases[i], setting.weights, full.channels), images)
+        rows, targets = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not len(rows):
         return plain
-    names = described(by_name(np.zeros((len(full.channels), 1, 1), np.uint8), full.channels))
-    return replace(plain, maps=" ".join(names), trees=grow(rows, target, seed).pack())
+    maps = feature_maps(by_name(np.zeros((len(full.channels), 1, 1), np.uint8), full.channels))
+    return replace(plain, maps=" ".join(maps), trees=grow_trees(rows, targets, seed))
 
 
 def plain_selection(step: MapWatershed) -> Selection:
-    """The same watershed as the start of a selection, without trees."""
+    """Return a selection without trees that has the parameters of a watershed."""
     return Selection(**{f.name: getattr(step, f.name) for f in fields(MapWatershed)})
 
 
-def examples(plain: Selection, case: Case, weights: Sequence[float], channels: Sequence[str]) -> Example:
-    """Each candidate of an image, float32 (n, F), and the share of thresholds that its IoU exceeds, (n,)."""
+def examples(
+    plain: Selection, case: Case, weights: Sequence[float], channels: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the candidates of an image as examples to learn from.
+
+    Returns:
+        float32 (n, F), the features of each candidate; float64 (n,), the share of the metric's thresholds
+        that its IoU exceeds.
+    """
     maps = by_name(blend(case.maps, weights), channels)
-    found = plain.candidates(maps)
-    ious = [best_ious(*pair_runs(case.truth.ravel(), labels.ravel()))[1][1:] for labels in found]
-    above = np.concatenate(ious)[:, None] > np.array(THRESHOLDS) / 20
-    return np.concatenate(features(found, maps)), above.mean(axis=1)
+    candidates = plain.candidates(maps)
+    ious = [best_ious(*pair_runs(case.truth.ravel(), labels.ravel()))[1][1:] for labels in candidates]
+    exceeded = np.concatenate(ious)[:, None] > np.array(THRESHOLDS) / 20
+    return np.concatenate(candidate_features(candidates, maps)), exceeded.mean(axis=1)
 
 
-def grow(rows: np.ndarray, target: np.ndarray, seed: int) -> Trees:
-    """Boosted trees of the mean of ``target`` (n,) given ``rows`` (n, F), by scikit-learn."""
-    model = HistGradientBoostingRegressor(
-        max_iter=150, learning_rate=0.08, min_samples_leaf=40, random_state=seed
-    ).fit(rows, target)
-    trees = [tree.nodes for (tree,) in model._predictors]
-    first = np.cumsum([0, *map(len, trees)])[:-1]
-    nodes = np.concatenate(trees)
-    leaf, start = nodes["is_leaf"].astype(bool), np.repeat(first, [len(tree) for tree in trees])
-    # Rows are float32: rounded down, a threshold still parts the same ones.
-    threshold = nodes["num_threshold"].astype(np.float32)
-    threshold = np.where(threshold > nodes["num_threshold"], np.nextafter(threshold, -np.inf), threshold)
-    return Trees(
-        base=float(np.ravel(model._baseline_prediction)[0]),
-        features=rows.shape[1],
-        roots=first.astype(np.int32),
-        feature=np.where(leaf, -1, nodes["feature_idx"]).astype(np.int16),
-        value=np.where(leaf, nodes["value"], threshold).astype(np.float32),
-        left=(nodes["left"] + start).astype(np.int32),
-        right=(nodes["right"] + start).astype(np.int32),
-    )
+def grow_trees(rows: np.ndarray, targets: np.ndarray, seed: int) -> str:
+    """Grow boosted trees with LightGBM; return its text model, the same for the same seed.
+
+    Args:
+        rows: float32 (n, F), finite.
+        targets: float64 (n,), whose mean given the row the trees predict.
+        seed: 0 or more.
+    """
+    import lightgbm  # here, for its import takes seconds
+
+    parameters = {
+        "objective": "regression",
+        "learning_rate": 0.08,
+        "num_leaves": 31,
+        "min_data_in_leaf": 40,
+        "use_missing": False,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbose": -1,
+    }
+    text = lightgbm.train(parameters, lightgbm.Dataset(rows, targets), N_TREES).model_to_string()
+    lines = (line for line in text.splitlines() if line.partition("=")[0] in MODEL_KEYS)
+    return "\n".join(lines).strip() + "\nend of trees\n"

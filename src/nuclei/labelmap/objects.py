@@ -112,19 +112,21 @@ def select_best_first(
 def sum_of_trees(
     rows: np.ndarray,
     roots: np.ndarray,
-    feature: np.ndarray,
-    value: np.ndarray,
+    features: np.ndarray,
+    thresholds: np.ndarray,
     left: np.ndarray,
     right: np.ndarray,
+    leaves: np.ndarray,
 ) -> np.ndarray:
-    """Return the sum of the leaves that each row reaches in many decision trees.
+    """Return the sum of the leaves that each row reaches in many binary decision trees.
 
     Args:
         rows: float32 (n, features).
         roots: int32 (trees,), the first node of each tree.
-        feature: int16 (nodes,), the feature that a node compares; -1 in a leaf.
-        value: float32 (nodes,), the value of a leaf; elsewhere the highest feature value that goes left.
-        left, right: int32 (nodes,), the next nodes.
+        features: int32 (nodes,), the feature that a node compares.
+        thresholds: float64 (nodes,), the highest value that goes left.
+        left, right: int32 (nodes,), the next node; a negative number ``~i`` means leaf i.
+        leaves: float64 (leaves,), their values.
 
     Returns:
         float64 (n,).
@@ -133,7 +135,7 @@ def sum_of_trees(
     for i in range(len(rows)):
         for root in roots:
             node = root
-            while feature[node] >= 0:
-                node = left[node] if rows[i, feature[node]] <= value[node] else right[node]
-            total[i] += value[node]
+            while node >= 0:
+                node = left[node] if rows[i, features[node]] <= thresholds[node] else right[node]
+            total[i] += leaves[~node]
     return total

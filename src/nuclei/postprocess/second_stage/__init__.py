@@ -1,1 +1,1 @@
-"""The second stage: boosted trees that choose among the nuclei of several settings of the watershed."""
+"""The second stage: boosted trees choose among the nuclei that several thresholds of the watershed give."""

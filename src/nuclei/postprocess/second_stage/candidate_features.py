@@ -1,4 +1,4 @@
-"""What can be said of a candidate nucleus by its outline and by the maps: the input of the second stage."""
+"""Features of candidate nuclei, by which the second stage scores them: outline, maps and neighbours."""
 
 from __future__ import annotations
 
@@ -12,84 +12,101 @@ from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.postprocess.watershed import offset_border
 
 MAPS = ("nucleus", "border", "distance")
-LARGE = 1e5  # pixels; up to there even a line's moments fit into 64 bits
+EXACT_AREA = 1e5  # pixels; up to there even the moments of a line fit into 64 bits
 
 
-def features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Describe every object of some label maps of one image.
+def candidate_features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Return the features of every object of several label maps of one image.
 
     Args:
-        candidates: int32 (H, W) each, numbered without gaps; the first is the plain result, whose nuclei say
-            how large those of the image are.
-        maps: uint8 (H, W) by name, ``nucleus`` among them; of offsets it is their falls that count.
+        candidates: int32 (H, W) each, numbered without gaps; the objects of the first one are the image's
+            nuclei with which sizes are compared.
+        maps: uint8 (H, W) by name, ``nucleus`` among them; offsets count by their ``offset_border``.
 
     Returns:
-        For each label map float32 (N, F): shape, neighbours, mean and extremes of the maps, the size beside
-        that of the image's other nuclei, and the IoU with the best fitting object of each label map: what
-        many settings agree on is likely to be right.
+        For each label map float32 (N, F): shape, neighbours, mean and extremes of the maps, the area compared
+        with the image's other nuclei, and the IoU with the best fitting object of each label map, which is
+        high for objects that many thresholds agree on.
     """
     planes = np.stack(
         [
-            offset_border(maps["offset_y"], maps["offset_x"]) if name == "falls" else maps[name]
-            for name in described(maps)
+            offset_border(maps["offset_y"], maps["offset_x"]) if name == "offset_border" else maps[name]
+            for name in feature_maps(maps)
         ]
     )
     counts = [int(labels.max(initial=0)) for labels in candidates]
-    totals = [object_sums(labels, n, planes)[1:] for labels, n in zip(candidates, counts, strict=True)]
-    areas = totals[0][:, 0]
+    sums = [object_sums(labels, n, planes)[1:] for labels, n in zip(candidates, counts, strict=True)]
+    areas = sums[0][:, 0]
     image = (float(np.median(areas)) if len(areas) else 1.0, len(areas), areas.sum() / planes[0].size)
-    agreed = _agreement(candidates, counts)
     return [
-        np.column_stack([_shape(t), _of_maps(t), _beside(t, image), a]).astype(np.float32)
-        for t, a in zip(totals, agreed, strict=True)
+        np.column_stack([_shape_features(t), _map_features(t), _image_features(t, image), agreement]).astype(
+            np.float32
+        )
+        for t, agreement in zip(sums, _agreements(candidates, counts), strict=True)
     ]
 
 
-def described(channels: Collection[str]) -> list[str]:
-    """Names of the maps that describe a candidate, of those there are; ``falls`` stands for the offsets."""
+def feature_maps(channels: Collection[str]) -> list[str]:
+    """Return the names of the maps that give features; ``offset_border`` stands for the two offsets."""
     offsets = {"offset_y", "offset_x"} <= set(channels)
-    return [name for name in MAPS if name in channels] + ["falls"] * offsets
+    return [name for name in MAPS if name in channels] + ["offset_border"] * offsets
 
 
-def _shape(t: np.ndarray) -> np.ndarray:
-    """Area, the ellipse of the same moments, roughness, neighbours; float64 (N, 6)."""
-    area = t[:, 0]
-    vy, vx, vyx = (_moment(t, *columns) for columns in ((1, 1, 3), (2, 2, 4), (1, 2, 5)))
+def _shape_features(sums: np.ndarray) -> np.ndarray:
+    """Return features of the outline, float64 (N, 6).
+
+    Area, the ratio of the axes of the ellipse with the same moments, the area over that of the ellipse, edge
+    pixels squared over the area, and the shares of edge pixels at other objects and at the image's border.
+    """
+    area = sums[:, 0]
+    vy, vx, vyx = (_central_moment(sums, *columns) for columns in ((1, 1, 3), (2, 2, 4), (1, 2, 5)))
     vy, vx = vy + 1 / 12, vx + 1 / 12
     root = np.sqrt(((vy - vx) / 2) ** 2 + vyx**2)
     long, short = (vy + vx) / 2 + root, np.maximum((vy + vx) / 2 - root, 1e-3)
-    edge = np.maximum(t[:, 6], 1)
+    edge = np.maximum(sums[:, 6], 1)
     ellipse = area / (4 * np.pi * np.sqrt(long * short))
+    roughness = sums[:, 6] ** 2 / area
     return np.column_stack(
-        [area, np.sqrt(long / short), ellipse, t[:, 6] ** 2 / area, t[:, 7] / edge, t[:, 8] / edge]
+        [area, np.sqrt(long / short), ellipse, roughness, sums[:, 7] / edge, sums[:, 8] / edge]
     )
 
 
-def _moment(t: np.ndarray, a: int, b: int, product: int) -> np.ndarray:
-    """Moment about the centre, float64 (N,): in integers, so exact, but for objects too large for 64 bits."""
-    area = t[:, 0].astype(float)
-    exact = (t[:, 0] * t[:, product] - t[:, a] * t[:, b]) / area**2
-    rough = t[:, product] / area - (t[:, a] / area) * (t[:, b] / area)
-    return np.where(area < LARGE, exact, rough)
+def _central_moment(sums: np.ndarray, a: int, b: int, product: int) -> np.ndarray:
+    """Return a second moment about the centre, float64 (N,).
+
+    The moment is computed in integers, so that flips do not change it, except for very large objects.
+    """
+    area = sums[:, 0].astype(float)
+    exact = (sums[:, 0] * sums[:, product] - sums[:, a] * sums[:, b]) / area**2
+    rounded = sums[:, product] / area - (sums[:, a] / area) * (sums[:, b] / area)
+    return np.where(area < EXACT_AREA, exact, rounded)
 
 
-def _of_maps(t: np.ndarray) -> np.ndarray:
-    """Mean, mean at the edge and maximum of each map; deviation and mean just outside of the first."""
-    area, edge = t[:, :1], np.maximum(t[:, 6:7], 1)
-    inside, along, highest = (t[:, N_SHAPE_SUMS + k :: 3] for k in range(3))
-    deviation = np.sqrt(np.maximum(t[:, 9] / t[:, 0] - (inside[:, 0] / t[:, 0]) ** 2, 0))
-    return np.column_stack(
-        [inside / area, along / edge, highest, deviation, t[:, 11] / np.maximum(t[:, 10], 1)]
-    )
+def _map_features(sums: np.ndarray) -> np.ndarray:
+    """Return features of the C maps, float64 (N, 3 C + 2).
+
+    The mean, the mean at the edge and the maximum of each map; of the first map also the standard deviation
+    and the mean over the background next to the object.
+    """
+    area, edge = sums[:, :1], np.maximum(sums[:, 6:7], 1)
+    inside, at_edge, highest = (sums[:, N_SHAPE_SUMS + k :: 3] for k in range(3))
+    deviation = np.sqrt(np.maximum(sums[:, 9] / sums[:, 0] - (inside[:, 0] / sums[:, 0]) ** 2, 0))
+    outside = sums[:, 11] / np.maximum(sums[:, 10], 1)
+    return np.column_stack([inside / area, at_edge / edge, highest, deviation, outside])
 
 
-def _beside(t: np.ndarray, image: tuple[float, int, float]) -> np.ndarray:
-    """The area over the image's median, and what the whole image is like."""
-    return np.column_stack([t[:, 0] / image[0], np.broadcast_to(image, (len(t), 3))])
+def _image_features(sums: np.ndarray, image: tuple[float, int, float]) -> np.ndarray:
+    """Return the area over the image's median area, and ``image`` itself, float64 (N, 4).
+
+    Args:
+        sums: of each object.
+        image: median area, number of nuclei, and the share of the image that they cover.
+    """
+    return np.column_stack([sums[:, 0] / image[0], np.broadcast_to(image, (len(sums), 3))])
 
 
-def _agreement(candidates: Sequence[np.ndarray], counts: Sequence[int]) -> list[np.ndarray]:
-    """IoU of each object with the best fitting one of each label map: float64 (N, K)."""
+def _agreements(candidates: Sequence[np.ndarray], counts: Sequence[int]) -> list[np.ndarray]:
+    """Return the highest IoU of each object with an object of each of K label maps, float64 (N, K) each."""
     best = [np.ones((n, len(counts))) for n in counts]
     for i, j in combinations(range(len(counts)), 2):
         a, b = best_ious(*pair_runs(candidates[i].ravel(), candidates[j].ravel()))

@@ -1,4 +1,4 @@
-"""The second stage: the watershed at several thresholds, and of all nuclei it finds the most likely ones."""
+"""The step of the second stage: a watershed at several thresholds, and the choice of the best nuclei."""
 
 from __future__ import annotations
 
@@ -9,70 +9,79 @@ import numpy as np
 
 from nuclei.errors import UserError
 from nuclei.labelmap.objects import select_best_first
-from nuclei.postprocess.second_stage.boosted_trees import unpack
-from nuclei.postprocess.second_stage.candidate_features import described, features
+from nuclei.postprocess.second_stage.boosted_trees import read_trees
+from nuclei.postprocess.second_stage.candidate_features import candidate_features, feature_maps
 from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 
 SHIFTS = ((0.0, 0.0), (0.0, -0.16), (0.0, 0.11), (-0.16, -0.1), (-0.16, 0.04), (0.09, 0.0))
-"""What candidates add to the thresholds of mask and markers; the first is the plain result."""
-MARGIN = 0.04
-"""What candidates of the tuned mask are ahead by: mostly their outline is the better one."""
+"""Shifts of the thresholds of mask and markers, one pair for each set of candidates; the first is none."""
+TUNED_MASK_BONUS = 0.04
+"""Bonus added to the score of candidates from the tuned mask, which usually have the better outline."""
 
 
 @dataclass(frozen=True)
 class Selection(MapWatershed):
-    """Choose among the nuclei that several thresholds give.
+    """Choose among the nuclei that a watershed at several thresholds gives.
 
-    No threshold is right for every nucleus. Boosted trees, grown on out-of-fold maps, say of each candidate
-    which share of the metric's thresholds its IoU will exceed; then the best are taken one by one, unless
-    those already taken cover more than ``overlap`` of them, as in non-maximum suppression (compare the second
-    level of the competition's winners, Topcoders 2018). What others cover is theirs, so a nucleus may end in
-    pieces or below ``min_area``.
+    No threshold is right for every nucleus. Boosted trees, grown on out-of-fold maps, predict for each
+    candidate the share of the metric's thresholds that its IoU exceeds. Candidates are then taken in the
+    order of this score, except those of which earlier ones cover more than ``max_overlap``, as in
+    non-maximum suppression (compare the second level of the competition's winners, Topcoders 2018). A pixel
+    belongs to the first candidate taken, so a nucleus may end in pieces or below ``min_area``.
 
     Attributes:
-        min_area: of a candidate, in pixels.
-        least: share below which no candidate is taken, 0..1.
-        overlap: see above, 0..1.
-        maps: names of those that the trees were grown on, with spaces; see ``candidates.described``.
-        trees: ``nuclei.postprocess.second_stage.boosted_trees.Trees.pack``; empty for the plain watershed.
+        min_area: smallest area of a candidate, in pixels.
+        min_score: candidates with a lower score are dropped, 0..1.
+        max_overlap: see above, 0..1.
+        maps: names of the maps that the trees were grown on, with spaces; see ``feature_maps``.
+        trees: LightGBM's text model; empty for the plain watershed.
     """
 
     min_area: int = 15
-    least: float = 0.25
-    overlap: float = 0.25
+    min_score: float = 0.25
+    max_overlap: float = 0.25
     maps: str = "nucleus border distance"
     trees: str = field(default="", repr=False)
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
+        """Take uint8 (H, W) maps by name and return int32 (H, W) labels.
+
+        Raises:
+            UserError: the trees were grown on other maps, or are damaged.
+        """
         if not self.trees:
             return RemoveSmall(self.min_area)(super().__call__(maps))
-        if (names := " ".join(described(maps))) != self.maps:
+        if (names := " ".join(feature_maps(maps))) != self.maps:
             raise UserError(
                 f"the trees were grown on the maps {self.maps}, got {names}; make the ensemble again"
             )
-        found = self.candidates(maps)
-        return self.chosen(found, [unpack(self.trees).predict(rows) for rows in features(found, maps)])
+        candidates, trees = self.candidates(maps), read_trees(self.trees)
+        return self.select(candidates, [trees.predict(rows) for rows in candidate_features(candidates, maps)])
 
     def candidates(self, maps: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Label maps, int32 (H, W), one for each of ``SHIFTS``."""
+        """Return the label maps of the plain watershed, int32 (H, W), one for each of ``SHIFTS``."""
         return [self._shifted(*shift)(maps) for shift in SHIFTS]
 
-    def chosen(self, candidates: list[np.ndarray], scores: list[np.ndarray]) -> np.ndarray:
-        """The label map of the best candidates, given the score of each object of each label map."""
+    def select(self, candidates: list[np.ndarray], scores: list[np.ndarray]) -> np.ndarray:
+        """Return the int32 (H, W) label map of the best candidates.
+
+        Args:
+            candidates: int32 (H, W) label maps.
+            scores: for each label map the scores of its objects, float64 (N,).
+        """
         layer = np.repeat(np.arange(len(scores)), [len(s) for s in scores])
-        number = np.concatenate([np.arange(1, len(s) + 1) for s in scores])
+        label = np.concatenate([np.arange(1, len(s) + 1) for s in scores])
         score = np.concatenate(scores)
-        ahead = np.array([MARGIN if mask == 0 else 0.0 for mask, _ in SHIFTS])[layer]
-        order = np.lexsort((layer, -(score + ahead)))
-        order = order[score[order] >= self.least]
+        bonus = np.array([TUNED_MASK_BONUS if mask == 0 else 0.0 for mask, _ in SHIFTS])[layer]
+        order = np.lexsort((layer, -(score + bonus)))
+        order = order[score[order] >= self.min_score]
         flat = np.stack([labels.ravel() for labels in candidates])
-        labels = select_best_first(flat, layer[order], number[order], self.overlap)
-        return labels.reshape(candidates[0].shape)
+        selected = select_best_first(flat, layer[order], label[order], self.max_overlap)
+        return selected.reshape(candidates[0].shape)
 
     def _shifted(self, mask: float, marker: float) -> Selection:
-        """The plain watershed with other thresholds."""
+        """Return the plain watershed with its thresholds shifted."""
         low, high, threshold = (
             float(np.clip(x, 0.02, 0.98))
             for x in (self.low + mask, self.high + mask, self.marker_threshold + marker)
