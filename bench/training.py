@@ -24,6 +24,7 @@ from nuclei.commands.train import loaders
 from nuclei.data.datamodule import Crops, NucleiData
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
+from nuclei.data.targets import CHANNELS
 from nuclei.training.module import Segmentation
 from nuclei.training.trainer import fit, precision
 
@@ -102,6 +103,8 @@ def road(cfg: DictConfig, store: Store, ids: list[str], steps: int) -> float:
         loaders(cfg.num_workers),
         0,
         cfg.model.network.preprocessing,
+        CHANNELS,
+        val_crops=0,
     )
     with tempfile.TemporaryDirectory() as folder:
         fit(module_of(cfg), data, folder, cfg.ema_decay, callbacks=[clock], **trainer)
@@ -116,7 +119,8 @@ def main() -> None:
     OmegaConf.resolve(cfg)
     store = Store(cfg.data.store)
     ids = [row.image_id for row in read_folds(cfg.data.folds) if row.fold != 0]
-    crops = Crops(store, ids, instantiate(cfg.augment, _convert_="all"), 0, cfg.model.network.preprocessing)
+    augment = instantiate(cfg.augment, _convert_="all")
+    crops = Crops(store, ids, augment, 0, cfg.model.network.preprocessing, CHANNELS)
     times: dict[str, list[float]] = {"bare loop": [], "road": []}
     for _ in range(5):
         times["bare loop"].append(bare(cfg, crops, steps))

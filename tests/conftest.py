@@ -41,7 +41,7 @@ def draw_runs() -> Callable[[Path], Path]:
     import numpy as np
 
     from nuclei.data.folds import FoldRow, folds_sha256, write_folds
-    from nuclei.data.store import encode_image, encode_labels, write_store
+    from nuclei.data.store import StoreRow, encode_image, encode_labels, write_store
 
     def truth_of(n: int) -> np.ndarray:
         labels = np.zeros((32, 36), np.int32)
@@ -63,15 +63,12 @@ def draw_runs() -> Callable[[Path], Path]:
 
     def draw(place: Path) -> Path:
         ids = [f"image{n}" for n in range(8)]
-        facts = [
-            {"ImageId": i, "split": "train", "height": 32, "width": 36, "channels": 1, "nuclei": 3}
-            | {"modality": "histology" if n < 4 else "fluorescence"}
-            for n, i in enumerate(ids)
-        ]
+        modality = ["histology"] * 4 + ["fluorescence"] * 4
+        stored = [StoreRow(i, "train", 32, 36, 1, 3, modality[n], i) for n, i in enumerate(ids)]
+        rows = [FoldRow(i, n % 2, n, modality[n], 32, 36, 3) for n, i in enumerate(ids)]
         labels = [truth_of(n) for n in range(8)]
         parts = [(encode_image(a.astype(np.uint8)), encode_labels(a)) for a in labels]
-        write_store(place / "x.store", [(row, *part) for row, part in zip(facts, parts, strict=True)])
-        rows = [FoldRow(i, n % 2, n, str(facts[n]["modality"]), 32, 36, 3) for n, i in enumerate(ids)]
+        write_store(place / "x.store", [(row, *part) for row, part in zip(stored, parts, strict=True)])
         write_folds(place / "folds.csv", rows)
         sha256 = np.array(folds_sha256(place / "folds.csv"))
         for model, sharpness, c in (("unet", 1.0, 3), ("linknet", 0.7, 3), ("otsu", 1.0, 1)):

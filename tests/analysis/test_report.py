@@ -11,7 +11,7 @@ import pytest
 
 from nuclei.analysis.findings import Findings, Subject
 from nuclei.analysis.report import Sources, masks_note, members_text, precision_curves
-from nuclei.data.sources.dsb2018 import Item
+from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
 from nuclei.ensemble.oof import Member
 
@@ -33,7 +33,7 @@ def test_members_stand_with_their_weights(sources: Sources) -> None:
 def test_why_mask_files_have_no_names(sources: Sources) -> None:
     assert "not at files" in masks_note(sources)
     assert masks_note(replace(sources, items=["a tile"])) == "demo has no file for each nucleus."
-    assert masks_note(replace(sources, items=[Item("x", "train", "x.png")])) == ""
+    assert masks_note(replace(sources, items=[Dsb2018Item("x", "train", "x.png")])) == ""
 
 
 def test_there_is_a_curve_for_each_subject_member_and_modality(

@@ -14,7 +14,7 @@ import tifffile
 from nuclei.app import viewer
 from nuclei.app.downloads import KINDS
 from nuclei.app.upload_session import Session, find
-from nuclei.data.synthetic import nuclei
+from nuclei.data.synthetic import draw_nuclei
 from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
@@ -37,7 +37,7 @@ def maps_of(labels):
 
 @pytest.fixture(scope="module")
 def found():
-    labels = nuclei(np.random.default_rng(0), (520, 696), 200, 12, touching=0.3)
+    labels = draw_nuclei(np.random.default_rng(0), (520, 696), 200, 12, touching=0.3)
     image = np.where(labels > 0, 180, 20).astype(np.uint8)
     session = Session({"a": image}, {"a": maps_of(labels)})
     return session.found("a", MODEL, {})
@@ -93,7 +93,7 @@ def test_an_image_without_nuclei_can_be_shown_and_saved():
 
 
 def test_other_settings_answer_at_once(found):
-    labels = nuclei(np.random.default_rng(0), (520, 696), 200, 12, touching=0.3)
+    labels = draw_nuclei(np.random.default_rng(0), (520, 696), 200, 12, touching=0.3)
     maps = maps_of(labels)
 
     def seconds():

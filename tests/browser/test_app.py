@@ -19,7 +19,7 @@ import pytest
 import tifffile
 from playwright.sync_api import expect
 
-from nuclei.data import synthetic as draw
+from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
 from nuclei.submission import rle
 
@@ -97,7 +97,7 @@ def visit(server, page):
 
 def drawn(seed=0, shape=(520, 696), count=120):
     rng = np.random.default_rng(seed)
-    return draw.fluorescence(rng, draw.nuclei(rng, shape, count, 13, touching=0.3))[..., 0]
+    return draw_fluorescence(rng, draw_nuclei(rng, shape, count, 13, touching=0.3))[..., 0]
 
 
 def upload(page, *files):

@@ -10,7 +10,7 @@ import pytest
 
 from nuclei.__main__ import main
 from nuclei.data.folds import FoldRow, folds_sha256, write_folds
-from nuclei.data.store import encode_image, encode_labels, write_store
+from nuclei.data.store import StoreRow, encode_image, encode_labels, write_store
 from nuclei.submission import rle
 from nuclei.submission.csv_files import write_submission
 
@@ -38,15 +38,16 @@ def solution(tmp_path: Path) -> Path:
 def store(tmp_path: Path) -> Path:
     rows = [
         (
-            {
-                "ImageId": image_id,
-                "split": "train",
-                "height": 16,
-                "width": 16,
-                "channels": 1,
-                "nuclei": int(labels.max()),
-                "modality": "fluorescence" if image_id in "ab" else "histology",
-            },
+            StoreRow(
+                image_id,
+                "train",
+                16,
+                16,
+                channels=1,
+                nuclei=int(labels.max()),
+                modality="fluorescence" if image_id in "ab" else "histology",
+                parent=image_id,
+            ),
             encode_image(labels.astype(np.uint8)),
             encode_labels(labels),
         )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nuclei.__main__ import main
+from nuclei.data.store import COLUMNS
 from nuclei.submission.csv_files import write_submission
 
 LABELS = np.array([[1, 0, 2], [1, 0, 2]])
@@ -22,8 +23,8 @@ def submission(tmp_path: Path) -> Path:
 
 def index(folder: Path, width: int = 3) -> None:
     with zipfile.ZipFile(folder / "x.store", "w") as z:
-        rows = [f"a,test,2,{width},1,0,dim", "b,test,2,3,1,0,dim", "c,train,2,3,1,0,dim"]
-        z.writestr("index.csv", "\n".join(["ImageId,split,height,width,channels,nuclei,modality", *rows, ""]))
+        rows = [f"a,test,2,{width},1,0,dim,a,", "b,test,2,3,1,0,dim,b,", "c,train,2,3,1,0,dim,c,"]
+        z.writestr("index.csv", "\n".join([",".join(COLUMNS), *rows, ""]))
 
 
 def run(folder: Path, submission: Path, *settings: str) -> int:

@@ -7,10 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.folds import folds_sha256, make_folds, read_folds, related, write_folds
-from nuclei.data.image_clusters import kinds
-from nuclei.data.preprocessing import modality
-from nuclei.data.store import Store, encode_image, encode_labels, write_store
+from nuclei.data.folds import (
+    cluster_images,
+    connected_groups,
+    folds_sha256,
+    image_features,
+    make_folds,
+    read_folds,
+    related_pairs,
+    write_folds,
+)
+from nuclei.data.preprocessing import guess_modality
+from nuclei.data.store import Store, write_store
 from nuclei.errors import UserError
 
 
@@ -27,7 +35,7 @@ def tiles(seed):
 
 
 def test_tiles_of_one_picture_are_related_and_strangers_are_not():
-    pairs = related(tiles(1) | tiles(2), correlation=0.8, jump=2.5)
+    pairs = related_pairs(tiles(1) | tiles(2), correlation=0.8, jump=2.5)
     beside = (("00", "01"), ("10", "11"), ("00", "10"), ("01", "11"))
     assert set(pairs) == {(f"{s}-{a}", f"{s}-{b}") for s in (1, 2) for a, b in beside}
 
@@ -37,49 +45,41 @@ def test_near_duplicates_are_related_and_flat_images_are_not():
     noise = np.random.default_rng(0).integers(-3, 4, a.shape)
     noisy = np.clip(a + noise, 0, 255).astype(np.uint8)
     flat = {f"flat{n}": np.full((64, 64), 7, np.uint8) for n in range(3)}
-    assert related({"a": a, "noisy": noisy, **flat}, 0.8, 2.5) == [("a", "noisy")]
+    assert related_pairs({"a": a, "noisy": noisy, **flat}, 0.8, 2.5) == [("a", "noisy")]
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, entry):
     images = {name: a for seed in range(12) for name, a in tiles(seed).items()}
-    rows = (
-        (
-            {
-                "ImageId": name,
-                "split": "train",
-                "height": 64,
-                "width": 64,
-                "channels": 1,
-                "nuclei": n % 7,
-                "modality": modality(a),
-            },
-            encode_image(a),
-            encode_labels(np.zeros((64, 64), np.int32)),
-        )
+    entries = [
+        entry(name, a, nuclei=n % 7, modality=guess_modality(a))
         for n, (name, a) in enumerate(sorted(images.items()))
-    )
-    write_store(tmp_path / "x.store", rows)
+    ]
+    write_store(tmp_path / "x.store", entries)
     return Store(tmp_path / "x.store")
 
 
+def folds_of(store, n_folds, seed, n_clusters=0):
+    return make_folds(store, n_folds, seed, correlation=0.8, jump=2.5, n_clusters=n_clusters)
+
+
 def test_no_group_is_split_and_folds_are_of_like_size(store):
-    rows = make_folds(store, 4, seed=0)
+    rows = folds_of(store, 4, seed=0)
     assert [r.image_id for r in rows] == sorted(store.ids("train"))
     fold_of_picture = {(r.image_id.split("-")[0], r.fold) for r in rows}
     assert len(fold_of_picture) == 12
     assert set(Counter(r.fold for r in rows).values()) <= {8, 12, 16}
-    assert make_folds(store, 4, seed=0) == rows
-    assert make_folds(store, 4, seed=1) != rows
+    assert folds_of(store, 4, seed=0) == rows
+    assert folds_of(store, 4, seed=1) != rows
 
 
 def test_more_folds_than_groups(store):
     with pytest.raises(UserError, match="n_folds=50: expected 2 to 12"):
-        make_folds(store, 50, seed=0)
+        folds_of(store, 50, seed=0)
 
 
 def test_file_round_trip(store, tmp_path):
-    rows = make_folds(store, 3, seed=0)
+    rows = folds_of(store, 3, seed=0)
     write_folds(tmp_path / "f.csv", rows)
     assert read_folds(tmp_path / "f.csv") == rows
     assert len(folds_sha256(tmp_path / "f.csv")) == 64
@@ -102,11 +102,28 @@ def test_the_committed_folds_cover_the_competition():
 
 
 def test_whole_kinds_are_held_out_and_groups_stay_together(store):
-    plain, by_kind = make_folds(store, 3, 0), make_folds(store, 3, 0, n_kinds=6)
+    plain, by_kind = folds_of(store, 3, 0), folds_of(store, 3, 0, n_clusters=6)
     group = {row.image_id: row.group for row in plain}
-    kind = dict(zip(store.ids("train"), kinds(store, [group[i] for i in store.ids("train")], 6), strict=True))
+    kind = dict(
+        zip(store.ids("train"), cluster_images(store, [group[i] for i in store.ids("train")], 6), strict=True)
+    )
     assert len(set(kind.values())) == 6
     for together in (group, kind):
         where = {(together[row.image_id], row.fold) for row in by_kind}
         assert len(where) == len(set(together.values()))
     assert {row.fold for row in by_kind} == {0, 1, 2}
+
+
+def test_pairs_connect_groups_through_others():
+    assert connected_groups(["a", "b", "c", "d"], [("a", "c"), ("c", "d")]) == [0, 1, 0, 0]
+    assert connected_groups(["a", "b"], []) == [0, 1]
+
+
+def test_features_tell_images_apart_and_survive_flat_ones():
+    labels = np.zeros((20, 20), np.int32)
+    flat = image_features(np.full((20, 20), 9, np.uint8), labels)
+    labels[5:15, 5:15] = 1
+    bright = image_features((labels * 200).astype(np.uint8), labels)
+    dark = image_features((255 - labels * 200).astype(np.uint8), labels)
+    assert len(flat) == len(bright) and np.isfinite([flat, bright, dark]).all()
+    assert bright[6] > 1 > -1 > dark[6], "the contrast of nuclei to their surroundings"

@@ -2,12 +2,14 @@
 
 import pickle
 import zipfile
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nuclei.data.preprocessing import modality
-from nuclei.data.store import Store, encode_image, encode_labels, write_store
+from nuclei.data.sources.base import Item
+from nuclei.data.store import Store, encode_labels, prepare, read_index, write_store
 from nuclei.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -16,27 +18,22 @@ IMAGES = {
     "colour": RNG.integers(0, 256, (5, 9, 3), dtype=np.uint8),
     "test": RNG.integers(0, 256, (1, 1), dtype=np.uint8),
 }
-LABELS = {"grey": RNG.integers(0, 40000, (13, 7)).astype(np.int32), "colour": np.zeros((5, 9), np.int32)}
-
-
-def rows():
-    for name, a in IMAGES.items():
-        row = {
-            "ImageId": name,
-            "split": "test" if name == "test" else "train",
-            "height": a.shape[0],
-            "width": a.shape[1],
-            "channels": a.ndim if a.ndim == 3 else 1,
-            "nuclei": 0,
-            "modality": modality(a),
-        }
-        labels = LABELS.get(name)
-        yield row, encode_image(a), None if labels is None else encode_labels(labels)
+LABELS = {"grey": RNG.integers(0, 40000, (13, 7)).astype(np.int32), "colour": np.eye(5, 9, dtype=np.int32)}
+CLASSES = {"colour": (7,)}
 
 
 @pytest.fixture
-def path(tmp_path):
-    write_store(tmp_path / "x.store", rows())
+def entries(entry):
+    splits = {"test": "test"}
+    return [
+        entry(i, a, LABELS.get(i), split=splits.get(i, "train"), classes=CLASSES.get(i, ()))
+        for i, a in IMAGES.items()
+    ]
+
+
+@pytest.fixture
+def path(tmp_path, entries):
+    write_store(tmp_path / "x.store", entries)
     return tmp_path / "x.store"
 
 
@@ -50,8 +47,8 @@ def test_round_trip(path):
         assert np.array_equal(store.labels(name), labels)
 
 
-def test_same_images_same_bytes(path, tmp_path):
-    write_store(tmp_path / "y.store", rows())
+def test_same_images_same_bytes(path, entries, tmp_path):
+    write_store(tmp_path / "y.store", entries)
     assert path.read_bytes() == (tmp_path / "y.store").read_bytes()
 
 
@@ -86,11 +83,11 @@ def test_unknown_and_unlabelled_images(path, tmp_path):
         Store(tmp_path / "none.store")
 
 
-def test_a_failed_write_leaves_the_old_store(path):
+def test_a_failed_write_leaves_the_old_store(path, entries):
     before = path.read_bytes()
 
     def broken():
-        yield next(rows())
+        yield entries[0]
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError):
@@ -99,10 +96,51 @@ def test_a_failed_write_leaves_the_old_store(path):
     assert [p.name for p in path.parent.iterdir()] == ["x.store"]
 
 
-def test_modality():
-    dark = np.full((4, 4), 20, np.uint8)
-    assert [modality(a) for a in (dark, 255 - dark, np.dstack([dark] * 3))] == [
-        "fluorescence",
-        "brightfield",
-        "histology",
-    ]
+def test_the_index_is_typed_and_read_without_pixels(path, entries):
+    assert read_index(path) == [row for row, _, _ in entries] == Store(path).index
+    assert Store(path).classes("colour").tolist() == [0, 7]
+    assert not Store(path).classes("grey").any() and len(Store(path).classes("grey")) > 40000 * 0.9
+
+
+def test_an_index_of_another_form_is_refused(path):
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("index.csv", "ImageId,split\na,train\n")
+    with pytest.raises(UserError, match=r"damaged at index.csv; delete it and run ./run.sh prepare data=x"):
+        read_index(path)
+
+
+def test_too_many_nuclei():
+    with pytest.raises(UserError, match="65536 nuclei; at most 65535"):
+        encode_labels(np.array([[65536]], np.int32))
+
+
+@dataclass(frozen=True)
+class Square(Item):
+    """A square with one nucleus."""
+
+    def read_image(self):
+        return np.full((4, 4), 200, np.uint8)
+
+    def read_labels(self, shape, counts):
+        counts["empty"] += 1
+        return np.eye(4, dtype=np.int32)
+
+
+class Squares:
+    root = Path("squares")
+
+    def fetch(self):
+        pass
+
+    def items(self, split):
+        return [Square(f"{split}{n}", split) for n in range(2)]
+
+
+def test_prepare_encodes_and_counts(tmp_path):
+    counts = prepare(Squares(), tmp_path / "s.store", workers=1)
+    assert counts == {"train": 2, "test": 2, "nuclei": 2, "empty": 2}
+    store = Store(tmp_path / "s.store")
+    assert [row.image_id for row in store.index] == ["train0", "train1", "test0", "test1"]
+    assert {(row.modality, row.channels) for row in store.index} == {("brightfield", 1)}
+    assert [row.parent for row in store.index] == store.ids("train") + store.ids("test")
+    assert np.array_equal(store.labels("train1"), np.eye(4))

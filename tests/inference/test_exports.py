@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.synthetic import nuclei
+from nuclei.data.synthetic import draw_nuclei
 from nuclei.inference.exports import geometry, to_geojson
 
 
@@ -36,7 +36,7 @@ def test_a_polygon_holds_the_pixels_of_its_mask(name):
 
 
 def test_every_nucleus_of_an_image_comes_back():
-    labels = nuclei(np.random.default_rng(0), (60, 80), 12, 8, touching=0.5)
+    labels = draw_nuclei(np.random.default_rng(0), (60, 80), 12, 8, touching=0.5)
     count = labels.max()
     text = to_geojson(labels, ["a"] * count, {"a": (1, 2, 3)}, [{"Area px^2": 5.0}] * count)
     found = json.loads(text)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nuclei.data.store import Store, encode_image, encode_labels, write_store
+from nuclei.data.store import Store, StoreRow, encode_image, encode_labels, write_store
 from nuclei.errors import UserError
 from nuclei.inference.predict_maps import write_maps
 from nuclei.paths import Paths, RunName
@@ -43,7 +43,7 @@ FOLDERS = ("data", "x.store", "folds.csv", "runs", "ensembles", "submissions", "
 @pytest.fixture
 def study(tmp_path):
     """One image in fold 0; a training writes maps whose values are 100 for model x and 200 for model y."""
-    row = {"ImageId": "i", "split": "train", "height": 2, "width": 3, "channels": 1, "nuclei": 2}
+    row = StoreRow("i", "train", 2, 3, channels=1, nuclei=2, modality="grey", parent="i")
     image = encode_image(np.zeros((2, 3), np.uint8))
     write_store(tmp_path / "x.store", [(row, image, encode_labels(LABELS))])
     (tmp_path / "folds.csv").write_text("ImageId,fold,group,modality,height,width,nuclei\ni,0,0,grey,2,3,2\n")

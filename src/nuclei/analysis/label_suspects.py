@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from nuclei.analysis.error_types import Errors
-from nuclei.data.sources.dsb2018 import Item
+from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
 from nuclei.progress import track
 
@@ -104,7 +103,7 @@ def mask_files(items: Sequence[object], store: Store, suspects: Sequence[Suspect
         store: the label maps.
         suspects: the suspects.
     """
-    with_masks = {item.image_id: item for item in items if isinstance(item, Item)}
+    with_masks = {item.image_id: item for item in items if isinstance(item, Dsb2018Item)}
     return {
         s: mask_file(with_masks[s.image_id], store.labels(s.image_id) == s.label)
         for s in track(suspects, "find mask files")
@@ -112,7 +111,7 @@ def mask_files(items: Sequence[object], store: Store, suspects: Sequence[Suspect
     }
 
 
-def mask_file(item: Item, nucleus: np.ndarray) -> str:
+def mask_file(item: Dsb2018Item, nucleus: np.ndarray) -> str:
     """Return the name of the mask file that a nucleus came from; of overlapping masks the best fit.
 
     Args:
@@ -121,8 +120,8 @@ def mask_file(item: Item, nucleus: np.ndarray) -> str:
     """
     best_iou, name = 0.0, "none of its masks"
     for path in item.masks:
-        mask = cv2.imdecode(np.frombuffer(item.read(path), np.uint8), cv2.IMREAD_GRAYSCALE)
-        if mask is None or mask.shape != nucleus.shape:
+        mask = item.read_mask(path)
+        if mask.shape != nucleus.shape:
             continue  # ``prepare`` left this mask out, and counted it
         iou = float(((mask > 0) & nucleus).sum() / ((mask > 0) | nucleus).sum())
         if iou > best_iou:

@@ -14,6 +14,7 @@ from skimage.segmentation import find_boundaries
 from nuclei.analysis.error_types import Errors, find_errors
 from nuclei.analysis.findings import Findings, Subject
 from nuclei.analysis.label_suspects import Suspect
+from nuclei.data.preprocessing import stretch_contrast
 from nuclei.data.store import Store
 
 COLOURS = {
@@ -122,7 +123,8 @@ def draw(
     image, truth, prediction = image[window], truth[window], prediction[window]
     factor = max(1, side // max(truth.shape))
     size = (truth.shape[1] * factor, truth.shape[0] * factor)
-    ground = Image.fromarray(stretched(image)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    ground = Image.fromarray(stretch_contrast(image, high=99.8)).convert("RGB")
+    ground = ground.resize(size, Image.Resampling.BICUBIC)
     truth, prediction = (np.repeat(np.repeat(a, factor, 0), factor, 1) for a in (truth, prediction))
     dashes = np.where(np.add(*np.indices(truth.shape)) // 4 % 2, 255, 0).astype(np.uint8)
     missed = np.isin(truth, errors.misses)
@@ -131,12 +133,6 @@ def draw(
         _outlines(prediction, colours[prediction]),
     )
     return Picture(*size, _webp(ground, quality=82), *(_webp(layer, lossless=True) for layer in layers))
-
-
-def stretched(image: np.ndarray) -> np.ndarray:
-    """Stretch the contrast of an image for the eye, from its 0.5th percentile to its 99.8th."""
-    low, high = np.percentile(image, (0.5, 99.8))
-    return (np.clip((image - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
 
 
 def window_around(y: int, x: int, shape: tuple[int, ...], side: int = WINDOW) -> Window:

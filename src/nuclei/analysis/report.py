@@ -19,7 +19,7 @@ from nuclei.analysis.label_suspects import mask_files, most_suspicious
 from nuclei.analysis.statistics import Interval, calibration_error, group_images
 from nuclei.atomic import atomic_write
 from nuclei.data.folds import FoldRow
-from nuclei.data.sources.dsb2018 import Item
+from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
 from nuclei.progress import track
 
@@ -222,7 +222,7 @@ def masks_note(sources: Sources) -> str:
     if sources.items is None:
         place = sources.data_root
         return f"The names of the mask files are missing: the competition's files are not at {place}."
-    if not any(isinstance(item, Item) for item in sources.items):
+    if not any(isinstance(item, Dsb2018Item) for item in sources.items):
         return f"{sources.data} has no file for each nucleus."
     return ""
 

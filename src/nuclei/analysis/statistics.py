@@ -12,6 +12,7 @@ from scipy.stats import bootstrap
 
 from nuclei.data.folds import FoldRow
 from nuclei.data.targets import targets
+from nuclei.metrics import equivalent_diameter
 
 DIAMETERS = (10, 15, 20, 30)
 """Limits of the bands of the median diameter of an image's nuclei, in pixels."""
@@ -81,7 +82,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def diameters(labels: np.ndarray) -> np.ndarray:
     """Return the diameter of the disc of equal area for labels 1..N, float64 (N,), in pixels."""
-    return np.sqrt(np.bincount(labels.ravel())[1:] * 4 / np.pi)
+    return equivalent_diameter(np.bincount(labels.ravel())[1:])
 
 
 def crowding(labels: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from nuclei.data import synthetic as draw
+from nuclei.data.synthetic import draw_brightfield, draw_fluorescence, draw_histology, draw_nuclei
 
 SHAPE = (360, 480)
 
@@ -14,10 +14,10 @@ SHAPE = (360, 480)
 @cache
 def examples() -> dict[str, np.ndarray]:
     """``uint8``, RGB ``(H, W, 3)`` or grey ``(H, W)`` by name; the same each time."""
-    kinds = {"fluorescence": draw.fluorescence, "histology": draw.histology, "brightfield": draw.brightfield}
+    kinds = {"fluorescence": draw_fluorescence, "histology": draw_histology, "brightfield": draw_brightfield}
     found = {}
     for seed, (name, look) in enumerate(kinds.items()):
         rng = np.random.default_rng(seed)
-        image = look(rng, draw.nuclei(rng, SHAPE, count=60, radius=13, touching=0.2))
+        image = look(rng, draw_nuclei(rng, SHAPE, count=60, radius=13, touching=0.2))
         found[name] = image if name == "histology" else image[..., 0]
     return found

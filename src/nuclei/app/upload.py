@@ -12,8 +12,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from nuclei.data import image_decoding as decode
-from nuclei.data.image_files import plain
+from nuclei.data.image_io import csv_name, decode_image, decode_pages, name_pages
 from nuclei.errors import UserError
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -46,7 +45,7 @@ def take(files: Iterable[Path], limits: Limits) -> tuple[dict[str, np.ndarray], 
     """Decode uploaded files and remove them, readable or not.
 
     Returns:
-        Each page, as ``nuclei.data.image_decoding.image`` gives it, by a name of its own; and for each file
+        Each page, as ``nuclei.data.image_io.decode_image`` gives it, by a name of its own; and for each file
         that was refused the reason.
     """
     pictures: dict[str, np.ndarray] = {}
@@ -87,9 +86,7 @@ def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, np.nda
     pixels = declared(file, tiff, limits.pages)
     if pixels > left:
         raise UserError(MANY.format(name=file.name, n=pixels / 1e6, left=left / 1e6, limit=limits.megapixels))
-    found = decoded(file, tiff)
-    for n, page in enumerate(found, 1):
-        yield (plain(file) if len(found) == 1 else f"{plain(file)}_page{n}"), page
+    yield from name_pages(csv_name(file), decoded(file, tiff))
 
 
 def decoded(file: Path, tiff: bool) -> list[np.ndarray]:
@@ -100,7 +97,7 @@ def decoded(file: Path, tiff: bool) -> list[np.ndarray]:
     """
     try:
         data = file.read_bytes()
-        return decode.pages(data, file.name) if tiff else [decode.image(data, file.name)]
+        return decode_pages(data, file.name) if tiff else [decode_image(data, file.name)]
     except (UserError, cv2.error) as e:
         raise UserError(DAMAGED.format(name=file.name)) from e
 

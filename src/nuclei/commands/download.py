@@ -9,12 +9,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nuclei.call import Call
-from nuclei.data.sources.dsb2018 import Dsb2018, Split
+from nuclei.data.sources.base import SPLITS, Split
+from nuclei.data.sources.dsb2018 import Dsb2018
 from nuclei.errors import UserError
 from nuclei.kaggle.competition import Kaggle
 from nuclei.kaggle.unpack import DamagedZip, place, unpack
-
-SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 def main(cfg: DictConfig, call: Call) -> None:

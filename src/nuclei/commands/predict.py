@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from nuclei.atomic import atomic_write
 from nuclei.build import build_paths, build_segmenter
 from nuclei.call import Call
-from nuclei.data.image_files import find, read
+from nuclei.data.image_io import find_images, read_pages
 from nuclei.errors import UserError
 from nuclei.inference.measure import measure, outline
 from nuclei.inference.segmenter import Segmenter
@@ -35,14 +35,14 @@ def main(cfg: DictConfig, call: Call) -> None:
 
     if cfg.input is None:
         raise UserError("no input; say which image or folder: ./run.sh predict input=FOLDER output=FOLDER")
-    start, files, output = time.monotonic(), find(Path(cfg.input)), Path(cfg.output)
+    start, files, output = time.monotonic(), find_images(Path(cfg.input)), Path(cfg.output)
     model = build_segmenter(build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta)
     if len(files) > 1:
         torch.set_num_threads(1)  # the threads have an image each
 
     def one(file: tuple[str, Path]) -> list[tuple[str, np.ndarray, pd.DataFrame]] | UserError:
         try:
-            return [write(output, name, image, model, cfg.overlays) for name, image in read(*file)]
+            return [write(output, name, image, model, cfg.overlays) for name, image in read_pages(*file)]
         except UserError as e:
             return e
 

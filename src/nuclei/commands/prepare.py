@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from nuclei.build import build
 from nuclei.call import Call
-from nuclei.data.prepare import prepare
+from nuclei.data.store import prepare
 
 RULES = ("overlapping", "empty", "of another size", "in several pieces", "covered")
 

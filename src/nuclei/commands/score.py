@@ -17,7 +17,7 @@ from nuclei.metrics import THRESHOLDS, confusion, precision_at, table
 from nuclei.parallel import parallel_map
 from nuclei.paths import FoldFolder, RunName
 from nuclei.progress import track
-from nuclei.submission.expected_images import read_index
+from nuclei.submission.expected_images import index_or_nothing
 from nuclei.submission.scoring import compare
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def score_submission(cfg: DictConfig) -> tuple[Counts, dict[str, dict[str, str]]
             )
         raise UserError(f"no solution at {cfg.solution}: {advice}")
     counts = compare(cfg.submission, cfg.solution)
-    modality = {row["ImageId"]: row["modality"] for row in read_index(cfg.data.store)}
+    modality = {row.image_id: row.modality for row in index_or_nothing(cfg.data.store)}
     return counts, {"modality": {image_id: modality.get(image_id, "unknown") for image_id in counts}}
 
 

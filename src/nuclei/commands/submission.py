@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from nuclei.build import build_paths, ensemble_segmenter
 from nuclei.call import Call
-from nuclei.data.sources.competition_images import find_tests, read_or_warn
+from nuclei.data.sources.dsb2018 import find_test_images, read_or_warn
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
@@ -67,7 +67,7 @@ def main(cfg: DictConfig, call: Call) -> None:
 def test_images(cfg: DictConfig) -> dict[str, Callable[[], np.ndarray | None]]:
     """Name each test image and how to read it: from the store, or from the competition's own files."""
     if cfg.images:
-        return {item.image_id: partial(read_or_warn, item) for item in find_tests(Path(cfg.images))}
+        return {item.image_id: partial(read_or_warn, item) for item in find_test_images(Path(cfg.images))}
     store = Store(cfg.data.store)
     return {image_id: partial(store.image, image_id) for image_id in store.ids("test")}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from nuclei.atomic import atomic_write
-from nuclei.data.image_clusters import kinds
 from nuclei.data.store import Store
 from nuclei.errors import UserError
+from nuclei.metrics import equivalent_diameter
 from nuclei.progress import track
 
 COLUMNS = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
@@ -23,15 +23,16 @@ COLUMNS = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
 
 @dataclass(frozen=True)
 class FoldRow:
-    """One training image in the folds file, with the fields of ``COLUMNS``.
+    """A line of the folds file: one training image.
 
     Attributes:
-        image_id: of the image.
-        fold: that holds the image out.
+        image_id: as in the store.
+        fold: number of the fold that holds the image out.
         group: number of the group of related images, which is never split.
-        modality: kind of microscopy.
-        height, width: in pixels.
-        nuclei: number of them.
+        modality: kind of microscope.
+        height: in pixels.
+        width: in pixels.
+        nuclei: number of nuclei.
     """
 
     image_id: str
@@ -44,60 +45,62 @@ class FoldRow:
 
 
 def make_folds(
-    store: Store, n_folds: int, seed: int, correlation: float = 0.8, jump: float = 2.5, n_kinds: int = 0
+    store: Store, n_folds: int, seed: int, correlation: float, jump: float, n_clusters: int
 ) -> list[FoldRow]:
     """Assign each training image of ``store`` to one of ``n_folds`` folds.
 
-    Tiles of one larger picture and near-duplicates form a group, which is never split
-    (``related``). Strata are modality by quartile of the nucleus count. With ``n_kinds`` whole kinds of
-    images (``nuclei.data.image_clusters``) are kept together instead, so that a fold shows what a network
-    makes of kinds that it has never seen.
+    Tiles of one larger picture and near-duplicates form a group, which is never split (see
+    ``related_pairs``). Strata are modality by quartile of the nucleus count. With ``n_clusters`` whole
+    clusters of similar images are kept together instead (see ``cluster_images``), so that the score of a
+    fold is of images unlike those that the network was trained on.
 
     Args:
         store: the images.
         n_folds: at least 2.
         seed: of the shuffle.
-        correlation: see ``related``.
-        jump: see ``related``.
-        n_kinds: number of kinds; 0 keeps only groups together.
+        correlation: see ``related_pairs``.
+        jump: see ``related_pairs``.
+        n_clusters: number of clusters; 0 keeps only groups together.
 
     Returns:
         A row for each image, sorted by ImageId.
 
     Raises:
-        UserError: fewer groups than folds.
+        UserError: there are fewer groups than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     ids = store.ids("train")
-    pictures = {i: store.image(i) for i in track(ids, "folds")}
-    group = _components(ids, related(pictures, correlation, jump) + siblings(store, ids))
-    if not 2 <= n_folds <= len(set(group)):
-        raise UserError(f"n_folds={n_folds}: expected 2 to {len(set(group))}, the number of groups of images")
+    images = {i: store.image(i) for i in track(ids, "folds")}
+    pairs = related_pairs(images, correlation, jump) + sibling_pairs(store, ids)
+    groups = connected_groups(ids, pairs)
+    if not 2 <= n_folds <= len(set(groups)):
+        raise UserError(
+            f"n_folds={n_folds}: expected 2 to {len(set(groups))}, the number of groups of images"
+        )
     rows = [store.row(i) for i in ids]
-    quartile = np.digitize(
-        [r["nuclei"] for r in rows], np.quantile([r["nuclei"] for r in rows], (0.25, 0.5, 0.75))
-    )
-    strata = _merge_rare([f"{r['modality']} {q}" for r, q in zip(rows, quartile, strict=True)], n_folds)
-    together = kinds(store, group, n_kinds) if n_kinds else group
-    fold = np.empty(len(ids), int)
-    split = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(ids, strata, together)
-    for k, (_, held_out) in enumerate(split):
-        fold[held_out] = k
+    counts = [row.nuclei for row in rows]
+    quartiles = np.digitize(counts, np.quantile(counts, (0.25, 0.5, 0.75)))
+    strata = _merge_rare([(row.modality, int(q)) for row, q in zip(rows, quartiles, strict=True)], n_folds)
+    together = cluster_images(store, groups, n_clusters) if n_clusters else groups
+    folds = np.empty(len(ids), int)
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(ids, strata, together)):
+        folds[held_out] = fold
     return [
-        FoldRow(r["ImageId"], int(f), g, r["modality"], r["height"], r["width"], r["nuclei"])
-        for r, f, g in zip(rows, fold, group, strict=True)
+        FoldRow(row.image_id, int(fold), group, row.modality, row.height, row.width, row.nuclei)
+        for row, fold, group in zip(rows, folds, groups, strict=True)
     ]
 
 
-def _merge_rare(strata: list[str], least: int) -> list[str]:
-    """A modality with a stratum of fewer than ``least`` images is one stratum: it could not be spread."""
-    rare = {s.rsplit(" ", 1)[0] for s, n in Counter(strata).items() if n < least}
-    return [s.rsplit(" ", 1)[0] if s.rsplit(" ", 1)[0] in rare else s for s in strata]
+def _merge_rare(strata: list[tuple[str, int]], minimum: int) -> list[str]:
+    """Name each image's stratum; a modality with a stratum of fewer than ``minimum`` images becomes one."""
+    rare = {modality for (modality, _), n in Counter(strata).items() if n < minimum}
+    return [modality if modality in rare else f"{modality} {quartile}" for modality, quartile in strata]
 
 
-def related(pictures: dict[str, np.ndarray], correlation: float, jump: float) -> list[tuple[str, str]]:
-    """Pairs of images that show neighbouring or the same tissue.
+def related_pairs(images: dict[str, np.ndarray], correlation: float, jump: float) -> list[tuple[str, str]]:
+    """Find pairs of images that show neighbouring or the same tissue.
 
     Two images of one size are neighbours when the last column (row) of one continues in the first
     of the other: each is the other's best match, the two profiles correlate by ``correlation`` or
@@ -105,38 +108,49 @@ def related(pictures: dict[str, np.ndarray], correlation: float, jump: float) ->
     Two images are near-duplicates when their 16×16 thumbnails correlate by 0.995 or more.
 
     Args:
-        pictures: ImageId to ``uint8 (H, W)`` or ``(H, W, 3)``.
+        images: ``uint8 (H, W)`` or ``(H, W, 3)`` by ImageId.
         correlation: least correlation of two edges.
         jump: greatest step across the edge, relative to a step inside.
     """
     by_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for image_id, picture in pictures.items():
-        by_size[picture.shape].append(image_id)
+    for image_id, image in images.items():
+        by_size[image.shape].append(image_id)
     pairs: list[tuple[str, str]] = []
     for ids in by_size.values():
-        grey = np.stack([_grey(pictures[i]) for i in ids])
-        found = [_continuations(g, correlation, jump) for g in (grey, grey.transpose(0, 2, 1))]
-        thumbs = np.stack([cv2.resize(g, (16, 16), interpolation=cv2.INTER_AREA).ravel() for g in grey])
-        same = _correlations(thumbs, thumbs, 1.0) >= 0.995
-        found.append(np.argwhere(np.triu(same, 1)))
-        pairs += [(ids[a], ids[b]) for a, b in np.concatenate(found)]
+        grey = np.stack([_to_grey(images[i]) for i in ids])
+        thumbnails = np.stack([cv2.resize(g, (16, 16), interpolation=cv2.INTER_AREA).ravel() for g in grey])
+        duplicates = np.argwhere(np.triu(_correlations(thumbnails, thumbnails) >= 0.995, 1))
+        beside = _continuations(grey, correlation, jump)
+        below = _continuations(grey.transpose(0, 2, 1), correlation, jump)
+        pairs += [(ids[a], ids[b]) for a, b in np.concatenate([beside, below, duplicates])]
     return pairs
 
 
-def siblings(store: Store, ids: list[str]) -> list[tuple[str, str]]:
-    """Pairs of images that were cut from one picture."""
+def sibling_pairs(store: Store, ids: list[str]) -> list[tuple[str, str]]:
+    """Pair each image with the first that was cut from the same picture."""
     first: dict[str, str] = {}
-    return [(first.setdefault(store.row(i).get("parent") or i, i), i) for i in ids]
+    return [(first.setdefault(store.row(i).parent, i), i) for i in ids]
 
 
-def _grey(picture: np.ndarray) -> np.ndarray:
-    return (picture if picture.ndim == 2 else picture.mean(2)).astype(np.float32)
+def connected_groups(ids: list[str], pairs: list[tuple[str, str]]) -> list[int]:
+    """Return the number of each image's group: images that pairs connect, directly or not."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    positions = {image_id: n for n, image_id in enumerate(ids)}
+    edges = np.array([(positions[a], positions[b]) for a, b in pairs], int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(ids), len(ids)))
+    return [int(group) for group in connected_components(graph, directed=False)[1]]
+
+
+def _to_grey(image: np.ndarray) -> np.ndarray:
+    return (image if image.ndim == 2 else image.mean(2)).astype(np.float32)
 
 
 def _continuations(grey: np.ndarray, correlation: float, jump: float) -> np.ndarray:
-    """(n, 2) pairs a, b where b's first column continues a's last, of ``(N, H, W)`` images."""
+    """Return (n, 2) pairs a, b of ``(N, H, W)`` images where b's first column continues a's last."""
     last, first = grey[:, :, -1], grey[:, :, 0]
-    c = _correlations(last, first, 1.0)
+    c = _correlations(last, first)
     np.fill_diagonal(c, 0)
     best = (c == c.max(1, keepdims=True)) & (c == c.max(0, keepdims=True)) & (c >= correlation)
     pairs = np.argwhere(best)
@@ -145,29 +159,71 @@ def _continuations(grey: np.ndarray, correlation: float, jump: float) -> np.ndar
     return pairs[across < jump * np.maximum(inside[pairs[:, 0]], 0.3)]
 
 
-def _correlations(a: np.ndarray, b: np.ndarray, least_std: float) -> np.ndarray:
-    """Pearson correlation of each row of ``a`` with each of ``b``; 0 where a row is almost flat."""
+def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return Pearson's correlation of each row of ``a`` with each of ``b``; 0 where a row is almost flat."""
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    sa, sb = a.std(1), b.std(1)
-    c = (a @ b.T) / a.shape[1] / np.maximum(np.outer(sa, sb), 1e-6)
-    c[sa < least_std] = 0
-    c[:, sb < least_std] = 0
+    std_a, std_b = a.std(1), b.std(1)
+    c = (a @ b.T) / a.shape[1] / np.maximum(np.outer(std_a, std_b), 1e-6)
+    c[std_a < 1] = 0
+    c[:, std_b < 1] = 0
     return c
 
 
-def _components(ids: list[str], pairs: Iterable[tuple[str, str]]) -> list[int]:
-    """Number the connected components of the graph of ``pairs``, in order of first image."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+def cluster_images(store: Store, groups: list[int], n_clusters: int) -> list[int]:
+    """Cluster the training images of ``store`` by what they look like.
 
-    at = {image_id: n for n, image_id in enumerate(ids)}
-    edges = np.array([(at[a], at[b]) for a, b in pairs], int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(ids), len(ids)))
-    return [int(g) for g in connected_components(graph, directed=False)[1]]
+    Ward's hierarchical clustering (scikit-learn) of standardised ``image_features``; modalities never share
+    a cluster.
+
+    Args:
+        store: the images.
+        groups: number of each training image's group, which stays in one cluster.
+        n_clusters: at most one for each group.
+
+    Returns:
+        Number of each training image's cluster.
+    """
+    from sklearn.cluster import AgglomerativeClustering
+    from sklearn.preprocessing import StandardScaler
+
+    ids = store.ids("train")
+    features = np.array([image_features(store.image(i), store.labels(i)) for i in track(ids, "kinds")])
+    modalities = np.array([store.row(i).modality for i in ids])
+    one_hot = (modalities[:, None] == np.unique(modalities)).astype(float)
+    table = np.hstack([StandardScaler().fit_transform(features), 100 * one_hot])
+    names, members = np.unique(groups, return_inverse=True)
+    means = np.stack([table[members == g].mean(0) for g in range(len(names))])
+    clusters = AgglomerativeClustering(min(n_clusters, len(names))).fit_predict(means)
+    return [int(k) for k in clusters[members]]
+
+
+def image_features(image: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Describe an image and its nuclei by figures.
+
+    Args:
+        image: ``uint8 (H, W)`` or ``(H, W, 3)``.
+        labels: ``int32 (H, W)``.
+
+    Returns:
+        Median and range of each colour, contrast of nuclei to their surroundings, sharpness, and the
+        logarithms of the image's area, the nuclei's mean diameter and their share of the area.
+    """
+    colours = np.broadcast_to(np.atleast_3d(image).astype(np.float32), (*image.shape[:2], 3))
+    low, median, high = np.percentile(colours, (5, 50, 95), axis=(0, 1))
+    grey, inside = colours.mean(2), labels > 0
+    deviation = float(grey.std()) + 1
+    contrast = 0.0
+    if 0 < inside.sum() < inside.size:
+        contrast = (grey[inside].mean() - grey[~inside].mean()) / deviation
+    sharpness = np.log(np.abs(np.diff(grey, axis=0)).mean() / deviation + 1e-3)
+    count = max(1, np.unique(labels[inside]).size)
+    diameter = equivalent_diameter(max(1, inside.sum()) / count)
+    sizes = np.log([inside.size, diameter, inside.mean() + 1e-3])
+    return [*median, *(high - low), contrast, sharpness, *sizes]
 
 
 def write_folds(path: str | Path, rows: Sequence[FoldRow]) -> None:
-    """Write a folds file, whole."""
+    """Write a folds file, completely or not at all."""
     with atomic_write(path) as part, open(part, "w", newline="") as f:
         table = csv.writer(f, lineterminator="\n")
         table.writerow(COLUMNS)
@@ -197,5 +253,5 @@ def read_folds(path: str | Path) -> list[FoldRow]:
 
 
 def folds_sha256(path: str | Path) -> str:
-    """What a run keeps of the folds file, so that runs on other folds are never merged."""
+    """Return the hash of a folds file, which runs keep so that runs on other folds are never merged."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

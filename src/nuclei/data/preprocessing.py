@@ -1,4 +1,4 @@
-"""One look for every microscope: nuclei bright on dark, in one channel, over the full range."""
+"""What networks see of an image: nuclei bright on dark over the full range, whatever the microscope."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ Preprocessing = Literal["nuclei", "nuclei_rgb", "grey", "plain", "rgb"]
 
 
 def in_channels(preprocessing: Preprocessing) -> int:
-    """How many channels ``preprocess`` gives: 1 or 3."""
+    """Return the number of channels that ``preprocess`` gives: 1 or 3."""
     return 3 if preprocessing.endswith("rgb") else 1
 
 
 def preprocess(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Show an image as a network wants to see it.
+    """Bring an image to the form in which a network sees it.
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
-        preprocessing: ``nuclei``: see ``normalise``; ``nuclei_rgb``: the same of each colour; ``grey``: the
-            mean of the colours, inverted where it is bright on average (Haigh et al. 2018); ``plain``: the
-            same, never inverted; ``rgb``: as it is. Grey images get three equal channels where three are
-            wanted.
+        preprocessing: ``nuclei``: see ``normalise``; ``nuclei_rgb``: the same for each colour; ``grey``: the
+            mean of the colours, inverted if it is bright on average (Haigh et al. 2018); ``plain``: the
+            same, never inverted; ``rgb``: unchanged. Grey images are repeated where three channels are
+            expected.
 
     Returns:
         ``uint8 (H, W)`` or ``(H, W, 3)``; see ``in_channels``.
@@ -33,25 +33,30 @@ def preprocess(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
         grey = image if image.ndim == 2 else image.mean(axis=2).round().astype(np.uint8)
         return 255 - grey if preprocessing == "grey" and grey.mean() > 127 else grey
     if preprocessing == "nuclei_rgb":
+        dark_nuclei = guess_modality(image) != "fluorescence"
         colours = np.moveaxis(np.atleast_3d(image), 2, 0)
-        shown = [stretched(colour, modality(image) != "fluorescence") for colour in colours]
-        return np.stack(shown * (3 // len(shown)), axis=2)
+        channels = [stretch_contrast(255 - colour if dark_nuclei else colour) for colour in colours]
+        return np.stack(channels * (3 // len(channels)), axis=2)
     return normalise(image)
 
 
-def modality(image: np.ndarray) -> str:
-    """``fluorescence`` (dark ground), ``brightfield`` (grey, light ground) or ``histology`` (colour)."""
+def guess_modality(image: np.ndarray) -> str:
+    """Tell ``fluorescence`` (dark ground), ``brightfield`` (grey, light ground) and ``histology`` (colour).
+
+    Args:
+        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
+    """
     if image.ndim == 3:
         return "histology"
     return "brightfield" if np.median(image) > 110 else "fluorescence"
 
 
 def normalise(image: np.ndarray) -> np.ndarray:
-    """Turn any image into what the networks see.
+    """Reduce an image to one channel with bright nuclei on a dark ground.
 
-    Colour images give their red channel: haematoxylin, which stains nuclei, absorbs red light and
-    eosin hardly does. Bright backgrounds (all colour images, and grey ones whose median is above
-    110) are inverted, and the contrast is ``stretched``.
+    Colour images are reduced to their red channel: haematoxylin, which stains nuclei, absorbs red light and
+    eosin hardly does. Bright backgrounds (all colour images, and grey ones with a median above 110) are
+    inverted, and the contrast is stretched.
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
@@ -59,23 +64,21 @@ def normalise(image: np.ndarray) -> np.ndarray:
     Returns:
         ``uint8 (H, W)``.
     """
-    return stretched(image if image.ndim == 2 else image[..., 0], modality(image) != "fluorescence")
+    channel = image if image.ndim == 2 else image[..., 0]
+    return stretch_contrast(channel if guess_modality(image) == "fluorescence" else 255 - channel)
 
 
-def stretched(grey: np.ndarray, invert: bool, low: float = 0.5, high: float = 99.5) -> np.ndarray:
-    """Make the ``low`` and ``high`` percentiles of a channel 0 and 255.
+def stretch_contrast(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
+    """Scale an image linearly so that two of its percentiles become 0 and 255.
 
     Args:
-        grey: ``uint8 (H, W)``.
-        invert: whether bright becomes dark first.
+        image: ``uint8`` of any shape.
         low: percentile that becomes 0.
         high: percentile that becomes 255.
 
     Returns:
-        ``uint8 (H, W)``.
+        ``uint8`` of the same shape.
     """
-    if invert:
-        grey = 255 - grey
-    a, b = np.percentile(grey, (low, high))
-    levels = np.clip((np.arange(256) - a) * (255.0 / max(b - a, 1.0)), 0, 255)
-    return levels.round().astype(np.uint8)[grey]
+    dark, bright = np.percentile(image, (low, high))
+    levels = np.clip((np.arange(256) - dark) * (255.0 / max(bright - dark, 1.0)), 0, 255)
+    return levels.round().astype(np.uint8)[image]

@@ -1,7 +1,9 @@
 """The store: one zip file of losslessly compressed images and label maps, with an index.
 
 Members: ``index.csv``, ``image/ID.webp`` (lossless), ``labels/ID.png`` (16 bit). Every member
-carries the zip's CRC-32, checked when it is read, so damage is noticed; any unzip program opens it.
+carries the zip's CRC-32, checked when it is read, so damage is noticed; any unzip program opens the file.
+
+OpenCV and Pillow are imported where pixels are coded, so that the index alone is read at once.
 """
 
 from __future__ import annotations
@@ -10,57 +12,154 @@ import csv
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from nuclei.atomic import atomic_write
-from nuclei.data.sources.dsb2018 import Split
+from nuclei.data.sources.base import SPLITS, Item, Source, Split
 from nuclei.errors import UserError
+from nuclei.parallel import parallel_map
+from nuclei.progress import track
 
 COLUMNS = ("ImageId", "split", "height", "width", "channels", "nuclei", "modality", "parent", "classes")
+DAMAGED = "{path} is damaged at {member}; delete it and run ./run.sh prepare data={path.stem}"
 
 
-def encode_image(a: np.ndarray) -> bytes:
-    """Lossless WebP of ``uint8 (H, W)`` or ``(H, W, 3)``; method 2 is the knee of time against size."""
+@dataclass(frozen=True)
+class StoreRow:
+    """What the index says of an image.
+
+    Attributes:
+        image_id: unique in the store.
+        split: ``train`` images have labels.
+        height: in pixels.
+        width: in pixels.
+        channels: 1 or 3.
+        nuclei: number of labels.
+        modality: kind of microscope.
+        parent: name of the picture that the image was cut from; images of one parent share a fold.
+        classes: class of nucleus 1, 2 and so on; empty when there are no classes.
+    """
+
+    image_id: str
+    split: Split
+    height: int
+    width: int
+    channels: int
+    nuclei: int
+    modality: str
+    parent: str
+    classes: tuple[int, ...] = ()
+
+
+Entry = tuple[StoreRow, bytes, bytes | None]
+"""A row of the index, the encoded image, and the encoded labels of training images."""
+
+
+def prepare(source: Source, path: str | Path, workers: int) -> Counter[str]:
+    """Read every image and mask of ``source`` and write the store.
+
+    Returns:
+        Counts: ``train``, ``test`` and ``nuclei``, and of each rule that masks needed (see
+        ``nuclei.data.sources.dsb2018.merge_masks``).
+    """
+    source.fetch()
+    items = [item for split in SPLITS for item in source.items(split)]
+    counts: Counter[str] = Counter()
+
+    def entries() -> Iterator[Entry]:
+        for entry, corrections in track(parallel_map(encode_item, items, workers), "prepare", len(items)):
+            counts.update(corrections)
+            counts[entry[0].split] += 1
+            counts["nuclei"] += entry[0].nuclei
+            yield entry
+
+    write_store(path, entries())
+    return counts
+
+
+def encode_item(item: Item) -> tuple[Entry, Counter[str]]:
+    """Return an image as it is stored, and counts of the rules that its masks needed."""
+    image = item.read_image()
+    height, width = image.shape[:2]
+    counts: Counter[str] = Counter()
+    labels = item.read_labels((height, width), counts) if item.split == "train" else None
+    row = StoreRow(
+        image_id=item.image_id,
+        split=item.split,
+        height=height,
+        width=width,
+        channels=1 if image.ndim == 2 else 3,
+        nuclei=0 if labels is None else int(labels.max()),
+        modality=item.modality(image),
+        parent=item.parent,
+        classes=() if labels is None else tuple(item.classes(labels)),
+    )
+    return (row, encode_image(image), None if labels is None else encode_labels(labels)), counts
+
+
+def encode_image(image: np.ndarray) -> bytes:
+    """Encode ``uint8 (H, W)`` or ``(H, W, 3)`` as lossless WebP; method 2 balances time and size."""
+    from PIL import Image
+
     out = io.BytesIO()
-    Image.fromarray(a).convert("RGB").save(out, "webp", lossless=True, quality=50, method=2)
+    Image.fromarray(image).convert("RGB").save(out, "webp", lossless=True, quality=50, method=2)
     return out.getvalue()
 
 
 def encode_labels(labels: np.ndarray) -> bytes:
-    """16-bit PNG of an ``int32 (H, W)`` label map of at most 65,535 nuclei."""
+    """Encode an ``int32 (H, W)`` label map of at most 65,535 nuclei as 16-bit PNG."""
+    import cv2
+
     if labels.max(initial=0) > 65535:
         raise UserError(f"a label map with {labels.max()} nuclei; at most 65535 are kept in one image")
     return cv2.imencode(".png", labels.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
 
 
-def write_store(path: str | Path, rows: Iterable[tuple[dict[str, Any], bytes, bytes | None]]) -> None:
-    """Write a store whole or not at all.
-
-    Args:
-        path: the file.
-        rows: for each image its index row (see ``COLUMNS``), encoded image, encoded labels or None.
-    """
+def write_store(path: str | Path, entries: Iterable[Entry]) -> None:
+    """Write a store, completely or not at all; the same entries give the same bytes."""
     index = io.StringIO()
-    table = csv.DictWriter(index, COLUMNS, lineterminator="\n")
-    table.writeheader()
+    table = csv.writer(index, lineterminator="\n")
+    table.writerow(COLUMNS)
     with atomic_write(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as z:
-        for row, image, labels in rows:
-            table.writerow(row)
-            z.writestr(_member("image", row["ImageId"]), image)
+        for row, image, labels in entries:
+            table.writerow((asdict(row) | {"classes": " ".join(map(str, row.classes))}).values())
+            z.writestr(zipfile.ZipInfo(f"image/{row.image_id}.webp"), image)
             if labels is not None:
-                z.writestr(_member("labels", row["ImageId"]), labels)
+                z.writestr(zipfile.ZipInfo(f"labels/{row.image_id}.png"), labels)
         z.writestr(zipfile.ZipInfo("index.csv"), index.getvalue())
 
 
-def _member(kind: str, image_id: str) -> zipfile.ZipInfo:
-    """A member without a date, so that the same data give the same bytes."""
-    return zipfile.ZipInfo(f"{kind}/{image_id}.{'webp' if kind == 'image' else 'png'}")
+def read_index(path: str | Path) -> list[StoreRow]:
+    """Read the index of a store, and nothing else of the file.
+
+    Raises:
+        UserError: the store is missing, damaged or of another form.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no store at {path}; run ./run.sh prepare data={path.stem}")
+    try:
+        with zipfile.ZipFile(path) as z:
+            header, *lines = csv.reader(io.StringIO(z.read("index.csv").decode()))
+        if tuple(header) != COLUMNS:
+            raise ValueError("other columns")
+        return [_parse(line) for line in lines]
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as e:
+        raise UserError(DAMAGED.format(path=path, member="index.csv")) from e
+
+
+def _parse(line: list[str]) -> StoreRow:
+    """Return a line of ``index.csv`` as a row."""
+    image_id, split, height, width, channels, nuclei, modality, parent, classes = line
+    known_split = SPLITS[SPLITS.index(split)]
+    sizes = int(height), int(width), int(channels), int(nuclei)
+    return StoreRow(image_id, known_split, *sizes, modality, parent, tuple(map(int, classes.split())))
 
 
 class Store:
@@ -69,18 +168,18 @@ class Store:
     Args:
         path: the file that ``prepare`` wrote.
 
+    Attributes:
+        index: a row for each image, training images first.
+
     Raises:
-        UserError: it is missing or damaged.
+        UserError: the file is missing or damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise UserError(f"no store at {path}; run ./run.sh prepare data={self.path.stem}")
+        self.index = read_index(path)
+        self._rows = {row.image_id: row for row in self.index}
         self._zip: zipfile.ZipFile | None = None
-        text = self._read("index.csv").decode()
-        self.index: list[dict[str, Any]] = [_typed(row) for row in csv.DictReader(io.StringIO(text))]
-        self._row = {row["ImageId"]: row for row in self.index}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_zip": None}  # each process opens the file itself
@@ -89,54 +188,47 @@ class Store:
         return len(self.index)
 
     def ids(self, split: Split) -> list[str]:
-        """ImageIds of ``train`` or ``test``, sorted."""
-        return [row["ImageId"] for row in self.index if row["split"] == split]
+        """Return the ImageIds of ``train`` or ``test``, in the order of the index."""
+        return [row.image_id for row in self.index if row.split == split]
 
-    def row(self, image_id: str) -> dict[str, Any]:
-        """The index row of an image: height, width, nuclei, modality …"""
+    def row(self, image_id: str) -> StoreRow:
+        """Return the index row of an image."""
         try:
-            return self._row[image_id]
+            return self._rows[image_id]
         except KeyError:
             raise UserError(
                 f"image {image_id} is not in {self.path}; was it prepared from other data?"
             ) from None
 
     def image(self, image_id: str) -> np.ndarray:
-        """``uint8 (H, W)``, or RGB ``(H, W, 3)`` for colour images."""
-        grey = self.row(image_id)["channels"] == 1
-        a = self._decode(f"image/{image_id}.webp", cv2.IMREAD_COLOR)
-        return np.ascontiguousarray(a[..., 0] if grey else a[..., ::-1])
+        """Return ``uint8 (H, W)``, or RGB ``(H, W, 3)`` for colour images."""
+        from cv2 import IMREAD_COLOR
+
+        is_grey = self.row(image_id).channels == 1
+        image = self._decode(f"image/{image_id}.webp", IMREAD_COLOR)
+        return np.ascontiguousarray(image[..., 0] if is_grey else image[..., ::-1])
 
     def labels(self, image_id: str) -> np.ndarray:
-        """``int32 (H, W)``: 0 background, 1..N nuclei. Training images only."""
-        if self.row(image_id)["split"] != "train":
+        """Return ``int32 (H, W)``: 0 background, 1..N nuclei; of training images only."""
+        from cv2 import IMREAD_UNCHANGED
+
+        if self.row(image_id).split != "train":
             raise UserError(f"image {image_id} is a test image; its nuclei are not known")
-        return self._decode(f"labels/{image_id}.png", cv2.IMREAD_UNCHANGED).astype(np.int32)
+        return self._decode(f"labels/{image_id}.png", IMREAD_UNCHANGED).astype(np.int32)
 
     def classes(self, image_id: str) -> np.ndarray:
-        """``uint8 (N + 1,)``: the class of each label, 0 for the background; all 0 without classes."""
+        """Return the class of each label, ``uint8 (N + 1,)``, 0 for the background; all 0 without classes."""
         row = self.row(image_id)
-        found = [int(word) for word in row.get("classes", "").split()]
-        return np.array([0, *(found or [0] * row["nuclei"])], np.uint8)
+        return np.array([0, *(row.classes or [0] * row.nuclei)], np.uint8)
 
     def _decode(self, member: str, flags: int) -> np.ndarray:
-        a = cv2.imdecode(np.frombuffer(self._read(member), np.uint8), flags)
-        if a is None:
-            raise self._damaged(member)
-        return a
+        import cv2
 
-    def _read(self, member: str) -> bytes:
         try:
             self._zip = self._zip or zipfile.ZipFile(self.path)
-            return self._zip.read(member)
+            pixels = cv2.imdecode(np.frombuffer(self._zip.read(member), np.uint8), flags)
         except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as e:
-            raise self._damaged(member) from e
-
-    def _damaged(self, member: str) -> UserError:
-        return UserError(
-            f"{self.path} is damaged at {member}; delete it and run ./run.sh prepare data={self.path.stem}"
-        )
-
-
-def _typed(row: dict[str, str]) -> dict[str, Any]:
-    return {k: int(v) if k in ("height", "width", "channels", "nuclei") else v for k, v in row.items()}
+            raise UserError(DAMAGED.format(path=self.path, member=member)) from e
+        if pixels is None:
+            raise UserError(DAMAGED.format(path=self.path, member=member))
+        return pixels

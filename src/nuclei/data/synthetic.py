@@ -1,4 +1,4 @@
-"""Drawn microscopy: nuclei as label maps, then as they look under each kind of microscope."""
+"""Drawn microscopy: label maps of nuclei, and their images under each kind of microscope."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from skimage.measure import regionprops_table
 Rng = np.random.Generator
 
 
-def nuclei(rng: Rng, shape: tuple[int, int], count: int, radius: float, touching: float) -> np.ndarray:
+def draw_nuclei(rng: Rng, shape: tuple[int, int], count: int, radius: float, touching: float) -> np.ndarray:
     """Scatter nuclei of about ``radius`` pixels over an image.
 
     Args:
-        rng: of everything random.
+        rng: source of all randomness.
         shape: (H, W).
-        count: nuclei to try; those without room are left out.
+        count: nuclei to place; those that find no room are left out.
         radius: mean, in pixels; single ones vary by a quarter.
-        touching: probability that a nucleus is set beside an earlier one.
+        touching: probability that a nucleus is placed beside an earlier one.
 
     Returns:
         ``int32 (H, W)``, 1..N; each nucleus is one connected piece of at least 20 pixels.
@@ -51,21 +51,21 @@ def _centre(
 
 
 def _blob(rng: Rng, shape: tuple[int, int], x: float, y: float, r: float) -> np.ndarray:
-    """Bool (H, W): a rotated ellipse whose radius wavers a little."""
+    """Return a rotated ellipse with a slightly uneven outline, bool (H, W)."""
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    waver = 1 + sum(rng.normal(0, 0.05 / k) * np.cos(k * t + rng.uniform(0, 6.3)) for k in (2, 3, 4))
+    unevenness = 1 + sum(rng.normal(0, 0.05 / k) * np.cos(k * t + rng.uniform(0, 6.3)) for k in (2, 3, 4))
     stretch, turn = rng.uniform(0.75, 1.0), rng.uniform(0, np.pi)
-    u, v = r * waver * np.cos(t) / stretch**0.5, r * waver * np.sin(t) * stretch**0.5
+    u, v = r * unevenness * np.cos(t) / stretch**0.5, r * unevenness * np.sin(t) * stretch**0.5
     points = np.stack([x + u * np.cos(turn) - v * np.sin(turn), y + u * np.sin(turn) + v * np.cos(turn)], 1)
     out = np.zeros(shape, np.uint8)
     cv2.fillPoly(out, [np.round(points * 16).astype(np.int32)], 1, shift=4)
     return out.astype(bool)
 
 
-def classes(labels: np.ndarray) -> list[int]:
-    """Class of each nucleus by its shape: 1 small, 2 round, 3 long.
+def shape_classes(labels: np.ndarray) -> list[int]:
+    """Return the class of each nucleus by its shape: 1 small, 2 round, 3 long.
 
-    Small ones have less than 0.6 of the median area of their image; long ones are 1.3 times as long as wide.
+    Small nuclei have less than 0.6 of the median area in the image; long ones are 1.3 times as long as wide.
 
     Args:
         labels: ``int32 (H, W)``, 1..N.
@@ -75,55 +75,57 @@ def classes(labels: np.ndarray) -> list[int]:
     shape = regionprops_table(labels, properties=("area", "axis_major_length", "axis_minor_length"))
     small = shape["area"] < 0.6 * np.median(shape["area"])
     long = shape["axis_major_length"] > 1.3 * shape["axis_minor_length"]
-    return np.where(small, 1, np.where(long, 3, 2)).tolist()  # type: ignore[no-any-return]
+    return [int(k) for k in np.where(small, 1, np.where(long, 3, 2))]
 
 
-def texture(rng: Rng, shape: tuple[int, int], grain: float) -> np.ndarray:
-    """Smooth noise, float32 (H, W) with mean 0 and deviation 1; ``grain`` is its size in pixels."""
+def _texture(rng: Rng, shape: tuple[int, int], grain: float) -> np.ndarray:
+    """Return smooth noise, float32 (H, W), with mean 0, deviation 1 and grains of so many pixels."""
     a = cv2.GaussianBlur(rng.normal(size=shape).astype(np.float32), (0, 0), grain)
     return (a - a.mean()) / max(float(a.std()), 1e-6)
 
 
-def body(rng: Rng, labels: np.ndarray, spread: float) -> np.ndarray:
-    """How much of each pixel is stained, float32 (H, W): dome-shaped, grainy, different in each nucleus."""
+def _stain_density(rng: Rng, labels: np.ndarray, spread: float) -> np.ndarray:
+    """Return the density of the stain, float32 (H, W): domed, grainy, different in each nucleus."""
     strength = np.concatenate([[0], np.clip(rng.normal(1, spread, int(labels.max(initial=0))), 0.45, 1.8)])
     inside = (labels > 0).astype(np.uint8)
     dome = np.minimum(cv2.distanceTransform(inside, cv2.DIST_L2, 3) / 4, 1) * 0.25 + 0.75
-    grain = 1 + 0.12 * texture(rng, labels.shape, 1.5)
+    grain = 1 + 0.12 * _texture(rng, labels.shape, 1.5)
     return cv2.GaussianBlur((strength[labels] * dome * grain).astype(np.float32), (0, 0), 0.8)
 
 
-def fluorescence(rng: Rng, labels: np.ndarray) -> np.ndarray:
-    """Bright nuclei on a dark, unevenly lit background; dim or bright; ``uint8 (H, W, 3)``."""
+def draw_fluorescence(rng: Rng, labels: np.ndarray) -> np.ndarray:
+    """Draw bright nuclei on a dark, unevenly lit background, dim or bright; ``uint8 (H, W, 3)``."""
     gain = rng.uniform(22, 60) if rng.random() < 0.4 else rng.uniform(80, 190)
-    light = 1 + 0.15 * texture(rng, labels.shape, 60)
+    light = 1 + 0.15 * _texture(rng, labels.shape, 60)
     haze = cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), 9) * gain * 0.12
-    debris = 0.5 * gain * np.maximum(texture(rng, labels.shape, 2.0) - 3.6, 0)
+    debris = 0.5 * gain * np.maximum(_texture(rng, labels.shape, 2.0) - 3.6, 0)
     ground = rng.uniform(4, 18)
     noise = rng.normal(0, 0.8 + 0.025 * gain, labels.shape)
-    grey = (ground + haze + gain * body(rng, labels, 0.25) + debris) * light + noise
+    grey = (ground + haze + gain * _stain_density(rng, labels, 0.25) + debris) * light + noise
     return _rgb(grey[..., None] * np.ones(3))
 
 
-def histology(rng: Rng, labels: np.ndarray) -> np.ndarray:
-    """Purple nuclei in a pink stroma on white, or on purple; ``uint8 (H, W, 3)``."""
+def draw_histology(rng: Rng, labels: np.ndarray) -> np.ndarray:
+    """Draw purple nuclei in a pink stroma, on white or on purple; ``uint8 (H, W, 3)``."""
     on_white = rng.random() < 0.5
     ground = np.array((238, 234, 240) if on_white else (196, 168, 220), np.float32)
     stroma = np.array((60, 105, 55) if on_white else (30, 45, 18), np.float32)
-    fibres = np.clip(0.35 + 0.3 * texture(rng, labels.shape, 5.0), 0, 1)[..., None]
+    fibres = np.clip(0.35 + 0.3 * _texture(rng, labels.shape, 5.0), 0, 1)[..., None]
     stain = np.array((135, 150, 75), np.float32) * rng.uniform(0.75, 1.05)
-    nucleus = body(rng, labels, 0.15)[..., None]
+    nucleus = _stain_density(rng, labels, 0.15)[..., None]
     colour = ground - stroma * fibres * (1 - 0.6 * np.minimum(nucleus, 1)) - stain * nucleus
-    return _rgb(colour + rng.normal(0, 3, (*labels.shape, 3)) + 5 * texture(rng, labels.shape, 50)[..., None])
+    return _rgb(
+        colour + rng.normal(0, 3, (*labels.shape, 3)) + 5 * _texture(rng, labels.shape, 50)[..., None]
+    )
 
 
-def brightfield(rng: Rng, labels: np.ndarray) -> np.ndarray:
-    """Dark nuclei inside grey cells on a light background; ``uint8 (H, W, 3)``."""
-    far = cv2.distanceTransform((labels == 0).astype(np.uint8), cv2.DIST_L2, 3)
-    reach = 9 + 3 * texture(rng, labels.shape, 8.0)
-    cell = cv2.GaussianBlur((far < reach).astype(np.float32), (0, 0), 1.0)
-    granules = 10 * np.maximum(texture(rng, labels.shape, 1.2), 0) * cell
-    grey = 228 - 45 * cell - granules - rng.uniform(75, 105) * body(rng, labels, 0.12)
+def draw_brightfield(rng: Rng, labels: np.ndarray) -> np.ndarray:
+    """Draw dark nuclei inside grey cells on a light background; ``uint8 (H, W, 3)``."""
+    distance = cv2.distanceTransform((labels == 0).astype(np.uint8), cv2.DIST_L2, 3)
+    reach = 9 + 3 * _texture(rng, labels.shape, 8.0)
+    cell = cv2.GaussianBlur((distance < reach).astype(np.float32), (0, 0), 1.0)
+    granules = 10 * np.maximum(_texture(rng, labels.shape, 1.2), 0) * cell
+    grey = 228 - 45 * cell - granules - rng.uniform(75, 105) * _stain_density(rng, labels, 0.12)
     return _rgb((grey + rng.normal(0, 3, labels.shape))[..., None] * np.ones(3))
 
 

@@ -1,4 +1,4 @@
-"""From a label map to the maps that a network learns."""
+"""The maps that a network learns, made from a label map."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ def targets(
     classes: np.ndarray | None = None,
     reach: int = 2,
 ) -> np.ndarray:
-    """Maps of a label map, those that ``channels`` name.
+    """Return the maps of a label map that ``channels`` name.
 
     ``nucleus`` is 1 inside nuclei. ``border`` is 1 on the outermost pixels of each nucleus and
-    wherever two nuclei are within ``reach`` pixels. ``distance`` is the distance to the nucleus'
-    own edge divided by the greatest such distance in that nucleus: 1 at its core, so nuclei of all
+    wherever two nuclei are within ``reach`` pixels. ``distance`` is the distance to the edge of the nucleus,
+    divided by the greatest such distance in that nucleus: 1 at its core, so nuclei of all
     sizes give equally high markers. ``centre`` is 1 where ``distance`` exceeds 0.6. ``offset_y`` and
-    ``offset_x`` say where in its nucleus' box a pixel lies, 0 at the top (left) and 1 at the bottom (right);
-    0.5 outside (compare HoVer-Net, Graham et al. 2019). With ``background`` among the channels exactly one is
-    true at each pixel: ``border``, if there is one, before ``nucleus`` before ``background``. Channels that
-    begin with ``class_`` are 1 inside nuclei of their class, the first of them of class 1. ``weight`` is no
-    map to learn but the weight of each pixel's loss; see ``border_weights``.
+    ``offset_x`` are a pixel's position in the bounding box of its nucleus, 0 at the top (left) and 1 at the
+    bottom (right), and 0.5 in the background (compare HoVer-Net, Graham et al. 2019). With ``background``
+    among the channels exactly one is true at each pixel: ``border``, if there is one, before ``nucleus``
+    before ``background``. Channels that begin with ``class_`` are 1 inside nuclei of
+    their class, the first of them of class 1. ``weight`` is no map to learn but the weight of each pixel's
+    loss; see ``border_weights``.
 
     Args:
         labels: ``int32 (H, W)``, 0 background; gaps in the numbering are allowed.
@@ -45,8 +46,8 @@ def targets(
     border = edge | _between(values, reach)
     maps = {"nucleus": inside, "border": border}
     if "background" in channels:
-        drawn = border if "border" in channels else np.zeros_like(border)
-        maps |= {"nucleus": inside & ~drawn, "background": ~inside & ~drawn}
+        first = border if "border" in channels else np.zeros_like(border)
+        maps |= {"nucleus": inside & ~first, "background": ~inside & ~first}
     if {"distance", "centre"} & set(channels):
         maps["distance"] = _distance(labels, inside, edge)
         maps["centre"] = maps["distance"] > 0.6
@@ -54,34 +55,34 @@ def targets(
         maps["offset_y"], maps["offset_x"] = _offsets(labels)
     if "weight" in channels:
         maps["weight"] = border_weights(labels)
-    if of_class := [name for name in channels if name.startswith("class_")]:
-        assert classes is not None, "the channels have classes, the labels have none"
-        maps |= {name: classes[labels] == k for k, name in enumerate(of_class, 1)}
+    if class_channels := [name for name in channels if name.startswith("class_")]:
+        assert classes is not None, "channels class_… need classes"
+        maps |= {name: classes[labels] == k for k, name in enumerate(class_channels, 1)}
     return np.stack([maps[name] for name in channels]).astype(np.float32)
 
 
 def _distance(labels: np.ndarray, inside: np.ndarray, edge: np.ndarray) -> np.ndarray:
-    """Distance to the own edge over the greatest one in the nucleus."""
+    """Return the distance to the nucleus' edge, divided by the greatest one in the nucleus."""
     steps = cv2.distanceTransform((inside & ~edge).astype(np.uint8), cv2.DIST_L2, 3) + inside
-    furthest = np.zeros(int(labels.max(initial=0)) + 1, np.float32)
-    np.maximum.at(furthest, labels.ravel(), steps.ravel())
-    return np.where(inside, steps / np.maximum(furthest, 1.0)[labels], 0.0)
+    greatest = np.zeros(int(labels.max(initial=0)) + 1, np.float32)
+    np.maximum.at(greatest, labels.ravel(), steps.ravel())
+    return np.where(inside, steps / np.maximum(greatest, 1.0)[labels], 0.0)
 
 
 def _offsets(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel lies in the box of its nucleus, from 0 to 1: by row, by column."""
+    """Return each pixel's position in the bounding box of its nucleus, 0..1: vertical, horizontal."""
     y, x = (np.full(labels.shape, 0.5, np.float32) for _ in range(2))
     for number, box in enumerate(find_objects(labels), 1):
         if box is not None:
-            own = labels[box] == number
-            rows, columns = np.nonzero(own)
-            y[box][own] = (rows + 0.5) / own.shape[0]
-            x[box][own] = (columns + 0.5) / own.shape[1]
+            mask = labels[box] == number
+            rows, columns = np.nonzero(mask)
+            y[box][mask] = (rows + 0.5) / mask.shape[0]
+            x[box][mask] = (columns + 0.5) / mask.shape[1]
     return y, x
 
 
 def border_weights(labels: np.ndarray, w0: float = 10.0, sigma: float = 5.0) -> np.ndarray:
-    """The original U-Net's weight map: background between two close nuclei weighs most.
+    """Return the original U-Net's weight map: background between two close nuclei weighs most.
 
     ``1 + w0 * exp(-(d1 + d2)**2 / (2 * sigma**2))`` outside nuclei, with the distances d1 and d2 to the
     nearest and the second nearest nucleus (Ronneberger et al. 2015, equation 2; its class balance is left
@@ -96,14 +97,14 @@ def border_weights(labels: np.ndarray, w0: float = 10.0, sigma: float = 5.0) -> 
     Returns:
         ``float32 (H, W)``, 1 and more.
     """
-    numbers = np.unique(labels)
-    numbers = numbers[numbers > 0]
+    boxes = [(number, box) for number, box in enumerate(find_objects(labels), 1) if box is not None]
     weight = np.ones(labels.shape, np.float32)
-    if len(numbers) < 2:
+    if len(boxes) < 2:
         return weight
     nearest = np.full((2, *labels.shape), np.float32(1e6))
-    reach = int(4 * sigma) + 1  # further off the weight is 1
-    for number, box in zip(numbers, _boxes(labels, numbers, reach), strict=True):
+    margin = int(4 * sigma) + 1  # further off the weight is 1
+    for number, (rows, columns) in boxes:
+        box = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in (rows, columns))
         d = cv2.distanceTransform((labels[box] != number).astype(np.uint8), cv2.DIST_L2, 5)
         first, second = nearest[0][box], nearest[1][box]
         nearest[1][box] = np.minimum(second, np.maximum(first, d))
@@ -112,15 +113,8 @@ def border_weights(labels: np.ndarray, w0: float = 10.0, sigma: float = 5.0) -> 
     return weight + gap * w0 * np.exp(-(nearest.sum(0) ** 2) / (2 * sigma**2)).astype(np.float32)
 
 
-def _boxes(labels: np.ndarray, numbers: np.ndarray, margin: int) -> list[tuple[slice, slice]]:
-    """The box of each nucleus with a margin."""
-    found = find_objects(labels, int(numbers[-1]))
-    boxes = [found[number - 1] for number in numbers]
-    return [tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box) for box in boxes]  # type: ignore[misc]
-
-
 def _between(values: np.ndarray, reach: int) -> np.ndarray:
-    """Pixels that have two different nuclei within ``reach``."""
+    """Return the pixels that have two different nuclei within ``reach``, bool (H, W)."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     highest = cv2.dilate(values, disc)
     lowest = cv2.erode(np.where(values > 0, values, np.float32(np.inf)), disc)

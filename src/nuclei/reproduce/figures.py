@@ -12,8 +12,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
 
-from nuclei.analysis.pictures import stretched
 from nuclei.atomic import atomic_write
+from nuclei.data.preprocessing import stretch_contrast
 
 WIDTH = 320  # of each panel of an example, in pixels
 LOGARITHMIC = (
@@ -65,7 +65,7 @@ def draw_examples(path: Path, examples: Sequence[Example], classes: Sequence[str
     rows = []
     for image, *labels in examples:
         # The networks see stretched images too, and dark fluorescence would be black on the page.
-        ground = stretched(image if image.ndim == 3 else np.repeat(image[..., None], 3, 2))
+        ground = stretch_contrast(image if image.ndim == 3 else np.repeat(image[..., None], 3, 2), high=99.8)
         overlay = _coloured if classes else _outlined
         panels = [ground, *(overlay(ground, values) for values in labels)]
         rows.append([_panel(p, t) for p, t in zip(panels, ("image", "truth", "prediction"), strict=True)])

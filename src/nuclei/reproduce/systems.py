@@ -165,7 +165,7 @@ class Reproduction:
             files = [OofFile(self.folder(run, fold).maps) for run in runs]
             for image_id in ids:
                 row = self.store.row(image_id)
-                shape = (len(files[0].channels), row["height"], row["width"])
+                shape = (len(files[0].channels), row.height, row.width)
                 maps = [file.maps(image_id, shape) for file in files]
                 yield image_id, blend(maps, [1 / len(maps)] * len(maps))
 

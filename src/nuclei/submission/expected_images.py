@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import zipfile
 from pathlib import Path
 
+from nuclei.data.store import StoreRow, read_index
 from nuclei.errors import UserError
 from nuclei.submission.csv_files import read_solution
 
@@ -28,9 +28,9 @@ def expected_images(
     """
     if solution:
         return {image_id: shape for image_id, (shape, _) in read_solution(solution).items()}, str(solution)
-    rows = [row for row in read_index(store) if row["split"] == "test"]
+    rows = [row for row in index_or_nothing(store) if row.split == "test"]
     if rows:
-        return {row["ImageId"]: (int(row["height"]), int(row["width"])) for row in rows}, str(store)
+        return {row.image_id: (row.height, row.width) for row in rows}, str(store)
     for name in ("stage1_sample_submission.csv", "stage1_sample_submission.csv.zip"):
         sample = Path(root) / name
         if sample.is_file():
@@ -41,15 +41,9 @@ def expected_images(
     )
 
 
-def read_index(store: str | Path) -> list[dict[str, str]]:
-    """Return the index of a store, without opening anything else in it; no rows where there is no store."""
-    if not Path(store).is_file():
-        return []
-    try:
-        with zipfile.ZipFile(store) as z:
-            return list(csv.DictReader(io.StringIO(z.read("index.csv").decode())))
-    except (OSError, zipfile.BadZipFile, KeyError, UnicodeDecodeError) as e:
-        raise UserError(f"{store} is damaged; delete it and run ./run.sh prepare again") from e
+def index_or_nothing(store: str | Path) -> list[StoreRow]:
+    """Return the index of a store; no rows where there is no store."""
+    return read_index(store) if Path(store).is_file() else []
 
 
 def _sample(path: Path) -> list[str]:

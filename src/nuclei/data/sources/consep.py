@@ -19,66 +19,71 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from nuclei.data import image_decoding as decode
-from nuclei.data.sources.dsb2018 import Split
+from nuclei.data.image_io import decode_image
+from nuclei.data.sources.base import Item, Split
 from nuclei.errors import UserError
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A square of one picture."""
+class Tile(Item):
+    """A square of one picture.
 
-    image_id: str
-    split: Split
-    image: Path
-    truth: Path
+    Attributes:
+        picture: the image file.
+        annotation: the label file.
+        y: first row of the tile.
+        x: first column of the tile.
+        side: in pixels.
+    """
+
+    picture: Path
+    annotation: Path
     y: int
     x: int
     side: int
 
     @property
     def parent(self) -> str:
-        """The picture; its tiles share a fold."""
-        return f"{self.image.parts[-3]}/{self.image.stem}"
+        """Name of the picture, whose tiles share a fold."""
+        return f"{self.picture.parts[-3]}/{self.picture.stem}"
 
-    def picture(self) -> np.ndarray:
-        """RGB ``uint8 (side, side, 3)``."""
-        return self._cut(_picture(self.image))
+    def read_image(self) -> np.ndarray:
+        """Return RGB ``uint8 (side, side, 3)``."""
+        return self._cut(_read_picture(self.picture))
 
-    def modality(self, picture: np.ndarray) -> str:
-        """What kind of microscope it is from."""
+    def modality(self, image: np.ndarray) -> str:
+        """Return ``histology``."""
         return "histology"
 
-    def labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
-        """``int32 (side, side)``, numbered without gaps."""
-        numbers = self._cut(_truth(self.truth)[0])
+    def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
+        """Return ``int32 (side, side)``, numbered without gaps."""
+        numbers = self._cut(_read_annotation(self.annotation)[0])
         if numbers.shape != shape:
-            raise UserError(f"{self.truth}: inst_map is smaller than its picture; download it again")
-        kept, dense = np.unique(numbers, return_inverse=True)
-        return (dense.reshape(shape) + (kept[0] != 0)).astype(np.int32)
+            raise UserError(f"{self.annotation}: inst_map is smaller than its picture; download it again")
+        present, dense = np.unique(numbers, return_inverse=True)
+        return (dense.reshape(shape) + (present[0] != 0)).astype(np.int32)
 
     def classes(self, labels: np.ndarray) -> list[int]:
-        """The class of nucleus 1, 2 and so on."""
-        numbers, types = _truth(self.truth)
-        kept = np.unique(self._cut(numbers))
-        return [types[int(number)] for number in kept if number]
+        """Return the class of nucleus 1, 2 and so on."""
+        numbers, types = _read_annotation(self.annotation)
+        return [types[int(number)] for number in np.unique(self._cut(numbers)) if number]
 
     def _cut(self, a: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(a[self.y : self.y + self.side, self.x : self.x + self.side])
 
 
 @lru_cache(maxsize=4)
-def _picture(path: Path) -> np.ndarray:
-    return decode.image(path.read_bytes(), str(path))
+def _read_picture(path: Path) -> np.ndarray:
+    return decode_image(path.read_bytes(), str(path))
 
 
 @lru_cache(maxsize=4)
-def _truth(path: Path) -> tuple[np.ndarray, dict[int, int]]:
-    """The map of nuclei and the class of each."""
+def _read_annotation(path: Path) -> tuple[np.ndarray, dict[int, int]]:
+    """Return the numbers of the nuclei, int64 (H, W), and the class of each number."""
     try:
-        found = loadmat(path, variable_names=["inst_map", "inst_type"])
-        numbers = found["inst_map"].astype(np.int64)
-        types = [int(t) for t in found["inst_type"].ravel()]
+        arrays = loadmat(path, variable_names=["inst_map", "inst_type"])
+        numbers = arrays["inst_map"].astype(np.int64)
+        types = [int(t) for t in arrays["inst_type"].ravel()]
     except (MatReadError, KeyError, ValueError, OSError, NotImplementedError, TypeError) as e:
         raise UserError(
             f"{path} is no label file of CoNSeP: {e!r}; expected inst_map and inst_type, MATLAB 5"
@@ -92,7 +97,7 @@ def _truth(path: Path) -> tuple[np.ndarray, dict[int, int]]:
 
 
 class Consep:
-    """Cuts the pictures of CoNSeP into tiles.
+    """Tiles of CoNSeP's pictures.
 
     All pictures with labels are training images, those of ``Test`` too, for out-of-fold scores: the report of
     Zhao et al. (2020) pools its 41 pictures as well. A picture of 1000 pixels gives four tiles of 256 a side,
@@ -110,7 +115,7 @@ class Consep:
         """Check that the files are there.
 
         Raises:
-            UserError: no picture is.
+            UserError: there is no picture.
         """
         if not self._pictures():
             raise UserError(
@@ -119,7 +124,7 @@ class Consep:
             )
 
     def items(self, split: Split) -> list[Tile]:
-        """All tiles; there are no test images.
+        """Return all tiles; there are no test images.
 
         Raises:
             UserError: a picture has no labels.
@@ -129,23 +134,23 @@ class Consep:
     def _pictures(self) -> list[Path]:
         return [p for part in ("Train", "Test") for p in sorted((self.root / part / "Images").glob("*.png"))]
 
-    def _tiles(self, image: Path) -> list[Tile]:
-        truth = image.parents[1] / "Labels" / f"{image.stem}.mat"
-        if not truth.is_file():
-            raise UserError(f"{image} has no labels at {truth}; download the data again")
-        height, width = _picture(image).shape[:2]
-        name = f"{image.parts[-3].lower()}_{image.stem}"
+    def _tiles(self, picture: Path) -> list[Tile]:
+        annotation = picture.parents[1] / "Labels" / f"{picture.stem}.mat"
+        if not annotation.is_file():
+            raise UserError(f"{picture} has no labels at {annotation}; download the data again")
+        height, width = _read_picture(picture).shape[:2]
+        name = f"{picture.parts[-3].lower()}_{picture.stem}"
         return [
-            Tile(f"{name}_y{y}_x{x}", "train", image, truth, y, x, self.tile)
-            for y in starts(height, self.tile)
-            for x in starts(width, self.tile)
+            Tile(f"{name}_y{y}_x{x}", "train", picture, annotation, y, x, self.tile)
+            for y in tile_starts(height, self.tile)
+            for x in tile_starts(width, self.tile)
         ]
 
 
-def starts(length: int, tile: int) -> list[int]:
-    """Where tiles begin so that they cover ``length`` evenly.
+def tile_starts(length: int, tile: int) -> list[int]:
+    """Return where tiles start that cover ``length`` evenly.
 
-    >>> starts(1000, 256), starts(200, 256)
+    >>> tile_starts(1000, 256), tile_starts(200, 256)
     ([0, 248, 496, 744], [0])
     """
     n = -(-length // tile)

@@ -6,47 +6,73 @@ import csv
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from nuclei.data import synthetic as draw
-from nuclei.data.sources.dsb2018 import Dsb2018, Item, Split
+from nuclei.data.sources.base import Split
+from nuclei.data.sources.dsb2018 import Dsb2018, Dsb2018Item
+from nuclei.data.synthetic import (
+    draw_brightfield,
+    draw_fluorescence,
+    draw_histology,
+    draw_nuclei,
+    shape_classes,
+)
 from nuclei.errors import UserError
 from nuclei.progress import track
 from nuclei.submission import rle
 
 SIZES = ((256, 256), (256, 320), (192, 256), (256, 256), (300, 300))
-# Modality, mean radius and number of nuclei; magnifications as in the competition.
-KINDS = (
-    (draw.fluorescence, 7.0, 70),
-    (draw.fluorescence, 11.0, 40),
-    (draw.histology, 11.0, 45),
-    (draw.fluorescence, 18.0, 16),
-    (draw.brightfield, 8.0, 30),
-    (draw.fluorescence, 6.0, 140),
-    (draw.histology, 15.0, 22),
-    (draw.fluorescence, 9.0, 5),
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """How one kind of image is drawn.
+
+    Attributes:
+        draw: turns a label map into an image.
+        radius: mean radius of the nuclei in pixels.
+        count: mean number of nuclei.
+    """
+
+    draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]
+    radius: float
+    count: int
+
+
+# Magnifications as in the competition.
+SPECIMENS = (
+    Specimen(draw_fluorescence, 7.0, 70),
+    Specimen(draw_fluorescence, 11.0, 40),
+    Specimen(draw_histology, 11.0, 45),
+    Specimen(draw_fluorescence, 18.0, 16),
+    Specimen(draw_brightfield, 8.0, 30),
+    Specimen(draw_fluorescence, 6.0, 140),
+    Specimen(draw_histology, 15.0, 22),
+    Specimen(draw_fluorescence, 9.0, 5),
 )
 
 
-class DemoItem(Item):
-    """An image of the demo; its nuclei have classes, by their shape."""
+class DemoItem(Dsb2018Item):
+    """An image of the demo, whose nuclei have classes."""
 
     def classes(self, labels: np.ndarray) -> list[int]:
-        """1 small, 2 round, 3 long; see ``nuclei.data.synthetic.classes``."""
-        return draw.classes(labels)
+        """Return 1 for small, 2 for round, 3 for long nuclei; see ``shape_classes``."""
+        return shape_classes(labels)
 
 
 class Demo(Dsb2018):
-    """The competition's source, on files that are drawn when they are first asked for.
+    """The competition's layout, with files that are drawn when they are first needed.
 
     Args:
         root: the folder to draw into.
         seed: the same seed gives the same pixels.
-        n_train: training images.
-        n_test: test images.
+        n_train: number of training images.
+        n_test: number of test images.
     """
 
     def __init__(self, root: str | Path, seed: int, n_train: int, n_test: int) -> None:
@@ -58,12 +84,12 @@ class Demo(Dsb2018):
         if not self.root.exists():
             draw_demo(self.root, self.seed, self.n_train, self.n_test)
 
-    def items(self, split: Split) -> list[Item]:
-        """As the competition's, with classes."""
+    def items(self, split: Split) -> list[Dsb2018Item]:
+        """Return all images of ``split``, sorted by ImageId."""
         return [DemoItem(**vars(item)) for item in super().items(split)]
 
 
-def draw_demo(root: Path, seed: int = 0, n_train: int = 96, n_test: int = 16) -> None:
+def draw_demo(root: Path, seed: int, n_train: int, n_test: int) -> None:
     """Draw a data set in Kaggle's layout: images, a mask for each nucleus, and the CSV files.
 
     Writes ``stage1_train/``, ``stage1_test/``, ``stage1_train_labels.csv``,
@@ -72,8 +98,8 @@ def draw_demo(root: Path, seed: int = 0, n_train: int = 96, n_test: int = 16) ->
     Args:
         root: a folder that does not exist yet.
         seed: the same seed gives the same pixels.
-        n_train: training images.
-        n_test: test images, whose nuclei are in the solution.
+        n_train: number of training images.
+        n_test: number of test images, whose nuclei are in the solution.
 
     Raises:
         UserError: the folder cannot be written.
@@ -95,13 +121,13 @@ def draw_demo(root: Path, seed: int = 0, n_train: int = 96, n_test: int = 16) ->
 
 
 def _draw(root: Path, split: str, n: int, seed: int) -> list[list[str]]:
-    """Draw one image with its masks; return its rows of the solution."""
+    """Draw one image with its masks and return its rows of the solution."""
     rng = np.random.default_rng((seed, split == "test", n))
-    look, radius, count = KINDS[n % len(KINDS)]
+    specimen = SPECIMENS[n % len(SPECIMENS)]
     shape = SIZES[int(rng.integers(len(SIZES)))]
-    count = max(1, round(count * rng.uniform(0.5, 1.4)))
-    labels = draw.nuclei(rng, shape, count, radius * rng.uniform(0.85, 1.15), touching=0.45)
-    image = look(rng, labels)
+    count = max(1, round(specimen.count * rng.uniform(0.5, 1.4)))
+    labels = draw_nuclei(rng, shape, count, specimen.radius * rng.uniform(0.85, 1.15), touching=0.45)
+    image = specimen.draw(rng, labels)
     image_id = hashlib.sha256(f"{seed} {split} {n}".encode()).hexdigest()
     folder = root / f"stage1_{split}" / image_id
     _write_png(folder / "images" / f"{image_id}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGRA))

@@ -3,78 +3,110 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
+import zlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
+import cv2
 import numpy as np
 
-from nuclei.data import image_decoding as decode
-from nuclei.data.preprocessing import modality
+from nuclei.data.image_io import decode_image, decode_mask
+from nuclei.data.sources.base import Item, Split
 from nuclei.errors import UserError
-
-Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
-class Item:
-    """One image of a source: where its picture and its masks lie, one mask file for each nucleus."""
+class Dsb2018Item(Item):
+    """An image of the competition.
 
-    image_id: str
-    split: Split
+    Attributes:
+        image: path of the image file, in ``archive`` if there is one.
+        masks: paths of the mask files, one for each nucleus.
+        archive: the zip file that holds them, or None.
+    """
+
     image: str
-    masks: tuple[str, ...] = field(default=())
+    masks: tuple[str, ...] = ()
     archive: str | None = None
 
-    @property
-    def parent(self) -> str:
-        """The picture that it was cut from: itself."""
-        return self.image_id
+    def read_image(self) -> np.ndarray:
+        """Return ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``."""
+        return decode_image(self._read(self.image), self.image)
 
-    def picture(self) -> np.ndarray:
-        """``uint8 (H, W)`` or RGB ``(H, W, 3)``."""
-        return decode.image(self.read(self.image), self.image)
+    def read_mask(self, member: str) -> np.ndarray:
+        """Return one of ``masks``, ``uint8 (H, W)``, not 0 inside the nucleus."""
+        return decode_mask(self._read(member), member)
 
-    def modality(self, picture: np.ndarray) -> str:
-        """What kind of microscope it is from."""
-        return modality(picture)
+    def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
+        """Return ``int32 (H, W)``; see ``merge_masks``."""
+        return merge_masks(map(self.read_mask, self.masks), shape, counts)
 
-    def labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
-        """``int32 (H, W)``; see ``nuclei.data.image_decoding.labels``."""
-        return decode.labels(((m, self.read(m)) for m in self.masks), shape, counts)
-
-    def classes(self, labels: np.ndarray) -> list[int]:
-        """None are told apart."""
-        return []
-
-    def read(self, member: str) -> bytes:
-        """The bytes of one of this item's files, from its zip or its folder."""
+    def _read(self, member: str) -> bytes:
+        """Return the bytes of one of the files."""
         if self.archive is None:
             return Path(member).read_bytes()
         try:
-            return _open(self.archive).read(member)
-        except zipfile.BadZipFile as e:
+            return _open(self.archive, os.getpid()).read(member)
+        except (zipfile.BadZipFile, zlib.error) as e:
             raise UserError(f"{self.archive} is damaged at {member}: {e}; download it again") from e
 
 
-def _open(archive: str) -> zipfile.ZipFile:
-    return _open_in(os.getpid(), archive)
-
-
 @lru_cache(maxsize=8)
-def _open_in(pid: int, archive: str) -> zipfile.ZipFile:
-    """One handle for each process: forked ones would share, and move, a single file position."""
+def _open(archive: str, pid: int) -> zipfile.ZipFile:
+    """Open a zip once in each process: forked ones would share, and move, a single file position."""
     try:
         return zipfile.ZipFile(archive)
     except zipfile.BadZipFile as e:
         raise UserError(f"{archive} is no readable zip: {e}; download it again") from e
 
 
+def merge_masks(masks: Iterable[np.ndarray], shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
+    """Merge one mask for each nucleus into a label map.
+
+    The rules, each counted in ``counts``: ``empty`` masks are left out; masks ``of another size`` than the
+    image are left out; where masks are ``overlapping``, the smaller nucleus keeps the pixels, since the
+    larger would swallow it; a mask ``in several pieces`` stays one nucleus, as in the competition's solution;
+    a nucleus ``covered`` completely by smaller ones is left out.
+
+    Args:
+        masks: ``uint8 (H, W)`` each; any value above 0 is the nucleus.
+        shape: (H, W) of the image.
+        counts: added to.
+
+    Returns:
+        ``int32 (H, W)``, 0 is background, 1..N the nuclei in the order of the masks.
+    """
+    kept: list[tuple[int, np.ndarray]] = []
+    for mask in masks:
+        if mask.shape != shape:
+            counts["of another size"] += 1
+            continue
+        pixels = np.flatnonzero(mask)
+        if not pixels.size:
+            counts["empty"] += 1
+            continue
+        x, y, width, height = cv2.boundingRect(mask)
+        window = mask[y : y + height, x : x + width]
+        counts["in several pieces"] += cv2.connectedComponents(window, connectivity=8)[0] > 2
+        kept.append((len(kept) + 1, pixels))
+    flat = np.zeros(shape[0] * shape[1], np.int32)
+    for label, pixels in sorted(kept, key=lambda k: -k[1].size):
+        counts["overlapping"] += bool(flat[pixels].any())
+        flat[pixels] = label
+    visible = np.unique(flat[flat > 0])
+    counts["covered"] += len(kept) - len(visible)
+    numbers = np.zeros(len(kept) + 1, np.int32)
+    numbers[visible] = np.arange(1, len(visible) + 1)
+    return numbers[flat].reshape(shape)
+
+
 class Dsb2018:
-    """Reads ``stage1_train`` and ``stage1_test`` from zips or folders below ``root``.
+    """Images of ``stage1_train`` and ``stage1_test`` from zips or folders below ``root``.
 
     Accepted: a folder with ``stage1_train.zip`` and ``stage1_test.zip`` (their members with or
     without a ``stage1_train/`` level), the same unpacked into folders, or one big zip of the folders.
@@ -87,10 +119,10 @@ class Dsb2018:
         self.root = Path(root)
 
     def fetch(self) -> None:
-        """Check that the files are there; the competition's data needs an account, so none is fetched.
+        """Check that the files are there; nothing is fetched, as the competition's data needs an account.
 
         Raises:
-            UserError: ``root`` holds nothing to read.
+            UserError: there is nothing at ``root``.
         """
         if not self.root.exists():
             raise UserError(
@@ -98,49 +130,91 @@ class Dsb2018:
                 "or name its place: ./run.sh prepare data.root=FOLDER (or data=demo for drawn images)"
             )
 
-    def items(self, split: Split) -> list[Item]:
-        """All images of ``split``, sorted by ImageId.
+    def items(self, split: Split) -> list[Dsb2018Item]:
+        """Return all images of ``split``, sorted by ImageId.
 
         Raises:
-            UserError: nothing there, an image without its file, or masks without an image.
+            UserError: there are none, an image lacks its file, or masks lack an image.
         """
         stem = f"stage1_{split}"
         if self.root.is_file():
-            found = _from_zip(self.root, split, stem)
+            items = _items_of_zip(self.root, split, stem)
         elif (self.root / stem).is_dir():
-            found = _from_folder(self.root / stem, split)
+            items = _items_of_folder(self.root / stem, split)
         elif (self.root / f"{stem}.zip").is_file():
-            found = _from_zip(self.root / f"{stem}.zip", split, "")
+            items = _items_of_zip(self.root / f"{stem}.zip", split, "")
         else:
             raise UserError(f"{self.root} has neither {stem}.zip nor a folder {stem}; run ./run.sh download")
-        if not found:
+        if not items:
             raise UserError(
                 f"{self.root} holds no {stem} images (ImageId/images/ImageId.png); download it again"
             )
-        return sorted(found, key=lambda item: item.image_id)
+        return sorted(items, key=lambda item: item.image_id)
 
 
-def _from_folder(folder: Path, split: Split) -> list[Item]:
-    files = (p for p in folder.glob("*/*/*.png"))
-    return _group(((p.parts[-3:], str(p)) for p in files), split, None)
+def _items_of_folder(folder: Path, split: Split) -> list[Dsb2018Item]:
+    return _group(map(str, folder.glob("*/*/*.png")), split, None)
 
 
-def _from_zip(archive: Path, split: Split, stem: str) -> list[Item]:
-    def wanted(parts: tuple[str, ...]) -> bool:
-        return len(parts) >= 3 and parts[-1].endswith(".png") and (not stem or stem in parts[:-3])
+def _items_of_zip(archive: Path, split: Split, level: str) -> list[Dsb2018Item]:
+    """Return the images in a zip; ``level`` is a folder that must be above them, or empty."""
 
-    names = ((PurePosixPath(n).parts, n) for n in _open(str(archive)).namelist())
-    return _group(((p[-3:], n) for p, n in names if wanted(p)), split, str(archive))
+    def is_wanted(parts: tuple[str, ...]) -> bool:
+        return len(parts) >= 3 and parts[-1].endswith(".png") and (not level or level in parts[:-3])
+
+    names = _open(str(archive), os.getpid()).namelist()
+    return _group((n for n in names if is_wanted(PurePosixPath(n).parts)), split, str(archive))
 
 
-def _group(files, split: Split, archive: str | None) -> list[Item]:  # type: ignore[no-untyped-def]
+def _group(files: Iterable[str], split: Split, archive: str | None) -> list[Dsb2018Item]:
+    """Group the files ``ImageId/images/*.png`` and ``ImageId/masks/*.png`` by image."""
     images: dict[str, str] = {}
     masks: dict[str, list[str]] = defaultdict(list)
-    for (image_id, kind, _), member in files:
-        if kind == "images":
-            images[image_id] = member
-        elif kind == "masks":
-            masks[image_id].append(member)
+    for file in files:
+        image_id, folder, _ = PurePosixPath(file).parts[-3:]
+        if folder == "images":
+            images[image_id] = file
+        elif folder == "masks":
+            masks[image_id].append(file)
     if lost := sorted(set(masks) - set(images)):
         raise UserError(f"{lost[0]} has masks but no image ({len(lost)} such); download the data again")
-    return [Item(i, split, images[i], tuple(sorted(masks[i])), archive) for i in images]
+    return [Dsb2018Item(i, split, images[i], tuple(sorted(masks[i])), archive) for i in images]
+
+
+def find_test_images(root: Path) -> list[Dsb2018Item]:
+    """Return the test images under ``root``, sorted by ImageId; none where the folder or zip is empty.
+
+    Unlike ``Dsb2018.items`` this takes files in any state, as each image needs a row in the submission.
+
+    Args:
+        root: a folder with ``stage1_test/ID/images/ID.png`` or ``stage1_test.zip``, as the competition's.
+
+    Raises:
+        UserError: there is neither, or the zip is damaged.
+    """
+    folder, archive = root / "stage1_test", root / "stage1_test.zip"
+    if folder.is_dir():
+        ids = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        return [Dsb2018Item(i, "test", str(_image_file(folder / i))) for i in ids]
+    if not archive.is_file():
+        raise UserError(f"{root} has neither stage1_test.zip nor a folder stage1_test")
+    names = [
+        n for n in _open(str(archive), os.getpid()).namelist() if PurePosixPath(n).match("*/images/[!.]*.*")
+    ]
+    images = {PurePosixPath(name).parts[-3]: name for name in names}
+    return [Dsb2018Item(i, "test", images[i], archive=str(archive)) for i in sorted(images)]
+
+
+def _image_file(folder: Path) -> Path:
+    """Return the image of an ImageId's folder, or the path it should have where there is none."""
+    return min((folder / "images").glob("[!.]*.*"), default=folder / "images" / f"{folder.name}.png")
+
+
+def read_or_warn(item: Dsb2018Item) -> np.ndarray | None:
+    """Decode an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``; print a warning and return None on failure."""
+    try:
+        return item.read_image()
+    except (UserError, OSError, cv2.error) as e:
+        reason = " ".join(str(e).split())
+        print(f"warning: {item.image_id} cannot be read and gets an empty row: {reason}", file=sys.stderr)
+        return None

@@ -14,59 +14,60 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nuclei.data import image_decoding as decode
-from nuclei.data.sources.dsb2018 import Split
+from nuclei.data.image_io import decode_pages
+from nuclei.data.sources.base import Item, Split
 from nuclei.errors import UserError
 
 FILES = ("train-volume.tif", "train-labels.tif", "test-volume.tif")
-BLOCK = 6  # neighbouring sections look alike, so six of them stay in one fold
+BLOCK = 6
+"""Number of neighbouring sections, which look alike, that stay in one fold."""
 
 
 @dataclass(frozen=True)
-class Section:
-    """One page of the volume, and of the labels."""
+class Section(Item):
+    """One page of the volume, and of the labels; test sections have no labels.
 
-    image_id: str
-    split: Split
+    Attributes:
+        volume: the TIFF file of the images.
+        page: number of the page, from 0.
+        annotation: the TIFF file of the labels, or None.
+    """
+
     volume: Path
     page: int
-    truth: Path | None = None
+    annotation: Path | None
 
     @property
     def parent(self) -> str:
-        """The block of sections that shares a fold."""
+        """Name of the block of sections that shares a fold."""
         return f"{self.split}_block_{self.page // BLOCK}"
 
-    def picture(self) -> np.ndarray:
-        """``uint8 (H, W)``."""
+    def read_image(self) -> np.ndarray:
+        """Return ``uint8 (H, W)``."""
         return _pages(self.volume)[self.page]
 
-    def modality(self, picture: np.ndarray) -> str:
-        """What kind of microscope it is from."""
+    def modality(self, image: np.ndarray) -> str:
+        """Return ``electron``."""
         return "electron"
 
-    def labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
-        """``int32 (H, W)``: the cells, pieces of the inside that membranes part (4-connected)."""
-        assert self.truth is not None
-        inside = _pages(self.truth)[self.page] > 127
+    def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
+        """Return the cells, ``int32 (H, W)``: 4-connected pieces of the inside, parted by membranes."""
+        assert self.annotation is not None
+        inside = _pages(self.annotation)[self.page] > 127
         if inside.shape != shape:
             raise UserError(
-                f"{self.truth}: expected sections of {shape}, got {inside.shape}; download it again"
+                f"{self.annotation}: expected sections of {shape}, got {inside.shape}; download it again"
             )
         return cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)[1].astype(np.int32)
-
-    def classes(self, labels: np.ndarray) -> list[int]:
-        """None are told apart."""
-        return []
 
 
 @lru_cache(maxsize=4)
 def _pages(path: Path) -> list[np.ndarray]:
-    return decode.pages(path.read_bytes(), str(path))
+    return decode_pages(path.read_bytes(), str(path))
 
 
 class Isbi2012:
-    """Reads the challenge's three TIFF volumes.
+    """Images and labels of the challenge's three TIFF volumes.
 
     Args:
         root: the folder that holds them.
@@ -89,16 +90,14 @@ class Isbi2012:
                 )
 
     def items(self, split: Split) -> list[Section]:
-        """All sections of ``split``, in order.
+        """Return all sections of ``split``, in order.
 
         Raises:
-            UserError: volume and labels have not as many pages.
+            UserError: volume and labels have different numbers of pages.
         """
         volume = self.root / f"{split}-volume.tif"
-        truth = self.root / "train-labels.tif" if split == "train" else None
+        annotation = self.root / "train-labels.tif" if split == "train" else None
         n = len(_pages(volume))
-        if truth and len(_pages(truth)) != n:
-            raise UserError(
-                f"{truth} has {len(_pages(truth))} pages, {volume.name} has {n}; download them again"
-            )
-        return [Section(f"{split}_{page:02d}", split, volume, page, truth) for page in range(n)]
+        if annotation and (other := len(_pages(annotation))) != n:
+            raise UserError(f"{annotation} has {other} pages, {volume.name} has {n}; download them again")
+        return [Section(f"{split}_{page:02d}", split, volume, page, annotation) for page in range(n)]

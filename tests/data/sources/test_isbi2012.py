@@ -3,13 +3,10 @@
 import numpy as np
 import pytest
 import tifffile
-from omegaconf import OmegaConf
 
-from nuclei.commands.analyse import mask_files
 from nuclei.data.folds import make_folds
-from nuclei.data.prepare import prepare
 from nuclei.data.sources.isbi2012 import Isbi2012
-from nuclei.data.store import Store
+from nuclei.data.store import Store, prepare
 from nuclei.errors import UserError
 
 
@@ -35,20 +32,14 @@ def test_pages_become_images_and_cells_become_labels(root):
     labels = store.labels("train_03")
     assert np.unique(labels[:, :11]).tolist() == [1] and np.unique(labels[:, 12:]).tolist() == [2]
     assert not labels[:, 11].any()
-    assert {row["modality"] for row in store.index} == {"electron"}
+    assert {row.modality for row in store.index} == {"electron"}
 
 
 def test_neighbouring_sections_share_a_fold(root):
     prepare(Isbi2012(root), root / "x.store", workers=1)
-    rows = make_folds(Store(root / "x.store"), 2, seed=0)
+    rows = make_folds(Store(root / "x.store"), 2, seed=0, correlation=0.8, jump=2.5, n_clusters=0)
     assert [len({r.fold for r in rows[at : at + 6]}) for at in (0, 6)] == [1, 1]
     assert {r.fold for r in rows} == {0, 1}
-
-
-def test_a_report_does_not_look_for_a_file_of_each_cell(root):
-    source = {"_target_": "nuclei.data.sources.isbi2012.Isbi2012", "root": str(root)}
-    cfg = OmegaConf.create({"data": {"name": "isbi2012", "root": str(root), "source": source}})
-    assert mask_files(cfg, None, []) == ({}, "isbi2012 has no file for each nucleus.")
 
 
 def test_labels_of_other_pages(root):

@@ -1,28 +1,26 @@
-"""CoNSeP's pictures and label files, and the classes in store and targets."""
+"""CoNSeP's pictures and label files, and their classes in the store."""
 
 import cv2
 import numpy as np
 import pytest
 from scipy.io import savemat
 
-from nuclei.data import synthetic as draw
 from nuclei.data.folds import make_folds
-from nuclei.data.prepare import prepare
 from nuclei.data.sources.consep import Consep
-from nuclei.data.store import Store
-from nuclei.data.targets import targets
+from nuclei.data.store import Store, prepare
+from nuclei.data.synthetic import draw_histology, draw_nuclei
 from nuclei.errors import UserError
 
 
 def write(root, part, name, side=500):
     """One picture with nuclei numbered 2, 4, 6 … as in files from which nuclei were removed."""
     rng = np.random.default_rng(len(name))
-    labels = draw.nuclei(rng, (side, side), 40, 14.0, 0.3)
+    labels = draw_nuclei(rng, (side, side), 40, 14.0, 0.3)
     n = int(labels.max())
     types = rng.integers(1, 8, n)
     for folder in ("Images", "Labels"):
         (root / part / folder).mkdir(parents=True, exist_ok=True)
-    picture = draw.histology(rng, labels)
+    picture = draw_histology(rng, labels)
     cv2.imwrite(str(root / part / "Images" / f"{name}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     centroid = np.array([np.argwhere(labels == k)[:, ::-1].mean(0) for k in range(1, n + 1)])
     of_pixel = np.concatenate([[0], types])[labels].astype(float)
@@ -48,17 +46,10 @@ def test_tiles_keep_pixels_nuclei_and_classes(tmp_path):
             assert np.array_equal(store.image(name), picture[cut])
             own = store.labels(name)
             assert np.array_equal(own > 0, labels[cut] > 0)
-            assert set(np.unique(own)) - {0} == set(range(1, store.row(name)["nuclei"] + 1))
+            assert set(np.unique(own)) - {0} == set(range(1, store.row(name).nuclei + 1))
             assert np.array_equal(store.classes(name)[own], of_pixel[cut])
-    rows = make_folds(store, 2, seed=0)
+    rows = make_folds(store, 2, seed=0, correlation=0.8, jump=2.5, n_clusters=0)
     assert len({(r.image_id.split("_y")[0], r.fold) for r in rows}) == 2
-
-
-def test_targets_of_classes_are_exclusive(tmp_path):
-    labels = np.array([[1, 1, 0, 2], [1, 1, 0, 2]], np.int32)
-    maps = targets(labels, ["background", "class_a", "class_b"], np.array([0, 2, 1]))
-    assert maps[:, 0].tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [1, 1, 0, 0]]
-    assert (maps.sum(0) == 1).all()
 
 
 @pytest.mark.parametrize("damage", ["text", "lacks", "fewer", "missing"])
@@ -82,12 +73,3 @@ def test_label_files_that_cannot_be_used(tmp_path, damage):
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match="no Train/Images"):
         Consep(tmp_path).fetch()
-
-
-def test_the_demo_has_classes():
-    square, bar = np.zeros((2, 40, 40), np.int32)
-    square[4:14, 4:14], square[20:24, 20:24], square[26:36, 4:14] = 1, 2, 3
-    bar[5:10, 2:30] = 1
-    assert draw.classes(square) == [2, 1, 2]
-    assert draw.classes(bar) == [3]
-    assert draw.classes(np.zeros((3, 3), np.int32)) == []
