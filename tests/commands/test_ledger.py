@@ -8,15 +8,15 @@ import cv2
 import pytest
 
 from nuclei.__main__ import main
-from nuclei.kaggle import ledger
+from nuclei.kaggle.ledger import LedgerRow, write_row
 
 
 def sent(folder: Path, *scores: tuple[str, str, str]) -> None:
     for n, (nested, public, private) in enumerate(scores):
-        row = dict.fromkeys(ledger.COLUMNS, "") | {"ref": str(n), "file": f"submissions/{n}.csv"}
-        ledger.record(
-            folder / "ledger.csv", row | {"oof_nested": nested, "public": public, "private": private}
+        row = LedgerRow(
+            ref=str(n), file=f"submissions/{n}.csv", oof_nested=nested, public=public, private=private
         )
+        write_row(folder / "ledger.csv", row)
 
 
 def test_scores_that_agree_and_scores_that_do_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,7 +102,7 @@ def test_what_is_missing_is_said_on_one_line(
     assert "cannot read the submission" in capsys.readouterr().err
 
 
-def test_fix_writes_a_mended_copy_and_names_what_is_left(
+def test_fix_writes_a_fixed_copy_and_names_what_is_left(
     tmp_path: Path, submission: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index(tmp_path)
@@ -110,13 +110,13 @@ def test_fix_writes_a_mended_copy_and_names_what_is_left(
     submission.write_bytes(broken.encode())
     assert run(tmp_path, submission, "--fix") == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"mended 4 of 4 violations; wrote {tmp_path}/s_fixed.csv"
+    assert out[0] == f"fixed 4 of 4 violations; wrote {tmp_path}/s_fixed.csv"
     assert out[1].startswith("valid: 2 rows, 2 images; next: ./run.sh submit submission=")
     assert (tmp_path / "s_fixed.csv").read_text() == "ImageId,EncodedPixels\na,1 2 5 2\nb,\n"
     assert submission.read_bytes() == broken.encode()
     submission.write_text("ImageId,EncodedPixels\na, 1 2\na,2 1\nb,\n")
     assert run(tmp_path, submission, "fix=true") == 2
     out, err = capsys.readouterr()
-    assert out.splitlines()[0].startswith("mended 1 of 2 violations")
+    assert out.splitlines()[0].startswith("fixed 1 of 2 violations")
     assert out.splitlines()[1] == "line 3, ImageId a: overlaps line 2 at pixel 2"
     assert err.startswith(f"error: {tmp_path}/s_fixed.csv is not valid: 1 violations")

@@ -11,7 +11,7 @@ from desk import ROOT, Desk, one_line
 from kaggle_server import TOKEN, KaggleServer
 
 from nuclei.__main__ import main
-from nuclei.commands.push import metadata
+from nuclei.kaggle.notebooks import filled_metadata
 
 PUSH = ("push", "owner=ada", "poll=0.1", "wait=5.0")
 BUNDLE = b"the bundle" * 1000
@@ -113,7 +113,7 @@ def test_the_committed_metadata_is_that_of_the_config() -> None:
     ids["dataset"] = "YOUR_KAGGLE_NAME/nuclei-bundle"
     for name in ids:
         (path,) = (ROOT / "kernels" / name).glob("*-metadata.json")
-        assert metadata(name, ids, "data-science-bowl-2018") == json.loads(path.read_text())
+        assert filled_metadata(path, ids, "data-science-bowl-2018") == json.loads(path.read_text())
 
 
 @pytest.mark.parametrize("status", [500, 503])

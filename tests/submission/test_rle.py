@@ -139,3 +139,11 @@ def test_where_rows_may_overlap_the_smaller_nucleus_keeps_the_pixels() -> None:
     for rows, small in ((["1 5", "2 2"], 2), (["2 2", "1 5"], 1)):
         labels = rle.decode(rows, (6, 1), allow_overlap=True)
         assert labels.ravel().tolist() == [3 - small, small, small, 3 - small, 3 - small, 0]
+
+
+def test_runs_of_several_rows_are_parsed_into_columns() -> None:
+    runs = rle.Runs.parse(["1 2 6 1", "", "9 3"])
+    assert [column.tolist() for column in runs] == [[0, 0, 2], [1, 6, 9], [2, 1, 3]]
+    assert runs.text(2) == "'9 3'"
+    assert runs.beyond(10).tolist() == [False, False, True]
+    assert len(rle.Runs.parse([]).row) == 0

@@ -18,7 +18,7 @@ from nuclei.parallel import parallel_map
 from nuclei.paths import FoldFolder, RunName
 from nuclei.progress import track
 from nuclei.submission.expected_images import index_or_nothing
-from nuclei.submission.scoring import compare
+from nuclei.submission.scoring import compare_with_solution
 
 if TYPE_CHECKING:
     from nuclei.data.store import Store
@@ -46,7 +46,7 @@ def score_submission(cfg: DictConfig) -> tuple[Counts, dict[str, dict[str, str]]
                 "score out-of-fold maps instead: ./run.sh score run=unet/default"
             )
         raise UserError(f"no solution at {cfg.solution}: {advice}")
-    counts = compare(cfg.submission, cfg.solution)
+    counts = compare_with_solution(cfg.submission, cfg.solution)
     modality = {row.image_id: row.modality for row in index_or_nothing(cfg.data.store)}
     return counts, {"modality": {image_id: modality.get(image_id, "unknown") for image_id in counts}}
 

@@ -22,8 +22,8 @@ from nuclei.inference.time_budget import TimeBudget
 from nuclei.paths import ROOT
 from nuclei.progress import track
 from nuclei.submission.csv_files import write_submission
-from nuclei.submission.rules import validate
-from nuclei.submission.submission_record import made_by, write_record
+from nuclei.submission.rules import find_violations
+from nuclei.submission.submission_record import describe_ensemble, write_record
 
 NO_NUCLEI = np.zeros((1, 1), np.int32)
 
@@ -51,11 +51,11 @@ def main(cfg: DictConfig, call: Call) -> None:
 
     path = paths.submission(cfg.name)
     n_rows = write_submission(path, rows())
-    if violations := validate(path, shapes):
+    if violations := find_violations(path, shapes):
         raise UserError(
             f"{path} is not valid: {violations[0]} ({len(violations)} violations); please report this"
         )
-    write_record(path, made_by(ensemble, ROOT, call.text))
+    write_record(path, describe_ensemble(ensemble, call.text, ROOT))
     print(f"{budget.report()}; at most {peak_memory():.1f} GB of memory")
     took = time.monotonic() - start
     print(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.atomic import atomic_write
 from nuclei.call import Call
 from nuclei.errors import UserError
 from nuclei.submission.csv_files import read_submission
 from nuclei.submission.expected_images import expected_images
-from nuclei.submission.fix import mend
-from nuclei.submission.rules import validate
+from nuclei.submission.fix import write_fixed
+from nuclei.submission.rules import find_violations
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -22,35 +20,24 @@ def main(cfg: DictConfig, call: Call) -> None:
     Raises:
         UserError: there are violations.
     """
-    path = cfg.submission
-    if not path:
+    if not cfg.submission:
         raise UserError("which submission? say submission=submissions/NAME.csv")
-    shapes, source = expected_images(cfg.data.store, cfg.data.root, cfg.solution)
-    violations = validate(path, shapes)
+    path, images = Path(cfg.submission), expected_images(cfg.data.store, cfg.data.root, cfg.solution)
+    violations = find_violations(path, images.shapes)
     if cfg.fix and violations:
-        path = fixed(Path(path), shapes)
-        before, violations = len(violations), validate(path, shapes)
-        print(f"mended {before - len(violations)} of {before} violations; wrote {path}")
+        path = write_fixed(path, images.shapes)
+        n_before, violations = len(violations), find_violations(path, images.shapes)
+        print(f"fixed {n_before - len(violations)} of {n_before} violations; wrote {path}")
     for violation in violations:
         print(violation)
     if violations:
-        raise UserError(f"{path} is not valid: {len(violations)} violations, see above; images from {source}")
-    images = read_submission(path)
-    rows = sum(max(1, len(found)) for found in images.values())
-    unknown = f" (no sizes in {source}, so the ends of runs are unchecked)" if None in shapes.values() else ""
-    print(f"valid: {rows} rows, {len(images)} images{unknown}; next: ./run.sh {after(cfg, path)}")
-
-
-def fixed(path: Path, images: Iterable[str]) -> Path:
-    """Write a mended copy beside the file, and return its path."""
-    copy = path.with_name(path.name.removesuffix(".gz").removesuffix(".csv") + "_fixed.csv")
-    with atomic_write(copy) as part:
-        part.write_bytes(mend(path.read_bytes(), images))
-    return copy
-
-
-def after(cfg: DictConfig, path: str | Path) -> str:
-    """Return the next command: a score where the truth is at hand, else the leaderboard."""
-    if (Path(cfg.data.root) / "stage1_solution.csv").is_file():
-        return f"score submission={path} data={cfg.data.name}"
-    return f"submit submission={path}"
+        raise UserError(
+            f"{path} is not valid: {len(violations)} violations, see above; images from {images.source}"
+        )
+    submitted = read_submission(path)
+    n_rows = sum(max(1, len(runs)) for runs in submitted.values())
+    unbounded = None in images.shapes.values()
+    note = f" (no sizes in {images.source}, so the ends of runs are unchecked)" if unbounded else ""
+    scorable = (Path(cfg.data.root) / "stage1_solution.csv").is_file()
+    after = f"score submission={path} data={cfg.data.name}" if scorable else f"submit submission={path}"
+    print(f"valid: {n_rows} rows, {len(submitted)} images{note}; next: ./run.sh {after}")

@@ -1,11 +1,12 @@
-"""What Kaggle's bare refusals mean, and the page to open for each."""
+"""Explanations of Kaggle's refusals: the likely causes, and the page to open for each."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nuclei.errors import UserError
 
@@ -19,43 +20,48 @@ TOKEN = (
 )
 
 
-class Causes(NamedTuple):
-    """What may lie behind a refusal.
+@dataclass(frozen=True)
+class Causes:
+    """The possible causes of a refusal.
 
     Attributes:
-        named: for each cause the words in Kaggle's own message that give it away, and what to tell the user.
-        likely: for a status without words the causes, the likeliest first.
+        patterns: for each cause a pattern of Kaggle's messages, and the advice to the user.
+        by_status: the causes of a status that comes without a message, the likeliest first.
     """
 
-    named: Mapping[str, tuple[str, str]]
-    likely: Mapping[int, tuple[str, ...]]
+    patterns: Mapping[str, tuple[str, str]]
+    by_status: Mapping[int, tuple[str, ...]]
 
 
-CAUSES = {
-    "rules": (r"\brules?\b|\baccept\b", f"the rules are not accepted: accept them at {SITE}/c/{{0}}/rules"),
-    "account": (r"verif|phone|identity", f"phone or account not verified: see {SITE}/settings"),
-    "limit": (
-        r"limit|per day|daily|too many|maximum|exceed|quota",
-        f"the daily limit is reached: try again after midnight UTC, see {SITE}/c/{{0}}/submissions",
-    ),
-    "name": (
-        r"not found|no such|does not exist|cannot find|could not find|unknown competition",
-        f"the competition's name is mistyped (kaggle.competition={{0}}): see {SITE}/competitions",
-    ),
-    "closed": (
-        r"closed|deadline|ended|no longer|not accepting|is over|late sub",
-        f"the competition is closed and takes no such late submissions: see {SITE}/c/{{0}}",
-    ),
-}
-LIKELY = {
-    400: ("limit", "rules", "account", "closed", "name"),
-    403: ("rules", "account", "closed", "limit", "name"),
-    404: ("name", "closed", "rules"),
-}
-COMPETITION = Causes(CAUSES, LIKELY)
+COMPETITION = Causes(
+    {
+        "rules": (
+            r"\brules?\b|\baccept\b",
+            f"the rules are not accepted: accept them at {SITE}/c/{{0}}/rules",
+        ),
+        "account": (r"verif|phone|identity", f"phone or account not verified: see {SITE}/settings"),
+        "limit": (
+            r"limit|per day|daily|too many|maximum|exceed|quota",
+            f"the daily limit is reached: try again after midnight UTC, see {SITE}/c/{{0}}/submissions",
+        ),
+        "name": (
+            r"not found|no such|does not exist|cannot find|could not find|unknown competition",
+            f"the competition's name is mistyped (kaggle.competition={{0}}): see {SITE}/competitions",
+        ),
+        "closed": (
+            r"closed|deadline|ended|no longer|not accepting|is over|late sub",
+            f"the competition is closed and takes no such late submissions: see {SITE}/c/{{0}}",
+        ),
+    },
+    {
+        400: ("limit", "rules", "account", "closed", "name"),
+        403: ("rules", "account", "closed", "limit", "name"),
+        404: ("name", "closed", "rules"),
+    },
+)
 NOTEBOOKS = Causes(
     {
-        "account": CAUSES["account"],
+        "account": COMPETITION.patterns["account"],
         "limit": (r"limit|too many|maximum|exceed|quota", f"a quota is used up: see {SITE}/settings"),
         "owner": (
             r"permission|denied|forbidden|owner|not found|cannot access",
@@ -72,12 +78,12 @@ class Unreachable(UserError):
 
 
 @contextmanager
-def explained(subject: str, causes: Causes = COMPETITION) -> Iterator[None]:
+def explain_errors(subject: str, causes: Causes = COMPETITION) -> Iterator[None]:
     """Turn whatever the client raises into one line.
 
     Args:
         subject: the name of the competition, dataset or notebook.
-        causes: what may lie behind a refusal.
+        causes: the possible causes of a refusal.
 
     Raises:
         Unreachable: no network, no answer in time, or an answer 429 or 5xx.
@@ -91,40 +97,52 @@ def explained(subject: str, causes: Causes = COMPETITION) -> Iterator[None]:
     except (UserError, ImportError):
         raise
     except HTTPError as e:
-        raise refusal(e, subject, causes) from e
+        raise explain_refusal(e, subject, causes) from e
     except InvalidJSONError as e:
-        raise _nonsense(e) from e
+        raise _senseless_answer(e) from e
     except RequestException as e:
-        raise Unreachable(f"cannot reach Kaggle: {_reason(e)}; check the network and try again") from e
+        raise Unreachable(
+            f"cannot reach Kaggle: {innermost_reason(e)}; check the network and try again"
+        ) from e
     except OSError as e:
-        where = e.filename or "the disk"
-        raise UserError(f"cannot use {where}: {e.strerror or e}; free some space or mend its rights") from e
+        place = e.filename or "the disk"
+        raise UserError(
+            f"cannot use {place}: {e.strerror or e}; free some space or correct its rights"
+        ) from e
     except Exception as e:
-        raise _nonsense(e) from e
+        raise _senseless_answer(e) from e
 
 
-def refusal(error: HTTPError, subject: str, causes: Causes = COMPETITION) -> UserError:
-    """Return what a refused request most likely means.
+def explain_refusal(error: HTTPError, subject: str, causes: Causes = COMPETITION) -> UserError:
+    """Return an error with the likely causes of a refused request.
 
-    Kaggle's own message decides where it has one; else all causes are listed, the likeliest first.
+    Kaggle's own message decides where there is one; else all causes are listed, the likeliest first.
     """
     response = error.response
     if response is None:
         return Unreachable(f"Kaggle refused: {error}")
-    status, said = response.status_code, _said(response)
-    answer = f"Kaggle answered {status} {response.reason}" + (f" ('{said}')" if said else "")
+    status, message = response.status_code, _message(response)
+    answer = f"Kaggle answered {status} {response.reason}" + (f" ('{message}')" if message else "")
     if status == 401:
         return UserError(f"{answer}: it does not know these credentials; {TOKEN}")
     if status == 429 or status >= 500:
         return Unreachable(f"{answer}: a fault or too many requests; try again in some minutes")
-    named = [text for pattern, text in causes.named.values() if re.search(pattern, said, re.IGNORECASE)]
-    listed = named or [causes.named[name][1] for name in causes.likely.get(status, causes.likely[400])]
-    known = "" if named else "known causes: "
-    return UserError(f"{answer}; {known}{'; or '.join(listed).format(subject)}")
+    matching = [advice for pattern, advice in causes.patterns.values() if re.search(pattern, message, re.I)]
+    likely = causes.by_status.get(status, causes.by_status[400])
+    advices = matching or [causes.patterns[cause][1] for cause in likely]
+    prefix = "" if matching else "known causes: "
+    return UserError(f"{answer}; {prefix}{'; or '.join(advices).format(subject)}")
 
 
-def _said(response: Response) -> str:
-    """Return Kaggle's own words in a refusal, without line ends; empty where there are none."""
+def innermost_reason(error: BaseException) -> str:
+    """Return the innermost reason of a network fault; the outer errors repeat the address only."""
+    inner = error.args[0] if error.args else error
+    inner = getattr(inner, "reason", inner)
+    return " ".join(str(inner).split())[:300] or type(error).__name__
+
+
+def _message(response: Response) -> str:
+    """Return Kaggle's own message in a refusal, without line ends; empty where there is none."""
     try:
         body = response.json()
         text = str(body.get("message") or body.get("error") or "")
@@ -134,14 +152,7 @@ def _said(response: Response) -> str:
     return "" if text.lower() == str(response.reason).lower() else text
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost reason of a network fault; the outer ones repeat the address only."""
-    inner = error.args[0] if error.args else error
-    inner = getattr(inner, "reason", inner)
-    return " ".join(str(inner).split())[:300] or type(error).__name__
-
-
-def _nonsense(error: Exception) -> UserError:
+def _senseless_answer(error: Exception) -> UserError:
     return UserError(
         f"cannot make sense of Kaggle's answer ({type(error).__name__}: {error}); "
         "does a proxy or a log-in page stand between?"

@@ -21,7 +21,7 @@ from nuclei.submission.submission_record import COMMIT, code_state
 from nuclei.training.run_folder import read_result
 
 PROJECT = ("src/nuclei/**/*.py", "configs/**/*.yaml", "folds/*.csv", "pyproject.toml", "LICENSE")
-BEGINNING = 315532800  # 1980-01-01, the first date that a zip can hold
+ZIP_EPOCH = 315532800  # 1980-01-01, the first date that a zip can hold
 
 Entry = tuple[str, Path | str]
 """A member of the zip: its name, and the file or the text that it holds."""
@@ -47,8 +47,8 @@ def _read(path: Path) -> bytes:
         raise UserError(f"cannot read {path}: {e.strerror}") from e
 
 
-def project(root: Path) -> Iterator[Entry]:
-    """The source, the configs and the folds, and the commit that they are of."""
+def project_files(root: Path) -> Iterator[Entry]:
+    """Yield the source, the configs and the folds, and the commit that they are of."""
     for pattern in PROJECT:
         for path in root.glob(pattern):
             yield f"project/{path.relative_to(root).as_posix()}", path
@@ -56,7 +56,7 @@ def project(root: Path) -> Iterator[Entry]:
     yield f"project/{COMMIT}", json.dumps({"commit": commit, "dirty": dirty}) + "\n"
 
 
-def chosen(ensemble: EnsembleFile, runs: Sequence[str] | None) -> EnsembleFile:
+def keep_members(ensemble: EnsembleFile, runs: Sequence[str] | None) -> EnsembleFile:
     """Return the ensemble of some members alone; their weights sum to 1 again.
 
     Args:
@@ -76,7 +76,7 @@ def chosen(ensemble: EnsembleFile, runs: Sequence[str] | None) -> EnsembleFile:
     return replace(ensemble, members=tuple(replace(m, weight=m.weight / total) for m in kept))
 
 
-def weights(ensemble: EnsembleFile, paths: Paths, name: str) -> Iterator[Entry]:
+def network_files(ensemble: EnsembleFile, paths: Paths, name: str) -> Iterator[Entry]:
     """Yield the ensemble, and of each fold of its members the files that a prediction reads.
 
     Raises:
@@ -96,34 +96,37 @@ def weights(ensemble: EnsembleFile, paths: Paths, name: str) -> Iterator[Entry]:
                 yield copy.weights.as_posix(), folder.weights
 
 
-def wheels(pins: Path, cache: Path) -> Iterator[Entry]:
-    """The packages that ``pins`` names, one wheel each; pip fetches those that ``cache`` lacks.
+def wheel_files(pins: Path, cache: Path) -> Iterator[Entry]:
+    """Yield one wheel for each package that ``pins`` names; pip fetches those that ``cache`` lacks.
 
     Raises:
-        UserError: pip cannot fetch one, or it is not pure Python.
+        UserError: pip cannot fetch a package, or it is not pure Python.
     """
-    files = {pin: _wheel_of(pin) for pin in re.findall(r"^[\w.-]+==[\w.]+", pins.read_text(), re.MULTILINE)}
-    if lacking := [pin for pin, name in files.items() if not (cache / name).is_file()]:
+    names = re.findall(r"^[\w.-]+==[\w.]+", pins.read_text(), re.MULTILINE)
+    if lacking := [name for name in names if not _find_wheel(name, cache)]:
         print(f"fetching {', '.join(lacking)}", file=sys.stderr, flush=True)
-        _pip(lacking, cache)
-    for name in files.values():
-        if not (cache / name).is_file():
-            raise UserError(f"pip made no {name} in {cache}; expected a wheel for any Python and machine")
-        yield f"wheels/{name}", cache / name
+        _fetch_wheels(lacking, cache)
+    for name in names:
+        wheel = _find_wheel(name, cache)
+        if not wheel:
+            raise UserError(f"pip made no wheel of {name} for any Python and machine in {cache}")
+        yield f"wheels/{wheel.name}", wheel
 
 
-def _wheel_of(pin: str) -> str:
+def _find_wheel(pin: str, cache: Path) -> Path | None:
+    """Return the pure-Python wheel of a package, such as ``name-1.0-py2.py3-none-any.whl``."""
     name, _, version = pin.partition("==")
-    return f"{re.sub('[-_.]+', '_', name).lower()}-{version}-py3-none-any.whl"
+    stem = f"{re.sub('[-_.]+', '_', name).lower()}-{version}"
+    return next((path for path in sorted(cache.glob(f"{stem}-*py3-none-any.whl"))), None)
 
 
-def _pip(pins: list[str], cache: Path) -> None:
+def _fetch_wheels(pins: list[str], cache: Path) -> None:
     words = ["wheel", "--quiet", "--no-deps", "--disable-pip-version-check", "--wheel-dir", str(cache)]
     # A wheel that pip makes itself takes its dates from here.
-    env = os.environ | {"SOURCE_DATE_EPOCH": str(BEGINNING)}
-    done = subprocess.run(
+    env = os.environ | {"SOURCE_DATE_EPOCH": str(ZIP_EPOCH)}
+    process = subprocess.run(
         [sys.executable, "-m", "pip", *words, *pins], env=env, capture_output=True, text=True
     )
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise UserError(f"pip cannot fetch {', '.join(pins)}: {(said or ['it gave no reason'])[-1]}")
+    if process.returncode:
+        errors = [line for line in process.stderr.splitlines() if line.startswith("ERROR")]
+        raise UserError(f"pip cannot fetch {', '.join(pins)}: {(errors or ['it gave no reason'])[-1]}")

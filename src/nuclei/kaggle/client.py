@@ -1,56 +1,295 @@
-"""A session with Kaggle: the real ``kaggle`` client, with time limits and errors that say what to do.
+"""A session with Kaggle: signing in, time limits, and transfers that go on where they broke off.
 
-The client is imported when it is first needed: its import signs in, prints, and may end the process.
+Requests go through Kaggle's own SDK, ``kagglesdk``, and transfers to its storage through ``requests``.
+Neither limits how long it waits, so a server that falls silent would hang the program: an adapter mounted on
+both sessions sets the limit. ``kagglehub`` has fixed limits, and knows neither submissions nor notebooks.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from functools import partial
-from typing import Any
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
 
-from nuclei.kaggle.api_errors import COMPETITION, Causes, explained
-from nuclei.kaggle.credentials import signed_in
-from nuclei.kaggle.transport import limits
+import requests
+from kagglesdk import KaggleClient, KaggleCredentials, get_access_token_from_env
+from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from nuclei.errors import UserError
+from nuclei.kaggle.api_errors import COMPETITION, TOKEN, Causes, Unreachable, explain_errors, innermost_reason
+from nuclei.kaggle.unpack import check_space
+from nuclei.progress import track
+
+PIECE = 2**20  # bytes that are written to the disk at a time
+BROKEN_OFF = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+T = TypeVar("T")
 
 
-class Session:
-    """Opens the client for one request or a few.
+class TimedAdapter(HTTPAdapter):
+    """An adapter that limits every request in time and repeats failed connections.
+
+    A request that may have arrived is not repeated: a submission must not be sent twice.
 
     Args:
-        subject: what the requests are about, such as a competition's name.
-        patience: seconds without an answer after which a request has failed.
+        timeout: seconds to wait for a connection, and between two pieces of an answer.
+        retries: how often a failed connection is tried again.
+    """
+
+    def __init__(self, timeout: float, retries: int) -> None:
+        super().__init__(
+            max_retries=Retry(None, connect=retries, read=False, status=0, other=0, backoff_factor=0.5)
+        )
+        self.timeout = timeout
+
+    def send(self, *args: Any, **options: Any) -> requests.Response:
+        """Send a request; the time limit stands in for the caller's, which is none."""
+        return super().send(*args, **(options | {"timeout": self.timeout}))
+
+
+class KaggleSession:
+    """Requests about one competition, dataset or notebook.
+
+    Args:
+        subject: the name of the competition, dataset or notebook in the address of its page.
+        timeout: seconds without an answer after which a request has failed.
         retries: how often a broken transfer goes on.
     """
 
     causes: Causes = COMPETITION
 
-    def __init__(self, subject: str, patience: float, retries: int) -> None:
+    def __init__(self, subject: str, timeout: float, retries: int) -> None:
         self.subject = subject
-        self.patience = patience
         self.retries = retries
-        self.answers: list[str] = []
-        self.said = io.StringIO()
-        self._client: Any = None
+        self._adapter = TimedAdapter(timeout, retries)
+        self._client: KaggleClient | None = None
+        # The storage lies elsewhere: what goes there must not carry the credentials.
+        self._storage = _mounted(requests.Session(), self._adapter)
 
     @contextmanager
-    def open(self) -> Iterator[Any]:
-        """Yield the client, signed in, with its prints kept off the screen and its errors explained."""
-        self.said = io.StringIO()
-        with (
-            redirect_stdout(self.said),
-            explained(self.subject, self.causes),
-            limits(self.patience, self.retries) as self.answers,
-        ):
+    def open(self) -> Iterator[KaggleClient]:
+        """Yield the client, signed in; errors become one line that says what to do."""
+        with explain_errors(self.subject, self.causes):
             if self._client is None:
-                self._client = signed_in()
-                self._client.MAX_UPLOAD_RESUME_ATTEMPTS = self.retries + 1
-                self._client.with_retry = partial(self._client.with_retry, max_retries=self.retries + 1)
+                self._client = sign_in(self._adapter)
             yield self._client
 
-    def upload_fault(self) -> str:
-        """Say why an upload broke off: the client prints a fault, and drops the answer of the storage."""
-        printed = " ".join(self.said.getvalue().split())[-300:]
-        return printed or f"the answer was {self.answers[-1].removeprefix('PUT ')}"
+    def upload(self, path: Path, url: str, begun: bool = False) -> None:
+        """Send a file to the storage; a transfer that breaks off goes on where the storage stopped.
+
+        Args:
+            path: the file.
+            url: the address that Kaggle gave for the file.
+            begun: whether an earlier transfer may have left a part of the file there.
+
+        Raises:
+            Unreachable: the transfer broke off ``retries`` times.
+            UserError: the storage refused the file.
+        """
+        size, reason = path.stat().st_size, ""
+        for attempt in range(self.retries + 1):
+            _pause(attempt)
+            try:
+                start = self._bytes_received(url, size) if begun or attempt else 0
+                if start == size:
+                    return
+                response = self._put(path, url, start, size)
+            except BROKEN_OFF as e:
+                reason = innermost_reason(e)
+                continue
+            if response.ok:
+                return
+            reason = f"{response.status_code} {response.reason}"
+            if response.status_code < 500:
+                raise UserError(
+                    f"sending {path}: the upload to {self.subject} was refused ({reason}); try again"
+                )
+        raise Unreachable(f"sending {path}: the upload to {self.subject} broke off ({reason}); try again")
+
+    def _bytes_received(self, url: str, size: int) -> int:
+        """Ask the storage how many bytes of a file of ``size`` bytes have arrived."""
+        headers = {"Content-Range": f"bytes */{size}"}
+        response = self._storage.put(url, headers=headers, allow_redirects=False)
+        if response.ok and response.status_code != 308:
+            return size
+        last = response.headers.get("Range", "").rpartition("-")[2]
+        return int(last) + 1 if last.isdecimal() else 0
+
+    def _put(self, path: Path, url: str, start: int, size: int) -> requests.Response:
+        """Send the bytes of a file from ``start`` on."""
+        from tqdm import tqdm
+
+        headers = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
+        with open(path, "rb") as file:
+            file.seek(start)
+            quiet = not sys.stderr.isatty()
+            with tqdm.wrapattr(file, "read", desc="upload", total=size, initial=start, disable=quiet) as body:
+                return self._storage.put(url, data=body, headers=headers)
+
+    def download(self, response: requests.Response, path: Path) -> None:
+        """Write the body of an answer into a file; a broken transfer goes on, in this call or a later one.
+
+        The part that has arrived is named after the file's version and size, so that no part of another
+        version is continued.
+
+        Args:
+            response: the beginning of the answer, whose body is not read yet.
+            path: the file; it appears when all of it has arrived.
+
+        Raises:
+            UserError: there is not enough space.
+            requests.RequestException: the transfer broke off ``retries`` times.
+        """
+        size = int(response.headers.get("Content-Length") or 0)
+        version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        name = hashlib.sha256(f"{version} {size}".encode()).hexdigest()[:12]
+        part = path.with_name(f"{path.name}.{name}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for other in path.parent.glob(f"{path.name}.*.part"):
+            if other != part or not version:
+                other.unlink()
+        check_space(path.parent, size - _size(part))
+        for attempt in range(self.retries + 1):
+            _pause(attempt)
+            try:
+                if (start := _size(part)) and start == size:
+                    break
+                if start or attempt:
+                    response = self._rest(response, start, version)
+                with open(part, "ab" if response.status_code == 206 else "wb") as file:
+                    label, total = f"download ({size / 1e6:.0f} MB)", math.ceil(size / PIECE) or None
+                    for piece in track(response.iter_content(PIECE), label, total):
+                        file.write(piece)
+                break
+            except BROKEN_OFF:
+                if attempt == self.retries:
+                    raise
+        os.replace(part, path)
+
+    def _rest(self, response: requests.Response, start: int, version: str) -> requests.Response:
+        """Ask again for the bytes from ``start`` on; Kaggle sends all of them where the file has changed."""
+        request = response.request.copy()
+        response.close()
+        request.headers["Range"] = f"bytes={start}-"
+        if version:
+            request.headers["If-Range"] = version
+        print(f"the download goes on at byte {start}", file=sys.stderr, flush=True)
+        response = self._storage.send(request, stream=True)
+        response.raise_for_status()
+        return response
+
+
+def sign_in(adapter: HTTPAdapter) -> KaggleClient:
+    """Return a client with the user's credentials: a token, a key, or those of ``kaggle auth``.
+
+    Raises:
+        UserError: there are none, or Kaggle does not accept the token.
+    """
+    token, source = get_access_token_from_env()
+    if token:
+        client = _client(adapter, api_token=token)
+        if not _is_accepted(client, token):
+            place = source.replace("access_token", "~/.kaggle/access_token")
+            raise UserError(f"Kaggle does not accept the token in {place}; {TOKEN}")
+        return client
+    file = _key_file()
+    username, key = _user_and_key(file)
+    if username and key:
+        return _client(adapter, username=username, password=key)
+    if credentials := KaggleCredentials.load(_client(adapter)):
+        return _client(adapter, api_token=credentials.get_access_token())
+    fault = f"{file} holds no username and key" if file.exists() else "no Kaggle credentials were found"
+    raise UserError(f"{fault}; {TOKEN}")
+
+
+def _is_accepted(client: KaggleClient, token: str) -> bool:
+    request = IntrospectTokenRequest()
+    request.token = token
+    try:
+        return bool(client.security.oauth_client.introspect_token(request).active)
+    except requests.HTTPError as e:
+        if e.response is not None and e.response.status_code in (400, 403, 404):
+            return False
+        raise
+
+
+def _key_file() -> Path:
+    """Return the first ``kaggle.json`` that exists, else where one would be."""
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    folder = os.environ.get("KAGGLE_CONFIG_DIR")
+    folders = [Path(folder)] if folder else [Path.home() / ".kaggle", Path(config) / "kaggle"]
+    files = [folder / "kaggle.json" for folder in folders]
+    return next((file for file in files if file.exists()), files[0])
+
+
+def _user_and_key(file: Path) -> tuple[str, str]:
+    """Return the user's name and key from the environment or ``kaggle.json``; empty where there are none."""
+    try:
+        values = json.loads(file.read_text())
+    except (OSError, ValueError):
+        values = {}
+    values = values if isinstance(values, dict) else {}
+    username = os.environ.get("KAGGLE_USERNAME") or values.get("username", "")
+    return str(username), str(os.environ.get("KAGGLE_KEY") or values.get("key", ""))
+
+
+def _client(adapter: HTTPAdapter, **credentials: str) -> KaggleClient:
+    """Return a client whose requests go through ``adapter``."""
+    client = KaggleClient(**credentials)
+    _mounted(client.http_client().__enter__()._session, adapter)
+    return client
+
+
+def _mounted(session: requests.Session, adapter: HTTPAdapter) -> requests.Session:
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, adapter)
+    return session
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _pause(attempt: int) -> None:
+    """Wait before another attempt, each time twice as long, up to half a minute."""
+    time.sleep(min(2.0 ** (attempt - 1), 30.0) if attempt else 0.0)
+
+
+def poll_until(look: Callable[[], T | None], name: str, limit: float, interval: float) -> T | None:
+    """Call ``look`` every ``interval`` seconds until it returns something, or ``limit`` seconds are over.
+
+    A fault that may pass by itself counts as nothing; the progress is shown under ``name``.
+
+    Raises:
+        Unreachable: the fault of the last call.
+    """
+    fault: Unreachable | None = None
+    for _ in track(_ticks(limit, interval), name, total=math.ceil(limit / interval) + 1):
+        try:
+            if (result := look()) is not None:
+                return result
+            fault = None
+        except Unreachable as e:
+            fault = e
+    if fault:
+        raise fault
+    return None
+
+
+def _ticks(limit: float, interval: float) -> Iterator[None]:
+    """Yield at once, then every ``interval`` seconds until ``limit`` seconds are over."""
+    end = time.monotonic() + limit
+    while True:
+        yield
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(interval, left))

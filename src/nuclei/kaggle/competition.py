@@ -1,120 +1,256 @@
-"""A competition on Kaggle: its files, submissions and scores."""
+"""A competition on Kaggle: fetch its files, send a submission, wait for the score."""
 
 from __future__ import annotations
 
-import math
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+
+from kagglesdk.competitions.types.competition_api_service import (
+    ApiCreateSubmissionRequest,
+    ApiDownloadDataFilesRequest,
+    ApiGetSubmissionLimitsRequest,
+    ApiListSubmissionsRequest,
+    ApiStartSubmissionUploadRequest,
+)
 
 from nuclei.errors import UserError
 from nuclei.kaggle.api_errors import SITE, Unreachable
-from nuclei.kaggle.client import Session
-from nuclei.kaggle.transport import ticks
-from nuclei.kaggle.unpack import check_space
-from nuclei.progress import track
+from nuclei.kaggle.client import KaggleSession, poll_until
+from nuclei.kaggle.ledger import LedgerRow, newest_row, write_row
+from nuclei.submission.expected_images import ExpectedImages
+from nuclei.submission.rules import find_violations
+from nuclei.submission.submission_record import SubmissionRecord, code_state, read_record, sha256_of
 
 
-class Score(NamedTuple):
-    """How a submission fared: ``status`` is ``pending``, ``complete`` or ``error``."""
+@dataclass(frozen=True)
+class Score:
+    """The state of a submission.
 
-    status: str
-    public: str
-    private: str
-    reason: str
-
-
-class Kaggle(Session):
-    """One competition on Kaggle.
-
-    Args:
-        competition: its name in the address of its pages.
-        patience: seconds without an answer after which a request has failed.
-        retries: how often a broken transfer goes on.
+    Attributes:
+        status: ``pending``, ``complete`` or ``error``.
+        public: score on the public leaderboard; empty where Kaggle shows none.
+        private: score on the private leaderboard; empty where Kaggle shows none.
+        reason: why a submission could not be scored.
     """
 
-    def __init__(self, competition: str, patience: float, retries: int) -> None:
-        super().__init__(competition, patience, retries)
-        self.competition = competition
+    status: str
+    public: str = ""
+    private: str = ""
+    reason: str = ""
+
+
+class Competition(KaggleSession):
+    """One competition on Kaggle; for the arguments see ``KaggleSession``."""
 
     def submit(self, path: Path, message: str) -> int:
         """Send a file and return the number that Kaggle gave the submission.
 
         Raises:
-            UserError: it was not sent, or Kaggle refused it; nothing counts as submitted.
+            UserError: the file was not sent, or Kaggle refused it; nothing counts as submitted.
         """
+        start = ApiStartSubmissionUploadRequest()
+        start.competition_name, start.file_name = self.subject, path.name
+        start.content_length = path.stat().st_size
+        start.last_modified_epoch_seconds = int(path.stat().st_mtime)
+        with self.open() as client:
+            target = client.competitions.competition_api_client.start_submission_upload(start)
+            self.upload(path, target.create_url)
+        request = ApiCreateSubmissionRequest()
+        request.competition_name, request.blob_file_tokens = self.subject, target.token
+        request.submission_description = message
         try:
             with self.open() as client:
-                response = client.competition_submit(str(path), message, self.competition, quiet=True)
-                if response.message == client.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-                    raise Unreachable(f"the upload of {path} broke off ({self.upload_fault()}); try again")
+                return int(client.competitions.competition_api_client.create_submission(request).ref)
         except Unreachable as e:
-            if any(answer.startswith("PUT 20") for answer in self.answers):
-                page = f"{SITE}/c/{self.competition}/submissions"
-                raise Unreachable(f"{e}; it may have arrived all the same: look at {page} first") from e
-            raise
-        return int(response.ref)
+            page = f"{SITE}/c/{self.subject}/submissions"
+            raise Unreachable(f"{e}; it may have arrived all the same: look at {page} first") from e
 
-    def score(self, ref: int, message: str) -> Score | None:
-        """Look up a submission; None where Kaggle lists no such one.
+    def score(self, number: int, message: str) -> Score | None:
+        """Return the state of a submission; None where Kaggle lists no such submission.
 
         Args:
-            ref: its number; with 0 the newest that has the same message.
-            message: what it was sent with.
+            number: what ``submit`` returned; 0 for the newest submission that has the same message.
+            message: the submission's message.
         """
+        request = ApiListSubmissionsRequest()
+        request.competition_name, request.page = self.subject, 1
         with self.open() as client:
-            listed = client.competition_submissions(self.competition) or []
+            listed = client.competitions.competition_api_client.list_submissions(request).submissions or []
         for s in listed:
-            if s.ref == ref or (not ref and s.description == message):
-                return Score(
-                    s.status.name.lower(), s.public_score, s.private_score, s.error_description or ""
-                )
+            if s.ref == number or (not number and s.description == message):
+                reason = s.error_description or ""
+                return Score(s.status.name.lower(), s.public_score or "", s.private_score or "", reason)
         return None
 
-    def wait(self, ref: int, message: str, limit: float, poll: float) -> Score:
-        """Look every ``poll`` seconds until there is a score, an error, or ``limit`` seconds are over.
+    def wait_for_score(self, number: int, message: str, limit: float, interval: float) -> Score:
+        """Look every ``interval`` seconds until there is a score or an error, at most ``limit`` seconds.
 
         Raises:
             UserError: Kaggle refused; a fault that lasts until the end is raised as ``Unreachable``.
         """
-        fault: Unreachable | None = None
-        for _ in track(ticks(limit, poll), "waiting for the score", total=math.ceil(limit / poll) + 1):
-            try:
-                found = self.score(ref, message)
-                fault = None
-            except Unreachable as e:
-                fault = e
-                continue
-            if found and found.status != "pending":
-                return found
-        if fault:
-            raise fault
-        return Score("pending", "", "", "")
 
-    def left_today(self) -> int | None:
+        def look() -> Score | None:
+            score = self.score(number, message)
+            return score if score and score.status != "pending" else None
+
+        return poll_until(look, "waiting for the score", limit, interval) or Score("pending")
+
+    def submissions_left_today(self) -> int | None:
         """Return how many submissions remain today; None where Kaggle does not say."""
+        request = ApiGetSubmissionLimitsRequest()
+        request.competition_name = self.subject
         try:
             with self.open() as client:
-                return int(client.competition_get_submission_limits(self.competition).num_allowed_now)
+                limits = client.competitions.competition_api_client.get_submission_limits(request)
+                return int(limits.num_allowed_now)
         except UserError:
             return None  # only a courtesy: it must not spoil a submission that went well
 
-    def download(self, folder: Path) -> Path:
-        """Fetch all files of the competition as one zip into ``folder``; a broken download goes on.
+    def download_files(self, folder: Path) -> Path:
+        """Fetch all files of the competition as one zip into ``folder``, and return its path.
+
+        A broken download goes on; a zip that is there, from a run that was stopped, is not fetched again.
 
         Raises:
             UserError: Kaggle refused, the network failed, or there is not enough space.
         """
-        archive = folder / f"{self.competition}.zip"
-        with self.open() as client:
-            plain = client.download_file
-
-            def fetch(response: Any, outfile: str, http: Any, quiet: bool, resume: bool) -> None:
-                # The client names the file after the address, which need not end in .zip.
-                folder.mkdir(parents=True, exist_ok=True)
-                done = archive.stat().st_size if archive.exists() else 0
-                check_space(folder, int(response.headers.get("Content-Length") or 0) - done)
-                plain(response, str(archive), http, quiet, resume, max_retries=self.retries)
-
-            client.download_file = fetch
-            client.competition_download_files(self.competition, path=str(folder), quiet=True)
+        archive = folder / f"{self.subject}.zip"
+        if not archive.exists():
+            request = ApiDownloadDataFilesRequest()
+            request.competition_name = self.subject
+            with self.open() as client:
+                response = client.competitions.competition_api_client.download_data_files(request)
+                self.download(response, archive)
+        print(f"downloaded {self.subject}, {archive.stat().st_size / 1e6:.0f} MB")
         return archive
+
+
+def find_submission(folder: Path, path: str | None, name: str | None) -> Path:
+    """Return the submission that a user names by its path, or by its name in ``folder``.
+
+    Raises:
+        UserError: neither is given, or there is no such file.
+    """
+    if not path and not name:
+        names = ", ".join(sorted(p.stem for p in folder.glob("*.csv") if p.name != "ledger.csv")) or "none"
+        raise UserError(
+            f"which submission? give submission=PATH, or name=NAME of one in {folder} (there: {names})"
+        )
+    file = Path(path) if path else folder / f"{name}.csv"
+    if not file.is_file():
+        raise UserError(f"there is no submission {file}; run ./run.sh submission, or correct the path")
+    return file
+
+
+def refuse_invalid(path: Path, images: ExpectedImages) -> None:
+    """Raise a UserError with the first violation of the competition's rules, before anything is sent."""
+    if violations := find_violations(path, images.shapes):
+        raise UserError(
+            f"{path} is not valid for the images of {images.source}, {len(violations)} violations; "
+            f"{violations[0]}; nothing was sent; ./run.sh validate submission={path} lists all"
+        )
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A file that is sent to a competition once, and its row in the ledger.
+
+    Attributes:
+        path: the file.
+        competition: where the file is sent.
+        ledger: the CSV file with a row for each submission.
+        root: the project's folder, whose commit stands in for a record of how the file was made.
+    """
+
+    path: Path
+    competition: Competition
+    ledger: Path
+    root: Path
+
+    def send(self, message: str | None, again: bool) -> LedgerRow:
+        """Send the file and write its row; a file whose score is still to come is not sent again.
+
+        Args:
+            message: what Kaggle shows beside the score; by default the file's name and the commit.
+            again: whether a file that was sent and judged is to be sent again.
+
+        Raises:
+            UserError: the same bytes were sent and judged, or the file cannot be sent.
+        """
+        if row := self._sent_before(again):
+            return row
+        record = read_record(self.path) or self._unrecorded()
+        changed = record.dirty == "yes"
+        if changed:
+            _warn(
+                f"{self.path} was made by code that differs from commit {record.commit[:8]}: "
+                "it cannot be made again"
+            )
+        if (left := self.competition.submissions_left_today()) is not None:
+            print(f"{left} submissions left today", flush=True)
+        default = f"{self.path.stem} {record.commit[:8]}{' and changes' if changed else ''}".strip()
+        message = str(message or default)
+        row = LedgerRow.of_submission(self.path, record, message, self.competition.submit(self.path, message))
+        self._keep(row)
+        print(f"sent {self.path} to {self.competition.subject} as '{message}'", flush=True)
+        return row
+
+    def _sent_before(self, again: bool) -> LedgerRow | None:
+        """Return the row of a file whose score is still to come, if Kaggle knows that submission.
+
+        Raises:
+            UserError: the very same bytes were sent and judged, and ``again`` is not set.
+        """
+        row = newest_row(self.ledger, sha256_of(self.path))
+        if row is None or (again and row.status != "pending"):
+            return None
+        if row.status != "pending":
+            score = f"public {row.public}, private {row.private}" if row.public else row.status
+            raise UserError(
+                f"the same file was sent as {row.file} on {row.date} ({score}); "
+                "it would score the same; again=true sends it all the same"
+            )
+        if self.competition.score(int(row.ref), row.message) is None:
+            return None
+        print(f"{row.file} was sent on {row.date}; waiting for that score", flush=True)
+        return row
+
+    def _unrecorded(self) -> SubmissionRecord:
+        """Warn that the file has no record; return one of the code that is here."""
+        _warn(f"no record of how {self.path} was made, so the ledger will not name its members and scores")
+        commit, dirty = code_state(self.root)
+        return SubmissionRecord(commit=commit, dirty=dirty)
+
+    def _keep(self, row: LedgerRow) -> None:
+        """Write the row; a ledger that cannot be written must not hide that the file was sent."""
+        try:
+            write_row(self.ledger, row)
+        except UserError as e:
+            raise UserError(f"{row.file} was sent (number {row.ref}), but not written down: {e}") from e
+
+    def wait(self, row: LedgerRow, limit: float, interval: float) -> None:
+        """Wait for the score, write the score into the ledger, and print it.
+
+        Raises:
+            UserError: there is no score after ``limit`` seconds, or Kaggle could not score the file.
+        """
+        resume = f"./run.sh submit submission={self.path} looks again, without sending it twice"
+        try:
+            score = self.competition.wait_for_score(int(row.ref), row.message, limit, interval)
+        except UserError as e:
+            raise UserError(f"{self.path} was sent, but its score could not be read: {e}; {resume}") from e
+        self._keep(replace(row, public=score.public, private=score.private, status=score.status))
+        if score.status == "pending":
+            raise UserError(f"no score after {limit:.0f} s; {self.path} was sent; {resume}")
+        if score.status == "error":
+            reason = score.reason or "it gave no reason"
+            raise UserError(f"Kaggle took {self.path} but could not score it: {reason}")
+        left = self.competition.submissions_left_today()
+        today = "" if left is None else f"; {left} submissions left today"
+        public, private = score.public or "not shown", score.private or "not shown"
+        print(f"public {public}, private {private}{today}; wrote {self.ledger}; next: ./run.sh ledger")
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)

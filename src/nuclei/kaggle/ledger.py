@@ -5,39 +5,68 @@ from __future__ import annotations
 import csv
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
-from nuclei.submission.submission_record import MADE, digest
+from nuclei.submission.submission_record import SubmissionRecord, sha256_of
 
-COLUMNS = ("date", "file", "sha256", *MADE, "public", "private", "message", "status", "ref")
-OLD = ("date", "file", "sha256", "commit", "dirty", "message", "public", "private", "status", "ref")
-Row = dict[str, str]
+SHOWN = ("date", "file", "commit", "members", "oof_nested", "oof_tuned", "public", "private", "message")
+WIDEST = 40  # characters of a value in the printed table
+Points = list[tuple[float, float]]
+"""Pairs of an out-of-fold score and a leaderboard score."""
 
 
-def new_row(path: Path, made: Mapping[str, str], message: str, ref: int) -> Row:
-    """Return the row of a file that was just sent.
+@dataclass(frozen=True)
+class LedgerRow:
+    """One submission that was sent; the fields are the columns of the file, in their order.
 
-    Args:
-        path: the file.
-        made: how it was made, as far as that is known; see ``nuclei.submission.submission_record``.
-        message: what it was sent with.
-        ref: the number that Kaggle gave it.
+    Attributes:
+        date: when the file was sent, UTC.
+        file: its path.
+        sha256: of its bytes, in hexadecimal.
+        commit: see ``SubmissionRecord`` for this and the next seven; empty where nothing is known.
+        public: score on the public leaderboard; empty until there is one.
+        private: score on the private leaderboard; empty until there is one.
+        message: what Kaggle shows beside the score.
+        status: ``pending``, ``complete`` or ``error``.
+        ref: the number that Kaggle gave the submission.
     """
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    known = {"date": date, "file": str(path), "sha256": digest(path), **made}
-    known |= {"message": message, "status": "pending", "ref": str(ref)}
-    return dict.fromkeys(COLUMNS, "") | known
+
+    date: str = ""
+    file: str = ""
+    sha256: str = ""
+    commit: str = ""
+    dirty: str = ""
+    command: str = ""
+    members: str = ""
+    weights: str = ""
+    postprocess: str = ""
+    oof_nested: str = ""
+    oof_tuned: str = ""
+    public: str = ""
+    private: str = ""
+    message: str = ""
+    status: str = "pending"
+    ref: str = ""
+
+    @classmethod
+    def of_submission(cls, path: Path, record: SubmissionRecord, message: str, ref: int) -> LedgerRow:
+        """Return the row of a file that was just sent."""
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        sha256 = sha256_of(path)
+        return cls(date, str(path), sha256, **asdict(record), message=message, ref=str(ref))
 
 
-def read(path: str | Path) -> list[Row]:
+COLUMNS = tuple(field.name for field in fields(LedgerRow))
+
+
+def read_ledger(path: str | Path) -> list[LedgerRow]:
     """Return the rows, oldest first; none where there is no ledger yet.
-
-    What the columns of an earlier version do not have is empty.
 
     Raises:
         UserError: the file cannot be read, or is no ledger.
@@ -48,45 +77,44 @@ def read(path: str | Path) -> list[Row]:
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise UserError(f"cannot read the ledger {path}: {e}; mend it or move it away") from e
-    header = OLD if lines and tuple(lines[0]) == OLD else COLUMNS
+        raise UserError(f"cannot read the ledger {path}: {e}; correct it or move it away") from e
     for number, line in enumerate(lines, 1):
-        if len(line) != len(header) or (number == 1 and tuple(line) != header):
+        if len(line) != len(COLUMNS) or (number == 1 and tuple(line) != COLUMNS):
             raise UserError(
-                f"{path}, row {number}: expected {','.join(header)}, got {','.join(line)[:80]}; "
-                "mend it or move it away"
+                f"{path}, row {number}: expected {','.join(COLUMNS)}, got {','.join(line)[:80]}; "
+                "correct it, or move it away and the next ./run.sh submit begins a new one"
             )
-    return [dict.fromkeys(COLUMNS, "") | dict(zip(header, line, strict=True)) for line in lines[1:]]
+    return [LedgerRow(*line) for line in lines[1:]]
 
 
-def record(path: str | Path, row: Row) -> None:
+def write_row(path: str | Path, row: LedgerRow) -> None:
     """Add a row, or replace the one of the same ``ref``; the file is written whole or stays as it was.
 
     Raises:
         UserError: the ledger is damaged or cannot be written.
     """
     path = Path(path)
-    with _alone(path.parent):
-        rows = read(path)
-        known = [i for i, old in enumerate(rows) if row["ref"] and old["ref"] == row["ref"]]
-        if known:
-            rows[known[-1]] = row
+    with _locked(path.parent):
+        rows = read_ledger(path)
+        same = [i for i, other in enumerate(rows) if row.ref and other.ref == row.ref]
+        if same:
+            rows[same[-1]] = row
         else:
             rows.append(row)
         with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
             table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
             table.writeheader()
-            table.writerows(rows)
+            table.writerows(map(asdict, rows))
 
 
-def sent(path: str | Path, sha256: str) -> Row | None:
+def newest_row(path: str | Path, sha256: str) -> LedgerRow | None:
     """Return the newest row of a file, or None if it was never sent."""
-    rows = [row for row in read(path) if row["sha256"] == sha256]
+    rows = [row for row in read_ledger(path) if row.sha256 == sha256]
     return rows[-1] if rows else None
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Hold a lock on ``folder``, so that of two writers neither loses the other's row."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,3 +126,70 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def format_table(rows: Sequence[LedgerRow]) -> str:
+    """Return the rows as a text table.
+
+    >>> print(format_table([LedgerRow(commit="0123456789", dirty="yes", public="0.5")]))
+    date    file    commit     members    oof_nested    oof_tuned      public  private    message
+                    01234567+                                             0.5
+    """
+    from tabulate import tabulate
+
+    cells = [[_cell(row, name) for name in SHOWN] for row in rows]
+    return tabulate(cells, SHOWN, "plain", disable_numparse=True)
+
+
+def _cell(row: LedgerRow, name: str) -> str:
+    """Return a value, shortened; of a commit the beginning, with + where the code differed from it."""
+    value = " ".join(str(getattr(row, name)).split())
+    if name == "commit":
+        return value[:8] + ("+" if row.dirty == "yes" else "")
+    return value if len(value) <= WIDEST else value[: WIDEST - 1] + "…"
+
+
+def scored_points(rows: Sequence[LedgerRow]) -> dict[str, Points]:
+    """Return for each leaderboard the nested out-of-fold and the leaderboard score of rows that have both.
+
+    >>> scored_points([LedgerRow(oof_nested="0.5", public="0.4"), LedgerRow(public="0.3")])
+    {'public': [(0.5, 0.4)], 'private': []}
+    """
+    boards: dict[str, Points] = {"public": [], "private": []}
+    for row in rows:
+        for board, score in (("public", row.public), ("private", row.private)):
+            if row.oof_nested and score:
+                boards[board].append((float(row.oof_nested), float(score)))
+    return boards
+
+
+def describe_correlation(board: str, points: Points) -> str:
+    """Return one line on how out-of-fold and leaderboard scores go together.
+
+    >>> describe_correlation("public", [(0.1, 0.2), (0.2, 0.3), (0.3, 0.1)])
+    'out-of-fold (nested) and public score: Pearson -0.50, Spearman -0.50, 3 submissions'
+    """
+    from scipy.stats import pearsonr, spearmanr
+
+    name = f"out-of-fold (nested) and {board} score"
+    if len(points) < 3 or any(len(set(axis)) == 1 for axis in zip(*points, strict=True)):
+        return f"{name}: {len(points)} submissions have both; a correlation needs three that differ"
+    pearson, spearman = (test(*zip(*points, strict=True)).statistic for test in (pearsonr, spearmanr))
+    return f"{name}: Pearson {pearson:.2f}, Spearman {spearman:.2f}, {len(points)} submissions"
+
+
+def draw_scores(path: Path, boards: Mapping[str, Points]) -> None:
+    """Draw leaderboard scores over out-of-fold scores, with the line on which both are equal."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    for (board, points), marker in zip(boards.items(), "ox", strict=True):
+        if points:
+            axes.scatter(*zip(*points, strict=True), marker=marker, label=board)
+    middle = sum(x for points in boards.values() for x, _ in points) / sum(map(len, boards.values()))
+    axes.axline((middle, middle), slope=1, color="grey", linewidth=0.8)
+    axes.set(xlabel="out-of-fold mAP, nested", ylabel="leaderboard")
+    axes.legend()
+    with atomic_write(path) as part:
+        figure.savefig(part, format="png", dpi=120)

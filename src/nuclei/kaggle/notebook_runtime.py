@@ -1,4 +1,4 @@
-"""What the notebooks on Kaggle do with the bundle; nothing but the standard library is there yet."""
+"""The bundle's part of the notebooks on Kaggle, where nothing but the standard library is there yet."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 from nuclei.errors import UserError
 
 
-def find(place: Path, *names: str) -> Path:
-    """Return the first file or folder of one of these names below ``place``; images are not looked through.
+def find(folder: Path, *names: str) -> Path:
+    """Return the first file or folder of one of these names below ``folder``; image folders are skipped.
 
     Raises:
         UserError: there is none.
     """
-    for folder, folders, files in os.walk(place):
+    for parent, folders, files in os.walk(folder):
         for name in names:
             if name in folders or name in files:
-                return Path(folder) / name
+                return Path(parent) / name
         folders[:] = sorted(name for name in folders if not name.startswith("stage1_"))
-    raise UserError(f"none of {', '.join(names)} is under {place}: attach the competition as an input")
+    raise UserError(f"none of {', '.join(names)} is under {folder}: attach the competition as an input")
 
 
 def install(bundle: Path, packages: Path) -> dict[str, str]:
@@ -38,10 +38,10 @@ def install(bundle: Path, packages: Path) -> dict[str, str]:
 
 
 def run(words: Sequence[str], environment: dict[str, str]) -> None:
-    """Run a command of the project and print what it prints, where a notebook shows it.
+    """Run a command of the project, and print its output where a notebook shows it.
 
     Raises:
-        UserError: it failed.
+        UserError: the command failed.
     """
     with subprocess.Popen(
         [sys.executable, "-m", "nuclei", *words],

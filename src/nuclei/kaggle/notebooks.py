@@ -1,74 +1,128 @@
-"""A user's dataset and notebooks on Kaggle: sent, waited for, and their output fetched."""
+"""A user's dataset and notebooks on Kaggle: send them, wait for them, fetch their output."""
 
 from __future__ import annotations
 
 import json
-import math
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
+from kagglesdk import KaggleClient
+from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
+from kagglesdk.datasets.types.dataset_api_service import (
+    ApiCreateDatasetRequest,
+    ApiCreateDatasetVersionRequest,
+    ApiGetDatasetRequest,
+    ApiGetDatasetStatusRequest,
+)
+from kagglesdk.kernels.types.kernels_api_service import (
+    ApiGetKernelSessionStatusRequest,
+    ApiListKernelSessionOutputRequest,
+    ApiSaveKernelRequest,
+)
+from requests import HTTPError
+
+from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.kaggle.api_errors import NOTEBOOKS, SITE, Unreachable
-from nuclei.kaggle.client import Session
-from nuclei.kaggle.transport import ticks
-from nuclei.progress import track
+from nuclei.kaggle.client import PIECE, KaggleSession, poll_until
+from nuclei.submission.submission_record import code_state
 
 ABSENT = (403, 404)  # how Kaggle answers for what is not there, or is somebody else's
-SAFE = r"^(?!/)(?!.*(^|/)\.\.(/|$))"  # names that stay in their folder
+PLACEHOLDER = "YOUR_KAGGLE_NAME"
+UPLOAD_EXPIRES = 6 * 24 * 3600  # seconds after which Kaggle's storage forgets an unfinished upload
+LOG_TAIL = 12  # lines of a log that are shown
+Metadata = Mapping[str, object]
+"""A ``dataset-metadata.json`` or ``kernel-metadata.json``, with the names that Kaggle's own tools use."""
 
 
-class Dataset(Session):
-    """One dataset, ``OWNER/SLUG``."""
+class Dataset(KaggleSession):
+    """One dataset, ``OWNER/SLUG``; for the arguments see ``KaggleSession``."""
 
     causes = NOTEBOOKS
 
     def version(self) -> int | None:
-        """Return its newest version; None where there is no such dataset."""
-        from requests import HTTPError
-
+        """Return the newest version; None where there is no such dataset."""
         with self.open() as client:
             try:
-                return int(
-                    json.loads(client.dataset_status(self.subject, format="json"))["current_version_number"]
-                )
+                return self._state(client)[1]
             except HTTPError as e:
                 if e.response is not None and e.response.status_code in ABSENT:
                     return None
                 raise
 
-    def send(self, folder: Path, notes: str, new: bool) -> None:
-        """Make the dataset, or a new version of it, of the files in ``folder``.
+    def _state(self, client: KaggleClient) -> tuple[str, int]:
+        """Return the status, such as ``ready``, and the newest version."""
+        owner, slug = self.subject.split("/")
+        name, api = {"ownerSlug": owner, "datasetSlug": slug}, client.datasets.dataset_api_client
+        status = api.get_dataset_status(ApiGetDatasetStatusRequest.from_dict(name)).status.name.lower()
+        return status, int(api.get_dataset(ApiGetDatasetRequest.from_dict(name)).current_version_number)
+
+    def send(self, file: Path, metadata: Metadata, notes: str, new: bool) -> None:
+        """Make the dataset, or a new version of it, of one file.
+
+        Args:
+            file: what the dataset holds.
+            metadata: title, subtitle, description and licence of the dataset.
+            notes: what is said of the version.
+            new: whether the dataset is to be made.
 
         Raises:
-            UserError: a file did not arrive, or Kaggle refused; there is then no new version.
+            UserError: the file did not arrive, or Kaggle refused; there is then no new version.
         """
-        quiet = not sys.stderr.isatty()
+        owner, slug = self.subject.split("/")
+        texts = {key: metadata[key] for key in ("subtitle", "description")}
+        note = file.with_name(f".{file.name}.upload")
         with self.open() as client:
-            plain = type(client).upload_files
-
-            def upload(request: Any, *rest: Any) -> None:
-                # The client would leave out a file whose upload broke off, and go on without it.
-                plain(client, request, *rest)
-                if len(request.files) < len([p for p in folder.iterdir() if p.suffix != ".json"]):
-                    raise Unreachable(
-                        f"the upload to {self.subject} broke off ({self.upload_fault()}); try again"
-                    )
-
-            client.upload_files = upload
-            response = (
-                client.dataset_create_new(str(folder), quiet=quiet)
-                if new
-                else client.dataset_create_version(str(folder), notes, quiet=quiet)
-            )
+            body = texts | {"files": [{"token": self._upload_once(file, note)}]}
+            api = client.datasets.dataset_api_client
+            if new:
+                licence = metadata["licenses"][0]["name"]  # type: ignore[index]
+                body |= {"ownerSlug": owner, "slug": slug, "title": metadata["title"], "licenseName": licence}
+                response = api.create_dataset(ApiCreateDatasetRequest.from_dict(body | {"isPrivate": True}))
+            else:
+                body |= {"versionNotes": notes}
+                request = {"ownerSlug": owner, "datasetSlug": slug, "body": body}
+                response = api.create_dataset_version(ApiCreateDatasetVersionRequest.from_dict(request))
         if response.error or response.status.lower() == "error":
             raise UserError(
                 f"Kaggle refused the dataset {self.subject}: {response.error or 'it gave no reason'}"
             )
+        note.unlink(missing_ok=True)
 
-    def wait(self, after: int, limit: float, poll: float) -> int:
-        """Wait until a version above ``after`` can be used, and return it.
+    def _upload_once(self, file: Path, note: Path) -> str:
+        """Upload a file and return Kaggle's token for it; an upload that an earlier call began goes on.
+
+        Args:
+            file: the file.
+            note: a small file, which holds the token and the address of an upload that has begun.
+        """
+        state = file.stat()
+        request = ApiStartBlobUploadRequest()
+        request.type, request.name, request.content_length = ApiBlobType.DATASET, file.name, state.st_size
+        request.last_modified_epoch_seconds = int(state.st_mtime)
+        begun = note.is_file() and note.stat().st_mtime > time.time() - UPLOAD_EXPIRES
+        upload = json.loads(note.read_text()) if begun else {}
+        begun = upload.get("request") == request.to_dict()
+        if not begun:
+            with self.open() as client:
+                response = client.blobs.blob_api_client.start_blob_upload(request)
+            upload = {"request": request.to_dict(), "token": response.token, "url": response.create_url}
+            with atomic_write(note) as part:
+                part.write_text(json.dumps(upload))
+        try:
+            self.upload(file, upload["url"], begun)
+        except UserError as e:
+            if not isinstance(e, Unreachable):
+                note.unlink(missing_ok=True)  # the next try begins anew
+            raise
+        return str(upload["token"])
+
+    def wait_until_ready(self, previous: int, limit: float, interval: float) -> int:
+        """Wait until a version above ``previous`` can be used, and return its number.
 
         Raises:
             UserError: Kaggle could not process it, or ``limit`` seconds are over.
@@ -76,30 +130,57 @@ class Dataset(Session):
 
         def look() -> int | None:
             with self.open() as client:
-                found = json.loads(client.dataset_status(self.subject, format="json"))
-            if found["status"] in ("failed", "deleted"):
+                status, version = self._state(client)
+            if status in ("failed", "deleted"):
                 raise UserError(
-                    f"Kaggle could not process {self.subject}: {found['status']}; see {SITE}/{self.subject}"
+                    f"Kaggle could not process {self.subject}: {status}; see {SITE}/{self.subject}"
                 )
-            version = int(found["current_version_number"])
-            return version if found["status"] == "ready" and version > after else None
+            return version if status == "ready" and version > previous else None
 
-        return _until(look, f"waiting for the dataset {self.subject}", limit, poll)
+        label = f"waiting for the dataset {self.subject}"
+        version = poll_until(look, label, limit, interval)
+        if version is None:
+            raise UserError(f"{label}: not done after {limit:.0f} s")
+        return version
 
 
-class Notebook(Session):
-    """One notebook, ``OWNER/SLUG``."""
+class Notebook(KaggleSession):
+    """One notebook, ``OWNER/SLUG``; for the arguments see ``KaggleSession``."""
 
     causes = NOTEBOOKS
 
-    def send(self, folder: Path) -> str:
-        """Push the notebook in ``folder``, which starts it, and return its address.
+    def send(self, file: Path, metadata: Metadata) -> str:
+        """Push a notebook, which starts it, and return its address.
+
+        Args:
+            file: the ``.ipynb``.
+            metadata: its title, its inputs, and the machine that it wants.
 
         Raises:
-            UserError: Kaggle refused it, or one of its inputs.
+            UserError: Kaggle refused the notebook, or one of its inputs.
         """
+        notebook = json.loads(file.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            cell["source"] = "".join(cell["source"])  # the format allows a list of lines, Kaggle does not
+        flags = {
+            key: metadata[name]
+            for key, name in {
+                "kernelType": "kernel_type",
+                "isPrivate": "is_private",
+                "enableGpu": "enable_gpu",
+                "enableTpu": "enable_tpu",
+                "enableInternet": "enable_internet",
+                "datasetDataSources": "dataset_sources",
+                "competitionDataSources": "competition_sources",
+                "language": "language",
+                "newTitle": "title",
+            }.items()
+        }
+        request = ApiSaveKernelRequest.from_dict(
+            {"slug": self.subject, "text": json.dumps(notebook), **flags}
+        )
         with self.open() as client:
-            response = client.kernels_push(str(folder))
+            response = client.kernels.kernels_api_client.save_kernel(request)
         if response.error:
             raise UserError(f"Kaggle refused the notebook {self.subject}: {response.error}")
         if lacking := [*response.invalid_dataset_sources, *response.invalid_competition_sources]:
@@ -109,54 +190,192 @@ class Notebook(Session):
             )
         return response.url or f"{SITE}/code/{self.subject}"
 
-    def wait(self, limit: float, poll: float) -> tuple[str, str]:
+    def wait_until_ended(self, limit: float, interval: float) -> tuple[str, str]:
         """Wait for the run to end; return its status, such as ``complete``, and the message of a failure.
 
         Raises:
-            UserError: it has not ended after ``limit`` seconds.
+            UserError: the run has not ended after ``limit`` seconds.
         """
-        from requests import HTTPError
+        owner, slug = self.subject.split("/")
+        request = ApiGetKernelSessionStatusRequest.from_dict({"userName": owner, "kernelSlug": slug})
 
         def look() -> tuple[str, str] | None:
             with self.open() as client:
-                try:
-                    found = client.kernels_status(self.subject)
-                except ValueError as e:  # the client's wording of a refusal
-                    raise (e.__context__ if isinstance(e.__context__, HTTPError) else e) from None
-            name = found.status.name.lower()
-            return (
-                (name, found.failure_message or "")
-                if name not in ("queued", "running", "new_script")
-                else None
-            )
+                session = client.kernels.kernels_api_client.get_kernel_session_status(request)
+            status = session.status.name.lower()
+            running = status in ("queued", "running", "new_script")
+            return None if running else (status, session.failure_message or "")
 
-        return _until(look, f"waiting for {self.subject}", limit, poll)
+        label = f"waiting for {self.subject}"
+        end = poll_until(look, label, limit, interval)
+        if end is None:
+            raise UserError(f"{label}: not done after {limit:.0f} s")
+        return end
 
-    def fetch(self, folder: Path) -> list[Path]:
+    def fetch_output(self, folder: Path) -> list[Path]:
         """Fetch the output and the log of the last run into ``folder``; return the files.
 
+        Names that lead out of the folder are left out.
+
         Raises:
-            UserError: a file did not arrive whole.
+            UserError: a file did not arrive.
         """
+        owner, slug = self.subject.split("/")
+        request = ApiListKernelSessionOutputRequest.from_dict({"userName": owner, "kernelSlug": slug})
+        files, log, page = [], "", "first"
         with self.open() as client:
-            files, _ = client.kernels_output(self.subject, str(folder), file_pattern=SAFE, force=True)
-            if broken := [a for a in self.answers if a.startswith("GET ") and not a.startswith("GET 20")]:
-                raise Unreachable(f"the output of {self.subject} did not arrive ({broken[0]}); try again")
-        return [Path(file) for file in files]
+            while page:
+                listed = client.kernels.kernels_api_client.list_kernel_session_output(request)
+                for item in listed.files or []:
+                    name = PurePosixPath(item.file_name)
+                    if not name.is_absolute() and ".." not in name.parts:
+                        self._fetch(item.url, folder / name)
+                        files.append(folder / name)
+                log, page = log or listed.log or "", listed.next_page_token
+                request.page_token = page
+            if log:
+                folder.mkdir(parents=True, exist_ok=True)
+                files.append(folder / f"{slug}.log")
+                files[-1].write_text(log, encoding="utf-8")
+        return files
+
+    def _fetch(self, url: str, path: Path) -> None:
+        response = self._storage.get(url, stream=True)
+        if not response.ok:
+            reason = f"GET {response.status_code} {response.reason}"
+            raise Unreachable(f"the output of {self.subject} did not arrive ({reason}); try again")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as file:
+            file.writelines(response.iter_content(PIECE))
 
 
-def _until(look: Callable[[], Any], name: str, limit: float, poll: float) -> Any:
-    """Look every ``poll`` seconds until there is something; a passing fault counts as nothing.
+def full_ids(owner: str, slugs: Mapping[str, str]) -> dict[str, str]:
+    """Return ``OWNER/SLUG`` of the dataset and of each notebook.
+
+    Args:
+        owner: the name in the address of the user's profile.
+        slugs: for ``dataset`` and each notebook the last part of its address.
 
     Raises:
-        UserError: there is nothing after ``limit`` seconds.
+        UserError: the owner is still the placeholder, or a name cannot be one on Kaggle.
     """
-    fault: Unreachable | None = None
-    for _ in track(ticks(limit, poll), name, total=math.ceil(limit / poll) + 1):
-        try:
-            if (found := look()) is not None:
-                return found
-            fault = None
-        except Unreachable as e:
-            fault = e
-    raise fault or UserError(f"{name}: not done after {limit:.0f} s")
+    if owner == PLACEHOLDER:
+        raise UserError(
+            f"owner={PLACEHOLDER} is a placeholder; give owner=NAME, or write it into configs/push.yaml: "
+            "the name in the address of your Kaggle profile; nothing was sent"
+        )
+    for key, slug in {"owner": owner, **{f"ids.{name}": slug for name, slug in slugs.items()}}.items():
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug, re.IGNORECASE) or len(slug) > 50:
+            raise UserError(
+                f"{key}={slug}: expected letters, digits and single hyphens, at most 50; nothing was sent"
+            )
+    if short := [name for name, slug in slugs.items() if len(slug) < 6]:
+        raise UserError(
+            f"ids.{short[0]}={slugs[short[0]]}: Kaggle wants 6 characters or more; nothing was sent"
+        )
+    return {name: f"{owner}/{slug}" for name, slug in slugs.items()}
+
+
+def filled_metadata(path: Path, ids: Mapping[str, str], competition: str) -> dict[str, object]:
+    """Return the metadata file of the dataset or a notebook, with the ids filled in.
+
+    Args:
+        path: ``NAME/dataset-metadata.json`` or ``NAME/kernel-metadata.json``.
+        ids: ``OWNER/SLUG`` of the dataset and the notebooks.
+        competition: the input of the notebooks, beside the dataset.
+    """
+    ref = ids[path.parent.name]
+    # Kaggle derives a slug from the title, so they must agree.
+    metadata = json.loads(path.read_text()) | {"id": ref, "title": ref.split("/")[1].replace("-", " ")}
+    if path.parent.name == "dataset":
+        return dict(metadata)
+    return metadata | {"dataset_sources": [ids["dataset"]], "competition_sources": [competition]}
+
+
+@dataclass(frozen=True)
+class Push:
+    """The bundle, sent as a dataset, and the notebooks that run on it.
+
+    Attributes:
+        root: the project's folder, which has the notebooks and their metadata in ``kernels``.
+        kernels: the folder with the bundle; each notebook's output goes there too.
+        ids: ``OWNER/SLUG`` of the dataset and the notebooks, see ``full_ids``.
+        competition: the notebooks' other input.
+        timeout: seconds without an answer after which a request has failed.
+        retries: how often a broken transfer goes on.
+        limit: seconds to wait for the dataset, and for each run.
+        interval: seconds between two looks.
+    """
+
+    root: Path
+    kernels: Path
+    ids: Mapping[str, str]
+    competition: str
+    timeout: float
+    retries: int
+    limit: float
+    interval: float
+
+    def send_all(self, notebooks: Sequence[str]) -> None:
+        """Send the dataset, then each notebook in turn.
+
+        Raises:
+            UserError: a notebook is unknown, there is no bundle, or a run failed.
+        """
+        if unknown := [name for name in notebooks if name not in self.ids or name == "dataset"]:
+            raise UserError(f"notebooks has '{unknown[0]}'; there are inference and train")
+        bundle = self.kernels / "dataset" / "nuclei.zip"
+        if not bundle.is_file():
+            raise UserError(f"no bundle at {bundle}; run ./run.sh bundle")
+        self.send_dataset(bundle)
+        for name in notebooks:
+            self.run_notebook(name)
+
+    def send_dataset(self, bundle: Path) -> None:
+        """Make the dataset or its next version, and wait until notebooks can use it."""
+        dataset = Dataset(self.ids["dataset"], self.timeout, self.retries)
+        previous = dataset.version()
+        path = self.root / "kernels" / "dataset" / "dataset-metadata.json"
+        print(f"sending {bundle} ({bundle.stat().st_size / 1e6:.0f} MB) to {dataset.subject}", flush=True)
+        commit, dirty = code_state(self.root)
+        notes = f"{commit[:8]}{' and changes' if dirty == 'yes' else ''}" or "no commit"
+        metadata = filled_metadata(path, self.ids, self.competition)
+        dataset.send(bundle, metadata, notes, new=previous is None)
+        version = dataset.wait_until_ready(previous or 0, self.limit, self.interval)
+        print(f"{dataset.subject} is ready, version {version}", flush=True)
+
+    def run_notebook(self, name: str) -> None:
+        """Push a notebook, wait for its run, and fetch the log and the output.
+
+        Raises:
+            UserError: the run failed; its log was fetched all the same.
+        """
+        notebook = Notebook(self.ids[name], self.timeout, self.retries)
+        source, folder = self.root / "kernels" / name, self.kernels / name
+        metadata = filled_metadata(source / "kernel-metadata.json", self.ids, self.competition)
+        address = notebook.send(source / f"{name}.ipynb", metadata)
+        print(f"pushed {notebook.subject}: {address}", flush=True)
+        status, failure = notebook.wait_until_ended(self.limit, self.interval)
+        output, part = folder / "output", folder / ".output.part"
+        shutil.rmtree(part, ignore_errors=True)
+        files = notebook.fetch_output(part)
+        part.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(output, ignore_errors=True)
+        part.rename(output)
+        print("\n".join(_log_lines(output / f"{notebook.subject.split('/')[1]}.log")[-LOG_TAIL:]))
+        if status != "complete":
+            raise UserError(
+                f"{address} ended with status {status}: {failure or 'see its log'}; the log is in {output}"
+            )
+        after = f"; next: ./run.sh submit submission={output}/submission.csv" if name == "inference" else ""
+        print(f"wrote {len(files)} files into {output}{after}")
+
+
+def _log_lines(path: Path) -> list[str]:
+    """Return the lines of a log, which Kaggle keeps as pieces of output; none where there is no log."""
+    if not path.is_file():
+        return []
+    try:
+        return "".join(piece["data"] for piece in json.loads(path.read_text())).splitlines()
+    except (ValueError, KeyError, TypeError):
+        return path.read_text().splitlines()

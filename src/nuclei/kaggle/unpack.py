@@ -1,4 +1,4 @@
-"""Zips within zips, as Kaggle sends them, unpacked into folders."""
+"""Unpack the competition's zips within a zip into folders, and count the images in them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import shutil
 import stat
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from nuclei.data.sources.base import SPLITS, Split
+from nuclei.data.sources.dsb2018 import Dsb2018
 from nuclei.errors import UserError
 from nuclei.progress import track
 
@@ -41,14 +44,16 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
             _extract(inner, inner.parent, f"{inner.name} in {archive.name}", level=inner.stem)
             inner.unlink()
     except OSError as e:
-        why = e.strerror or e
-        raise UserError(f"cannot unpack {archive} into {folder}: {why}; free some space and try again") from e
+        reason = e.strerror or e
+        raise UserError(
+            f"cannot unpack {archive} into {folder}: {reason}; free some space and try again"
+        ) from e
 
 
-def place(stage: str | Path, folder: str | Path) -> list[str]:
-    """Move what is in ``stage`` into ``folder`` and return the names.
+def move_into(stage: str | Path, folder: str | Path) -> list[str]:
+    """Move the files and folders in ``stage`` into ``folder`` and return their names.
 
-    What is there already stays as it is; an empty folder counts as nothing.
+    What exists there already stays as it is, but for an empty folder.
     """
     moved = []
     try:
@@ -108,3 +113,57 @@ def check_space(folder: Path, needed: int) -> None:
             f"{folder} needs {needed / 1e6:.0f} MB and its disk has {free / 1e6:.0f} MB left; "
             "free some space or choose another folder"
         )
+
+
+def count_images(root: Path) -> dict[Split, int]:
+    """Return the number of images of each split, in folders or zips; 0 for a split that is not there.
+
+    Raises:
+        UserError: a folder or zip is damaged or holds no images.
+    """
+    counts = dict.fromkeys(SPLITS, 0)
+    for split in SPLITS:
+        folder = root / f"stage1_{split}"
+        try:
+            if folder.with_suffix(".zip").exists() or (folder.is_dir() and any(folder.iterdir())):
+                counts[split] = len(Dsb2018(root).items(split))
+        except UserError as e:
+            raise UserError(f"{folder} is in the way: {e}; move it away, then run ./run.sh download") from e
+    return counts
+
+
+def check_counts(place: Path, counts: Mapping[Split, int], allowed: Mapping[str, Sequence[int]]) -> None:
+    """Raise a UserError unless the number of images of each split is an allowed one."""
+    for split, n in counts.items():
+        if n not in allowed[split]:
+            expected = " or ".join(map(str, allowed[split]))
+            raise UserError(
+                f"{place}: expected {expected} images in stage1_{split}, found {n}; move an "
+                f"unfinished folder away and download again, or allow it with images.{split}=[{n}]"
+            )
+
+
+def install_files(archive: Path, root: Path, work: Path, allowed: Mapping[str, Sequence[int]]) -> list[str]:
+    """Unpack the competition's zip, check its number of images, and move its files into ``root``.
+
+    Args:
+        archive: the zip; it stays.
+        root: the folder for the files; what is there already stays as it is.
+        work: a folder on the same disk for what is not complete yet.
+        allowed: for each split the numbers of images that it may have.
+
+    Returns:
+        The names of the files and folders that were added.
+
+    Raises:
+        DamagedZip: the zip cannot be read to its end.
+        UserError: the number of images is another one, or the disk is full or refuses.
+    """
+    stage = work / "unpacked"
+    shutil.rmtree(stage, ignore_errors=True)
+    try:
+        unpack(archive, stage)
+        check_counts(archive, count_images(stage), allowed)
+        return move_into(stage, root)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Write and read the competition's CSV files: submissions, and solutions with the truth.
+"""Read and write the competition's CSV files: submissions, and solutions with the true nuclei.
 
 A submission has the columns ``ImageId,EncodedPixels``, one row for each nucleus; a solution also has
 ``Height,Width,Usage``. An image without nuclei keeps one row with an empty second field.
@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
-from nuclei.submission import rle
-from nuclei.submission.rules import HEADER
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HEADER = "ImageId,EncodedPixels"
+# 18 digits always fit into 64 bits.
+VALID_LINE = re.compile(r'([^\s,"\']+),((?:[0-9]{1,18}(?: [0-9]{1,18})*)?)')
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+INTEGRAL_FLOAT = re.compile(r"(-?[0-9]{1,18})\.0*")
+FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def write_submission(path: str | Path, rows: Iterable[tuple[str, np.ndarray]]) -> int:
+def write_submission(path: str | Path, labelled_images: Iterable[tuple[str, np.ndarray]]) -> int:
     """Write a submission, whole or not at all, holding one image at a time.
 
     Args:
         path: the CSV file.
-        rows: for each image its ImageId and its label map, integers (H, W).
+        labelled_images: for each image its ImageId and its label map, integers (H, W).
 
     Returns:
         The number of rows below the header.
@@ -33,27 +42,32 @@ def write_submission(path: str | Path, rows: Iterable[tuple[str, np.ndarray]]) -
     Raises:
         ValueError: an ImageId comes twice, or is no plain word.
     """
-    seen: set[str] = set()
-    n = 0
+    from nuclei.submission.rle import to_lines
+
+    written: set[str] = set()
+    n_rows = 0
     with atomic_write(path) as part, open(part, "wb") as f:
         f.write(f"{HEADER}\n".encode())
-        for image_id, labels in rows:
-            if image_id in seen or not image_id or set(image_id) & set(', \t\r\n"'):
+        for image_id, labels in labelled_images:
+            if image_id in written or not image_id or set(image_id) & set(', \t\r\n"'):
                 raise ValueError(f"ImageId {image_id!r} comes twice, or is no plain word")
-            seen.add(image_id)
-            lines = rle.to_lines(image_id, labels)
+            written.add(image_id)
+            lines = to_lines(image_id, labels)
             f.write(lines)
-            n += lines.count(b"\n")
-    return n
+            n_rows += lines.count(b"\n")
+    return n_rows
 
 
 def read_submission(path: str | Path) -> dict[str, list[str]]:
-    """Return the rows of each image, in the order of the file; an empty list for an image without nuclei.
+    """Return the runs of each image, in the order of the file; an empty list for an image without nuclei.
 
-    Only the columns are checked; ``validate`` knows all the rules.
+    Only the columns are checked; ``nuclei.submission.rules`` knows all the rules.
+
+    Args:
+        path: the CSV file, or a zip that holds it.
 
     Raises:
-        UserError: the file is missing, is no text, or lacks a column.
+        UserError: the file is missing or damaged, is no text, or lacks a column.
     """
     images: dict[str, list[str]] = {}
     for image_id, text in _columns(path, "ImageId", "EncodedPixels"):
@@ -62,7 +76,7 @@ def read_submission(path: str | Path) -> dict[str, list[str]]:
 
 
 def read_solution(path: str | Path) -> dict[str, tuple[tuple[int, int], list[str]]]:
-    """Return for each image of a solution its (height, width) and its rows.
+    """Return for each image of a solution its (height, width) and its runs.
 
     Raises:
         UserError: the file is missing, is no text, lacks a column, or has a size that is no number.
@@ -77,23 +91,25 @@ def read_solution(path: str | Path) -> dict[str, tuple[tuple[int, int], list[str
 
 def _columns(path: str | Path, *names: str) -> Iterator[tuple[str, ...]]:
     """Yield the named columns of every row of a CSV file."""
-    rows = _rows(path)
-    _, header = next(rows, (1, []))
+    lines = _fields(path)
+    _, header = next(lines, (1, []))
     if lacking := [name for name in names if name not in header]:
         raise UserError(f"{path} lacks the column {lacking[0]}; its first line is {header}")
-    at = [header.index(name) for name in names]
-    for line, row in rows:
-        if len(row) != len(header):
-            raise UserError(f"{path}, line {line}: expected {len(header)} fields, got {len(row)}")
-        yield tuple([row[i] for i in at])
+    positions = [header.index(name) for name in names]
+    for number, fields in lines:
+        if len(fields) != len(header):
+            raise UserError(f"{path}, line {number}: expected {len(header)} fields, got {len(fields)}")
+        yield tuple([fields[i] for i in positions])
 
 
-def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+def _fields(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and the fields of every line that is not blank."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = _read(Path(path)).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror}") from e
+    except (zipfile.BadZipFile, KeyError) as e:
+        raise UserError(f"{path} is damaged ({e}); download it again") from e
     except UnicodeDecodeError as e:
         raise UserError(f"{path} is no CSV text: {e}") from e
     if '"' not in text:
@@ -102,6 +118,85 @@ def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(sys.maxsize)  # the default refuses a nucleus of more than 131,072 characters
     reader = csv.reader(io.StringIO(text))
     try:
-        yield from ((reader.line_num, row) for row in reader if row)
+        yield from ((reader.line_num, fields) for fields in reader if fields)
     except csv.Error as e:
         raise UserError(f"{path} is no CSV text: {e}") from e
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a file, or of the file in a zip that has the zip's name."""
+    if path.suffix != ".zip":
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as z:
+        return z.read(path.stem)
+
+
+class SubmissionLine(NamedTuple):
+    """One line below the header, as far as its meaning can be told.
+
+    Attributes:
+        number: of the line; the header is line 1.
+        image_id: the first field, without quotes and spaces.
+        runs: whole numbers with one space between them; empty where there are none.
+        empty: whether the second field was meant to be empty.
+    """
+
+    number: int
+    image_id: str
+    runs: str
+    empty: bool
+
+
+def parse_line(number: int, text: str) -> tuple[SubmissionLine, list[str]]:
+    """Return what a line means, and each way in which its form breaks the rules.
+
+    A line of bad form is still read as far as possible, so that its numbers are checked as well.
+
+    >>> parse_line(2, "a,1 2 3 4")
+    (SubmissionLine(number=2, image_id='a', runs='1 2 3 4', empty=False), [])
+    >>> parse_line(3, "a,[1, 2.0]")[0].runs
+    '1 2'
+    """
+    if valid := VALID_LINE.fullmatch(text):
+        return SubmissionLine(number, valid[1], valid[2], not valid[2]), []
+    if not text.strip():
+        return SubmissionLine(number, "", "", False), ["blank line"]
+    reasons = []
+    plain = text.replace('"', "").replace("'", "")
+    if plain != text:
+        reasons.append("quoted field; write it without quotes")
+    image_id, comma, field = plain.partition(",")
+    if not comma:
+        reasons.append("expected 2 fields 'ImageId,EncodedPixels', got 1")
+    if image_id.strip() == "":
+        reasons.append("no ImageId")
+    runs, more = _parse_field(field)
+    if image_id != image_id.strip() or field != " ".join(field.split()):
+        reasons.append("padded field; write no spaces around a field and one between numbers")
+    empty = bool(comma) and not field.strip()
+    return SubmissionLine(number, image_id.strip(), runs, empty), reasons + more
+
+
+def _parse_field(field: str) -> tuple[str, list[str]]:
+    """Return the whole numbers in a second field of bad form, and what else the field holds."""
+    reasons = []
+    bare = field.translate(str.maketrans("[](){}", "      "))
+    if bare != field:
+        reasons.append("brackets, as of a printed list; write 'start length start length …'")
+    if "," in bare:
+        reasons.append("commas in the second field: a printed list, or more than 2 fields")
+    words = bare.replace(",", " ").split()
+    numbers = [
+        integral[1] if (integral := INTEGRAL_FLOAT.fullmatch(word)) else word
+        for word in words
+        if INTEGER.fullmatch(word) or INTEGRAL_FLOAT.fullmatch(word)
+    ]
+    odd = [word for word in words if not INTEGER.fullmatch(word)]
+    if floats := [word for word in odd if FLOAT.fullmatch(word) and not word.isdigit()]:
+        reasons.append(f"a float, '{floats[0][:20]}'; numbers are whole")
+    if large := [word for word in odd if word.lstrip("-").isdigit()]:
+        reasons.append(f"the number {large[0][:20]}… is too large")
+    if strange := [word for word in odd if not FLOAT.fullmatch(word)]:
+        reasons.append(f"'{strange[0][:20]}' is no number")
+    # A word that could not be read would shift the pairs, and every check of them would be wrong.
+    return (" ".join(numbers) if len(numbers) == len(words) else ""), reasons

@@ -1,6 +1,6 @@
-"""Mend what has one right answer in a submission; what has several stays, for ``validate`` to name.
+"""Fix what has one right answer in a submission; what has several stays, for ``validate`` to name.
 
-Mended: gzip and UTF-16, a byte-order mark, line ends; a header that is padded, quoted or missing; an index
+Fixed: gzip and UTF-16, a byte-order mark, line ends; a header that is padded, quoted or missing; an index
 column; blank lines; quotes, spaces, brackets, floats such as 3.0; runs that are empty, not ascending, or
 that touch or overlap within their row; a row that comes twice; an image's needless or missing empty row.
 """
@@ -11,42 +11,53 @@ import gzip
 import zlib
 from collections.abc import Iterable
 from itertools import chain
+from pathlib import Path
 
-from nuclei.submission.csv_line import Row, parse
-from nuclei.submission.rules import BOM, HEADER
+from nuclei.atomic import atomic_write
+from nuclei.submission.csv_files import HEADER, SubmissionLine, parse_line
+from nuclei.submission.rules import BYTE_ORDER_MARK
 
 
-def mend(data: bytes, images: Iterable[str]) -> bytes:
-    """Return the file with everything mended that has one right answer.
+def write_fixed(path: Path, images: Iterable[str]) -> Path:
+    """Write a fixed copy beside a submission, and return its path; for the arguments see ``fix``."""
+    copy = path.with_name(path.name.removesuffix(".gz").removesuffix(".csv") + "_fixed.csv")
+    with atomic_write(copy) as part:
+        part.write_bytes(fix(path.read_bytes(), images))
+    return copy
+
+
+def fix(data: bytes, images: Iterable[str]) -> bytes:
+    """Return a submission with everything fixed that has one right answer.
 
     Args:
         data: the whole file.
         images: the expected ImageIds.
 
-    >>> mend(b'ImageId,EncodedPixels\\r\\na,"[5, 2, 1, 3]"\\r\\n', ["a", "b"])
+    >>> fix(b'ImageId,EncodedPixels\\r\\na,"[5, 2, 1, 3]"\\r\\n', ["a", "b"])
     b'ImageId,EncodedPixels\\na,1 3 5 2\\nb,\\n'
     """
-    text = _text(data)
+    text = _decode(data)
     if text is None:
         return data
     expected = list(images)
-    lines = [line for line in _without_index(text.split("\n")) if line.strip()]
+    lines = [line for line in _drop_index(text.split("\n")) if line.strip()]
     if lines and _is_header(lines[0]):
         lines[0] = HEADER
-    elif lines and parse(1, lines[0])[0].image_id in expected:
+    elif lines and parse_line(1, lines[0])[0].image_id in expected:
         lines.insert(0, HEADER)
     if lines[:1] != [HEADER]:
         return data
-    mended = [_line(line) for line in lines[1:]]
-    return "".join(f"{line}\n" for line in [HEADER, *_rows(mended, expected)]).encode()
+    fixed = [_fix_line(line) for line in lines[1:]]
+    return "".join(f"{line}\n" for line in [HEADER, *_fix_rows(fixed, expected)]).encode()
 
 
-def _text(data: bytes) -> str | None:
-    """Return the text in gzip, UTF-16 or UTF-8; None where it is none of them."""
+def _decode(data: bytes) -> str | None:
+    """Return the text in gzip, UTF-16 or UTF-8; None where the data are none of them."""
     try:
         data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
         encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-        return data.decode(encoding).removeprefix(BOM).replace("\r\n", "\n").replace("\r", "\n")
+        text = data.decode(encoding).removeprefix(BYTE_ORDER_MARK)
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError):
         return None
 
@@ -55,7 +66,7 @@ def _is_header(line: str) -> bool:
     return "".join(c for c in line if c not in " \t\"'").lower() == HEADER.lower()
 
 
-def _without_index(lines: list[str]) -> list[str]:
+def _drop_index(lines: list[str]) -> list[str]:
     """Drop the first column where a table was written with its index."""
     first, comma, rest = (lines or [""])[0].partition(",")
     if not comma or first.strip("\"' ") not in ("", "Unnamed: 0") or not _is_header(rest):
@@ -63,24 +74,24 @@ def _without_index(lines: list[str]) -> list[str]:
     return [line.partition(",")[2] for line in lines]
 
 
-def _line(line: str) -> str | Row:
-    """Return the row in a line, or the line itself where its numbers cannot be told for certain."""
-    row, reasons = parse(0, line)
-    third = any("commas" in reason for reason in reasons) and not set(line) & set("[({\"'")
-    readable = row.numbers or row.empty or not any(c.isalnum() for c in line.partition(",")[2])
-    if not row.image_id or "," not in line or not readable or third:
-        return line
-    numbers = [int(number) for number in row.numbers.split()]
+def _fix_line(text: str) -> str | SubmissionLine:
+    """Return what a line means, or the line itself where its numbers cannot be told for certain."""
+    line, reasons = parse_line(0, text)
+    more_fields = any("commas" in reason for reason in reasons) and not set(text) & set("[({\"'")
+    readable = line.runs or line.empty or not any(c.isalnum() for c in text.partition(",")[2])
+    if not line.image_id or "," not in text or not readable or more_fields:
+        return text
+    numbers = [int(number) for number in line.runs.split()]
     if len(numbers) % 2 or min(numbers, default=1) < 0 or 0 in numbers[::2]:
-        return row._replace(empty=False)
-    numbers = _merged(numbers)
-    return row._replace(numbers=" ".join(map(str, numbers)), empty=not numbers)
+        return line._replace(empty=False)
+    numbers = _merge_runs(numbers)
+    return line._replace(runs=" ".join(map(str, numbers)), empty=not numbers)
 
 
-def _merged(numbers: list[int]) -> list[int]:
+def _merge_runs(numbers: list[int]) -> list[int]:
     """Sort the runs of one nucleus, drop empty ones, and join those that touch or overlap.
 
-    >>> _merged([9, 1, 1, 2, 3, 2, 7, 0])
+    >>> _merge_runs([9, 1, 1, 2, 3, 2, 7, 0])
     [1, 4, 9, 1]
     """
     runs: list[list[int]] = []
@@ -92,19 +103,17 @@ def _merged(numbers: list[int]) -> list[int]:
     return list(chain.from_iterable(runs))
 
 
-def _rows(lines: list[str | Row], images: list[str]) -> list[str]:
-    """Write the rows; drop repeated and needless empty ones, add the empty rows that lack."""
-    rows = [line for line in lines if isinstance(line, Row)]
-    filled = {row.image_id for row in rows if not row.empty}
-    known = {row.image_id for row in rows} | {
-        parse(0, line)[0].image_id for line in lines if isinstance(line, str)
-    }
-    written: dict[str, None] = {}  # a set that keeps its order
+def _fix_rows(lines: list[str | SubmissionLine], images: list[str]) -> list[str]:
+    """Return the rows as text, without repeated and needless empty ones, and with the missing empty ones."""
+    parsed = [line if isinstance(line, SubmissionLine) else parse_line(0, line)[0] for line in lines]
+    present = {line.image_id for line in parsed}
+    filled = {line.image_id for line in lines if isinstance(line, SubmissionLine) and not line.empty}
+    rows: dict[str, None] = {}  # a set that keeps its order
     for line in lines:
         if isinstance(line, str):
-            written[line] = None
+            rows[line] = None
         elif not line.empty or line.image_id not in filled:
-            written[f"{line.image_id},{line.numbers}"] = None
+            rows[f"{line.image_id},{line.runs}"] = None
     # An unknown ImageId may be a missing one, misspelt.
-    lacking = [image for image in images if image not in known] if known <= set(images) else []
-    return [*written, *(f"{image}," for image in lacking)]
+    missing = [image for image in images if image not in present] if present <= set(images) else []
+    return [*rows, *(f"{image}," for image in missing)]

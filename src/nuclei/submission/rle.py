@@ -8,10 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from nuclei.errors import UserError
+
+
+class Runs(NamedTuple):
+    """The runs of several nuclei: int64 arrays (k,), in the order of the rows.
+
+    Attributes:
+        row: for each run the number of its row, from 0.
+        start: first pixel, from 1.
+        length: number of pixels.
+    """
+
+    row: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+
+    @classmethod
+    def parse(cls, texts: list[str]) -> Runs:
+        """Return the runs in rows of whole numbers, an even count in each, with single spaces between them.
+
+        The standard library and numpy alone, for ``validate``; ``decode`` has a compiled reader.
+        """
+        pairs = np.fromstring(" ".join(filter(None, texts)), np.int64, sep=" ").reshape(-1, 2)
+        counts = [(text.count(" ") + 1) // 2 if text else 0 for text in texts]
+        return cls(np.repeat(np.arange(len(texts)), counts), pairs[:, 0], pairs[:, 1])
+
+    def text(self, i: int | np.integer) -> str:
+        """Return run ``i`` as it stands in a file, in quotes."""
+        return f"'{self.start[i]} {self.length[i]}'"
+
+    def beyond(self, area: int | np.ndarray) -> np.ndarray:
+        """Return for each run whether it leaves an image of ``area`` pixels at the end, bool (k,)."""
+        # Each number by itself first: the sum of two huge ones would wrap.
+        return (self.start > area) | (self.length > area - np.minimum(self.start, area) + 1)
 
 
 def encode(labels: np.ndarray) -> list[np.ndarray]:
@@ -29,12 +63,11 @@ def encode(labels: np.ndarray) -> list[np.ndarray]:
     >>> [row.tolist() for row in encode(np.array([[1, 0, 2], [1, 0, 0], [0, 1, 0]]))]
     [[1, 2, 6, 1], [7, 1]]
     """
-    pairs, ends = runs(labels)
-    cuts = ends.tolist()
-    return [pairs[2 * a : 2 * b] for a, b in pairwise(cuts[1:]) if a < b]
+    pairs, ends = encode_flat(labels)
+    return [pairs[2 * start : 2 * end] for start, end in pairwise(ends.tolist()[1:]) if start < end]
 
 
-def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def encode_flat(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the runs of all nuclei in one array: int64 (2k,), and int64 (n + 2,) where those of each end.
 
     Nucleus i has the runs, pairs of numbers, ``ends[i]`` to ``ends[i + 1]``. For the rest see ``encode``.
@@ -67,7 +100,7 @@ def to_lines(image_id: str, labels: np.ndarray) -> bytes:
     from nuclei.labelmap.run_lengths import write_rows
 
     prefix = f"{image_id},".encode()
-    return write_rows(np.frombuffer(prefix, np.uint8), *runs(labels)).tobytes() or prefix + b"\n"
+    return write_rows(np.frombuffer(prefix, np.uint8), *encode_flat(labels)).tobytes() or prefix + b"\n"
 
 
 def decode(
@@ -79,7 +112,7 @@ def decode(
         rows: one text or integer array of ``start length`` pairs for each nucleus.
         shape: height and width of the image.
         allow_overlap: where rows share pixels let the smaller nucleus keep them, as ``prepare`` does with
-            masks; Kaggle's own truth has a few such pixels.
+            masks; the true nuclei that Kaggle published have a few such pixels.
 
     Returns:
         int32 (H, W), 0 for background, ``n`` for the n-th row.
@@ -95,68 +128,70 @@ def decode(
     """
     from nuclei.labelmap.run_lengths import paint_runs
 
-    starts, lengths, owners = _runs(rows)
-    _check_bounds(starts, lengths, owners, shape)
-    areas = np.bincount(owners, lengths).astype(np.int64)
-    labels, twice = paint_runs(starts, lengths, owners, areas, *shape)
-    if twice and not allow_overlap:
-        _name_overlap(starts, lengths, owners)
+    runs = _read_fast(rows) or _read_one_by_one(rows)
+    _check_bounds(runs, shape)
+    owners = runs.row + 1
+    areas = np.bincount(owners, runs.length).astype(np.int64)
+    labels, n_shared = paint_runs(runs.start, runs.length, owners, areas, *shape)
+    if n_shared and not allow_overlap:
+        _raise_overlap(runs)
     return labels
 
 
-def _runs(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read rows: int64 (k,) starts, lengths, and the numbers of the rows, from 1."""
-    pairs, counts = _quick(rows) or _careful(rows)
-    owners = np.repeat(np.arange(1, len(rows) + 1), counts)
-    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]), owners
-
-
-def _quick(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Read texts of good form: int64 (k, 2), and how many pairs each row has; None where any is not so."""
+def _read_fast(rows: Sequence[str | np.ndarray]) -> Runs | None:
+    """Return the runs in texts of valid form; None where any row is not so."""
     from nuclei.labelmap.run_lengths import read_rows
 
     if not all(isinstance(row, str) for row in rows):
         return None
     text = "".join([f"{row}\n" for row in rows]).encode()
-    numbers, counts, good = read_rows(np.frombuffer(text, np.uint8))
-    if not good or len(counts) != len(rows) or (counts % 2).any():
+    numbers, counts, valid = read_rows(np.frombuffer(text, np.uint8))
+    if not valid or len(counts) != len(rows) or (counts % 2).any():
         return None
-    return numbers.reshape(-1, 2), counts // 2
+    return _to_runs(numbers.reshape(-1, 2), counts // 2)
 
 
-def _careful(rows: Sequence[str | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Read rows one by one, to say which is wrong."""
-    pairs = [_pairs(row, n) for n, row in enumerate(rows, 1)]
-    return np.concatenate([np.zeros((0, 2), np.int64), *pairs]), np.array([len(p) for p in pairs], np.int64)
+def _read_one_by_one(rows: Sequence[str | np.ndarray]) -> Runs:
+    """Return the runs in rows, read one by one, to say which of them is wrong."""
+    pairs = [_read_row(row, number) for number, row in enumerate(rows, 1)]
+    return _to_runs(np.concatenate([np.zeros((0, 2), np.int64), *pairs]), np.array([*map(len, pairs)], int))
 
 
-def _pairs(row: str | np.ndarray, n: int) -> np.ndarray:
+def _to_runs(pairs: np.ndarray, counts: np.ndarray) -> Runs:
+    """Return int64 (k, 2) pairs, of which each row has ``counts``, as columns."""
+    columns = np.ascontiguousarray(pairs.T)
+    return Runs(np.repeat(np.arange(len(counts)), counts), columns[0], columns[1])
+
+
+def _read_row(row: str | np.ndarray, number: int) -> np.ndarray:
     """Return one row as int64 (k, 2)."""
     try:
-        numbers = np.array([int(word) for word in row.split()] if isinstance(row, str) else row, np.int64)
+        values = np.array([int(word) for word in row.split()] if isinstance(row, str) else row, np.int64)
     except (ValueError, OverflowError) as e:
-        raise UserError(f"row {n}: expected whole numbers 'start length …', got {str(row)[:60]!r}") from e
-    if numbers.size == 0 or numbers.size % 2:
-        raise UserError(f"row {n}: expected pairs 'start length …', got {numbers.size} numbers")
-    return numbers.reshape(-1, 2)
+        raise UserError(
+            f"row {number}: expected whole numbers 'start length …', got {str(row)[:60]!r}"
+        ) from e
+    if values.size == 0 or values.size % 2:
+        raise UserError(f"row {number}: expected pairs 'start length …', got {values.size} numbers")
+    return values.reshape(-1, 2)
 
 
-def _check_bounds(starts: np.ndarray, lengths: np.ndarray, owner: np.ndarray, shape: tuple[int, int]) -> None:
+def _check_bounds(runs: Runs, shape: tuple[int, int]) -> None:
     area = shape[0] * shape[1]
-    # 'lengths > area - starts + 1' and not 'starts + lengths > area + 1': the sum of huge numbers would wrap.
-    bad = np.flatnonzero((starts < 1) | (lengths < 1) | (starts > area) | (lengths > area - starts + 1))
+    bad = np.flatnonzero((runs.start < 1) | (runs.length < 1) | runs.beyond(area))
     if bad.size:
         i = bad[0]
         raise UserError(
-            f"row {owner[i]}: run '{starts[i]} {lengths[i]}' leaves the image of {shape[0]}x{shape[1]}, "
+            f"row {runs.row[i] + 1}: run {runs.text(i)} leaves the image of {shape[0]}x{shape[1]}, "
             f"whose pixels are 1 to {area}"
         )
 
 
-def _name_overlap(starts: np.ndarray, lengths: np.ndarray, owners: np.ndarray) -> None:
+def _raise_overlap(runs: Runs) -> None:
     """Raise for the first pixel that two runs share."""
-    pixels = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    _, start, length = runs
+    pixels = np.repeat(start - (np.cumsum(length) - length), length) + np.arange(length.sum())
     order = np.argsort(pixels, kind="stable")
-    twice = np.flatnonzero(np.diff(pixels[order]) == 0)[0]
-    first, second = np.repeat(owners, lengths)[order[twice : twice + 2]]
-    raise UserError(f"rows {first} and {second} overlap at pixel {pixels[order[twice]]}")
+    shared = np.flatnonzero(np.diff(pixels[order]) == 0)[0]
+    first, second = np.repeat(runs.row + 1, length)[order[shared : shared + 2]]
+    raise UserError(f"rows {first} and {second} overlap at pixel {pixels[order[shared]]}")

@@ -1,6 +1,6 @@
 """The competition's rules for a submission: every reason why Kaggle would refuse it or score it 0.
 
-All violations are found at once. numpy and the standard library only, so that it answers at once.
+All violations are found at once. numpy and the standard library only, so that the check answers at once.
 """
 
 from __future__ import annotations
@@ -13,24 +13,30 @@ from typing import NamedTuple
 import numpy as np
 
 from nuclei.errors import UserError
-from nuclei.submission import row_reader as runs
-from nuclei.submission.csv_line import Row, parse
+from nuclei.submission.csv_files import HEADER, SubmissionLine, parse_line
+from nuclei.submission.rle import Runs
 
-HEADER = "ImageId,EncodedPixels"
-BOM = "\ufeff"
+BYTE_ORDER_MARK = "\ufeff"
 NOT_TEXT = {
     b"\x1f\x8b": "a gzip file; unpack it first",
     b"PK\x03\x04": "a zip file; unpack it first",
     b"\xff\xfe": "UTF-16 text; save it as plain UTF-8",
     b"\xfe\xff": "UTF-16 text; save it as plain UTF-8",
 }
+UNBOUNDED = 2**40
+"""More pixels than any image has; a row's or image's number times this still fits into 64 bits."""
 
 
 class Violation(NamedTuple):
-    """One broken rule."""
+    """One broken rule.
+
+    Attributes:
+        line: the line in the file; the header is line 1, and 0 stands for the file as a whole.
+        image_id: the image of the line; empty where there is none.
+        reason: what is wrong.
+    """
 
     line: int
-    """The line in the file; the header is line 1, and 0 stands for the file as a whole."""
     image_id: str
     reason: str
 
@@ -40,9 +46,10 @@ class Violation(NamedTuple):
         return f"{', '.join(place) or 'file'}: {self.reason}"
 
 
-def validate(
-    path: str | Path, shapes: Mapping[str, tuple[int, int] | None] | Collection[str]
-) -> list[Violation]:
+Shapes = Mapping[str, tuple[int, int] | None]
+
+
+def find_violations(path: str | Path, shapes: Shapes | Collection[str]) -> list[Violation]:
     """Return every violation of the rules in a submission, in the order of its lines; none if it is valid.
 
     Args:
@@ -57,24 +64,24 @@ def validate(
         data = Path(path).read_bytes()
     except OSError as e:
         raise UserError(f"cannot read the submission {path}: {e.strerror}") from e
-    text, found = _text(data)
+    text, violations = _decode(data)
     if text is None:
-        return found
+        return violations
     sizes = shapes if isinstance(shapes, Mapping) else dict.fromkeys(shapes)
-    header, *lines = text.split("\n")
-    found += _header(header)
-    if lines and not lines[-1]:
-        lines.pop()  # the end of the last line is no line of its own
-    rows = []
-    for line, row_text in enumerate(lines, 2):
-        row, reasons = parse(line, row_text)
-        rows.append(row)
-        found += [Violation(line, row.image_id, reason) for reason in reasons]
-    found += [*_images(rows, sizes), *_runs(rows, sizes)]
-    return sorted(found, key=lambda v: v.line or len(lines) + 2)  # the file as a whole comes last
+    header, *texts = text.split("\n")
+    violations += _check_header(header)
+    if texts and not texts[-1]:
+        texts.pop()  # the end of the last line is no line of its own
+    lines = []
+    for number, line_text in enumerate(texts, 2):
+        line, reasons = parse_line(number, line_text)
+        lines.append(line)
+        violations += [Violation(number, line.image_id, reason) for reason in reasons]
+    violations += [*_check_images(lines, sizes), *_check_runs(lines, sizes)]
+    return sorted(violations, key=lambda v: v.line or len(texts) + 2)  # the file as a whole comes last
 
 
-def _text(data: bytes) -> tuple[str | None, list[Violation]]:
+def _decode(data: bytes) -> tuple[str | None, list[Violation]]:
     """Return the file's text with plain line ends, or None where nothing more can be said."""
     if not data.strip():
         return None, [Violation(0, "", "the file is empty")]
@@ -86,69 +93,131 @@ def _text(data: bytes) -> tuple[str | None, list[Violation]]:
     except UnicodeDecodeError as e:
         line = data.count(b"\n", 0, e.start) + 1
         return None, [Violation(line, "", f"byte {data[e.start]:#04x} is no UTF-8 text")]
-    found = []
-    if text.startswith(BOM):
-        found.append(Violation(1, "", "a byte-order mark (BOM) before the header; save as UTF-8 without it"))
+    violations = []
+    if text.startswith(BYTE_ORDER_MARK):
+        reason = "a byte-order mark (BOM) before the header; save as UTF-8 without it"
+        violations.append(Violation(1, "", reason))
     if "\r" in text:
         line = text.count("\n", 0, text.index("\r")) + 1
-        found.append(Violation(line, "", f"Windows line ends on {text.count(chr(13))} lines; use plain \\n"))
-    return text.removeprefix(BOM).replace("\r\n", "\n").replace("\r", "\n"), found
+        reason = f"Windows line ends on {text.count(chr(13))} lines; use plain \\n"
+        violations.append(Violation(line, "", reason))
+    return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n"), violations
 
 
-def _header(header: str) -> list[Violation]:
+def _check_header(header: str) -> list[Violation]:
     if header == HEADER:
         return []
     hint = "; write the table without its index" if header.startswith((",", "Unnamed")) else ""
     return [Violation(1, "", f"wrong header: expected '{HEADER}', got '{header[:80]}'{hint}")]
 
 
-def _images(rows: list[Row], sizes: Mapping[str, tuple[int, int] | None]) -> Iterator[Violation]:
+def _check_images(lines: list[SubmissionLine], sizes: Shapes) -> Iterator[Violation]:
     """Check that every expected image is there, no other, and none both empty and not."""
-    of: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.image_id:
-            of[row.image_id].append(row)
-    for image_id, group in of.items():
+    by_image: dict[str, list[SubmissionLine]] = defaultdict(list)
+    for line in lines:
+        if line.image_id:
+            by_image[line.image_id].append(line)
+    for image_id, group in by_image.items():
         if image_id not in sizes:
             more = f" (on {len(group)} rows)" if len(group) > 1 else ""
-            yield Violation(group[0].line, image_id, f"unknown ImageId{more}")
+            yield Violation(group[0].number, image_id, f"unknown ImageId{more}")
         if len(group) > 1:
-            for row in group:
-                if row.empty:
-                    yield Violation(row.line, image_id, "an empty row beside other rows of this image")
+            for line in group:
+                if line.empty:
+                    yield Violation(line.number, image_id, "an empty row beside other rows of this image")
     for image_id in sizes:
-        if image_id not in of:
+        if image_id not in by_image:
             yield Violation(0, image_id, "this image has no row; one without nuclei keeps an empty row")
 
 
-def _runs(rows: list[Row], sizes: Mapping[str, tuple[int, int] | None]) -> Iterator[Violation]:
-    """Check the numbers of all rows in one go."""
+def _check_runs(lines: list[SubmissionLine], sizes: Shapes) -> Iterator[Violation]:
+    """Check the numbers of all lines in one go."""
     texts = []
-    for row in rows:
-        odd = bool(row.numbers) and row.numbers.count(" ") % 2 == 0
-        texts.append(row.numbers.rpartition(" ")[0] if odd else row.numbers)
+    for line in lines:
+        odd = bool(line.runs) and line.runs.count(" ") % 2 == 0
+        texts.append(line.runs.rpartition(" ")[0] if odd else line.runs)
         if odd:
-            count = row.numbers.count(" ") + 1
-            yield Violation(row.line, row.image_id, f"an odd count of numbers, {count}; runs are pairs")
-    table = runs.Runs.read(texts)
-    areas = [_area(sizes.get(row.image_id)) for row in rows]
-    images = {image_id: n for n, image_id in enumerate(dict.fromkeys(row.image_id for row in rows))}
-    for check in (runs.not_positive, runs.not_ascending):
-        yield from _named(rows, check(table))
-    yield from _named(rows, runs.out_of_bounds(table, np.array(areas, np.int64)))
-    owner = np.array([images[row.image_id] for row in rows], np.int64)
-    for later, earlier, pixel in runs.overlaps(table, owner):
-        reason = f"overlaps line {rows[earlier].line} at pixel {pixel}"
-        yield Violation(rows[later].line, rows[later].image_id, reason)
+            count = line.runs.count(" ") + 1
+            yield Violation(line.number, line.image_id, f"an odd count of numbers, {count}; runs are pairs")
+    runs = Runs.parse(texts)
+    shapes = [sizes.get(line.image_id) for line in lines]
+    areas = np.array([shape[0] * shape[1] if shape else UNBOUNDED for shape in shapes], np.int64)
+    numbers = {image_id: n for n, image_id in enumerate(dict.fromkeys(line.image_id for line in lines))}
+    images = np.array([numbers[line.image_id] for line in lines], np.int64)
+    for reasons in (not_positive(runs), not_ascending(runs), out_of_bounds(runs, areas)):
+        yield from _first_of_each_line(lines, reasons)
+    for later, earlier, pixel in overlaps(runs, images):
+        reason = f"overlaps line {lines[earlier].number} at pixel {pixel}"
+        yield Violation(lines[later].number, lines[later].image_id, reason)
 
 
-def _area(shape: tuple[int, int] | None) -> int:
-    return shape[0] * shape[1] if shape else runs.UNBOUNDED
-
-
-def _named(rows: list[Row], bad: list[tuple[int, str]]) -> Iterator[Violation]:
-    """Put a line and an ImageId to each (row, reason); the first of a row stands for the rest of it."""
-    count = Counter(row for row, _ in bad)
-    for row, reason in dict(reversed(bad)).items():
+def _first_of_each_line(lines: list[SubmissionLine], reasons: list[tuple[int, str]]) -> Iterator[Violation]:
+    """Turn (row, reason) into violations; the first reason of a row stands for the rest of them."""
+    count = Counter(row for row, _ in reasons)
+    for row, reason in dict(reversed(reasons)).items():
         more = f" (and {count[row] - 1} more in this row)" if count[row] > 1 else ""
-        yield Violation(rows[row].line, rows[row].image_id, reason + more)
+        yield Violation(lines[row].number, lines[row].image_id, reason + more)
+
+
+def not_positive(runs: Runs) -> list[tuple[int, str]]:
+    """Return the rows with numbers below 1, each with the reason."""
+    bad = np.flatnonzero((runs.start < 1) | (runs.length < 1))
+    return [(int(runs.row[i]), f"run {runs.text(i)}: a zero or negative number") for i in bad]
+
+
+def out_of_bounds(runs: Runs, areas: np.ndarray) -> list[tuple[int, str]]:
+    """Return the rows with runs beyond the last pixel; ``areas`` has the pixels of each row's image."""
+    area = areas[runs.row]
+    bad = np.flatnonzero(runs.beyond(area))
+    return [
+        (int(runs.row[i]), f"run {runs.text(i)} is out of bounds; the last pixel is {area[i]}") for i in bad
+    ]
+
+
+def not_ascending(runs: Runs) -> list[tuple[int, str]]:
+    """Return the rows in which a run does not begin at least one pixel after the end of the one before."""
+    bad = np.flatnonzero((np.diff(runs.row) == 0) & (np.diff(runs.start) <= runs.length[:-1]))
+    reasons = []
+    for i in bad:
+        step = runs.start[i + 1] - runs.start[i]
+        how = "not ascending" if step <= 0 else "touching" if step == runs.length[i] else "overlapping"
+        reasons.append((int(runs.row[i]), f"runs {runs.text(i)} and {runs.text(i + 1)} are {how}"))
+    return reasons
+
+
+def overlaps(runs: Runs, images: np.ndarray) -> list[tuple[int, int, int]]:
+    """Find rows of one image that share pixels; ``images`` has the number of each row's image.
+
+    Every run that begins inside an earlier one is found, so when all of these are fixed nothing overlaps.
+
+    Returns:
+        (later row, earlier row, pixel) for each pair of rows once.
+    """
+    valid = (runs.start >= 1) & (runs.length >= 1) & (runs.start < UNBOUNDED) & (runs.length < UNBOUNDED)
+    # Within a row first, or a row that overlaps itself would hide what it shares with others.
+    row, start, last = _merged(Runs(*(column[valid] for column in runs)))
+    if not len(row):
+        return []
+    image = images[row]
+    order = np.lexsort((start, image))
+    row, start, image = row[order], start[order], image[order]
+    end = image * 2 * UNBOUNDED + last[order]
+    reach = np.maximum.accumulate(end)
+    owner = np.maximum.accumulate(np.where(end == reach, np.arange(len(end)), 0))
+    bad = np.flatnonzero(image[1:] * 2 * UNBOUNDED + start[1:] <= reach[:-1])
+    pairs: dict[tuple[int, int], int] = {}
+    for i in bad:
+        earlier, later = sorted((int(row[i + 1]), int(row[owner[i]])))
+        pairs.setdefault((later, earlier), int(start[i + 1]))
+    return [(later, earlier, pixel) for (later, earlier), pixel in pairs.items()]
+
+
+def _merged(runs: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Join the runs of each row that overlap; return row, first and last pixel, ascending in each row."""
+    order = np.lexsort((runs.start, runs.row))
+    row, start = runs.row[order], runs.start[order]
+    base = row * 2 * UNBOUNDED
+    reach = np.maximum.accumulate(base + (runs.start + runs.length - 1)[order])
+    first = np.flatnonzero(np.concatenate([[True], (base + start)[1:] > reach[:-1]])[: len(row)])
+    last = np.append(first[1:], len(row))[: len(first)] - 1
+    return row[first], start[first], (reach - base)[last]

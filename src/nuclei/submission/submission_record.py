@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,66 +14,91 @@ from nuclei.atomic import atomic_write
 from nuclei.ensemble.ensemble_file import EnsembleFile
 from nuclei.errors import UserError
 
-MADE = ("commit", "dirty", "command", "members", "weights", "postprocess", "oof_nested", "oof_tuned")
 COMMIT = "commit.json"
 """Stands in for git in a copy of the project that has none, such as the bundle for Kaggle."""
 
 
-def digest(path: str | Path) -> str:
+@dataclass(frozen=True)
+class SubmissionRecord:
+    """How a submission was made; each value is text, empty where nothing is known.
+
+    Attributes:
+        commit: the code's commit.
+        dirty: ``yes`` or ``no``, whether the code differed from the commit.
+        command: the command line.
+        members: the ensemble's runs that have a weight, with spaces between them.
+        weights: the weight of each of them.
+        postprocess: the post-processing steps with their settings.
+        oof_nested: the ensemble's nested out-of-fold score.
+        oof_tuned: its score on the images that it was tuned on.
+    """
+
+    commit: str = ""
+    dirty: str = ""
+    command: str = ""
+    members: str = ""
+    weights: str = ""
+    postprocess: str = ""
+    oof_nested: str = ""
+    oof_tuned: str = ""
+
+
+def describe_ensemble(ensemble: EnsembleFile, command: str, root: Path) -> SubmissionRecord:
+    """Return the record of a submission that an ensemble makes.
+
+    Args:
+        ensemble: its members and post-processing.
+        command: the command line.
+        root: the folder of the project.
+    """
+    commit, dirty = code_state(root)
+    return SubmissionRecord(
+        commit=commit,
+        dirty=dirty,
+        command=command,
+        members=" ".join(str(member.run) for member in ensemble.weighted),
+        weights=" ".join(f"{member.weight:g}" for member in ensemble.weighted),
+        postprocess=" ".join(map(_describe_step, ensemble.steps)),
+        oof_nested=str(ensemble.nested),
+        oof_tuned=str(ensemble.tuned_on_all),
+    )
+
+
+def _describe_step(step: Mapping[str, Any]) -> str:
+    settings = {name: value for name, value in step.items() if name != "_target_"}
+    if trees := settings.get("trees"):
+        settings["trees"] = hashlib.sha256(trees.encode()).hexdigest()[:12]
+    values = ",".join(f"{name}={value}" for name, value in settings.items())
+    return f"{step['_target_'].rpartition('.')[2]}({values})"
+
+
+def sha256_of(path: str | Path) -> str:
     """Return the sha256 of a file, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def made_by(ensemble: EnsembleFile, root: Path, command: str) -> dict[str, str]:
-    """Return what is to be known of a submission that this process makes, as text.
-
-    Args:
-        ensemble: its members and post-processing.
-        root: the folder of the project.
-        command: the call that makes the submission, as one would type it.
-    """
-    commit, dirty = code_state(root)
-    return {
-        "commit": commit,
-        "dirty": dirty,
-        "command": command,
-        "members": " ".join(str(member.run) for member in ensemble.weighted),
-        "weights": " ".join(f"{member.weight:g}" for member in ensemble.weighted),
-        "postprocess": " ".join(map(_step, ensemble.steps)),
-        "oof_nested": str(ensemble.nested),
-        "oof_tuned": str(ensemble.tuned_on_all),
-    }
-
-
-def _step(step: Mapping[str, Any]) -> str:
-    short = {name: value for name, value in step.items() if name != "_target_"}
-    if trees := short.get("trees"):
-        short["trees"] = hashlib.sha256(trees.encode()).hexdigest()[:12]
-    values = ",".join(f"{name}={value}" for name, value in short.items())
-    return f"{step['_target_'].rpartition('.')[2]}({values})"
-
-
-def write_record(submission: Path, made: Mapping[str, str]) -> None:
-    """Write ``made`` beside the submission, with the sha256 that ties it to the file as it is now."""
+def write_record(submission: Path, record: SubmissionRecord) -> None:
+    """Write a record beside the submission, with the sha256 that ties it to the file as it is now."""
     with atomic_write(submission.with_suffix(".json")) as part:
-        part.write_text(json.dumps({"sha256": digest(submission), **made}, indent=2) + "\n")
+        part.write_text(json.dumps({"sha256": sha256_of(submission), **asdict(record)}, indent=2) + "\n")
 
 
-def read_record(submission: Path) -> dict[str, str]:
-    """Return how a submission was made; empty where nothing is known of these very bytes.
+def read_record(submission: Path) -> SubmissionRecord | None:
+    """Return how a submission was made; None where nothing is known of these very bytes.
 
     Raises:
         UserError: the record is damaged.
     """
     path = submission.with_suffix(".json")
     if not path.is_file():
-        return {}
+        return None
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-        same = made.pop("sha256") == digest(submission)
-        return {name: str(made[name]) for name in MADE} if same else {}
+        values = json.loads(path.read_text(encoding="utf-8"))
+        sha256 = values.pop("sha256")
+        record = SubmissionRecord(**{name: str(values[name]) for name in asdict(SubmissionRecord())})
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise UserError(f"{path} is damaged ({e}); delete it, or run ./run.sh submission again") from e
+    return record if sha256 == sha256_of(submission) else None
 
 
 def code_state(folder: str | Path) -> tuple[str, str]:
@@ -87,9 +113,9 @@ def code_state(folder: str | Path) -> tuple[str, str]:
             ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=60
         ).stdout.strip()
 
-    if (noted := Path(folder) / COMMIT).is_file():
-        known = json.loads(noted.read_text())
-        return known["commit"], known["dirty"]
+    if (copy := Path(folder) / COMMIT).is_file():
+        state = json.loads(copy.read_text())
+        return state["commit"], state["dirty"]
     try:
         commit = git("rev-parse", "HEAD")
         code = ("--", ":/", ":(top,exclude)submissions")

@@ -1,4 +1,4 @@
-"""What has one right answer is mended; what has several stays as it was."""
+"""What has one right answer is fixed; what has several stays as it was."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nuclei.submission.csv_files import write_submission
-from nuclei.submission.fix import mend
-from nuclei.submission.rules import validate
+from nuclei.submission.fix import fix
+from nuclei.submission.rules import find_violations
 
 HEAD = "ImageId,EncodedPixels\n"
 GOOD = HEAD + "a,1 2 5 1\na,10 3\nb,\n"
 
 
-def mended(text: str | bytes) -> str:
-    return mend(text if isinstance(text, bytes) else text.encode(), ["a", "b"]).decode()
+def fixed(text: str | bytes) -> str:
+    return fix(text if isinstance(text, bytes) else text.encode(), ["a", "b"]).decode()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def mended(text: str | bytes) -> str:
     ],
 )  # fmt: skip
 def test_one_right_answer(text: str | bytes) -> None:
-    assert mended(text) == GOOD
+    assert fixed(text) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_one_right_answer(text: str | bytes) -> None:
     ],
 )
 def test_several_answers_or_none(rows: str) -> None:
-    assert mended(HEAD + rows) == HEAD + rows
+    assert fixed(HEAD + rows) == HEAD + rows
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x1f\x8bno", b"\xff\xfe\x00", b"a,\xff\n"])
 def test_what_is_no_text_stays(data: bytes) -> None:
-    assert mend(data, ["a"]) == data
+    assert fix(data, ["a"]) == data
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -83,18 +83,18 @@ def test_a_valid_file_stays_as_it_is(tmp_path_factory: pytest.TempPathFactory, s
     maps = {f"i{n}": random.integers(0, 4, random.integers(1, 9, 2)) for n in range(4)}
     path = Path(tmp_path_factory.getbasetemp()) / "valid.csv"
     write_submission(path, maps.items())
-    assert mend(path.read_bytes(), maps) == path.read_bytes()
+    assert fix(path.read_bytes(), maps) == path.read_bytes()
 
 
 @given(st.text(alphabet='ab,\n\r01239 .[]"-x', max_size=60))
-def test_mending_twice_is_mending_once_and_never_adds_faults(
+def test_fixing_twice_is_fixing_once_and_never_adds_faults(
     tmp_path_factory: pytest.TempPathFactory, rows: str
 ) -> None:
     folder = Path(tmp_path_factory.getbasetemp())
     before, after = folder / "before.csv", folder / "after.csv"
     before.write_bytes((HEAD + rows).encode())
-    once = mend(before.read_bytes(), ["a", "b"])
-    assert mend(once, ["a", "b"]) == once
+    once = fix(before.read_bytes(), ["a", "b"])
+    assert fix(once, ["a", "b"]) == once
     after.write_bytes(once)
     shapes = {"a": (4, 5), "b": (4, 5)}
-    assert len(validate(after, shapes)) <= len(validate(before, shapes))
+    assert len(find_violations(after, shapes)) <= len(find_violations(before, shapes))

@@ -1,4 +1,4 @@
-"""Tiny finished runs on drawn images, and the wheels that pip would fetch, without a network."""
+"""A local Kaggle, tiny finished runs on drawn images, and the wheels that pip would fetch, all offline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import hashlib
 import importlib.metadata
 import os
 import re
+import sys
 import zipfile
+from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 
@@ -17,10 +19,27 @@ from nuclei.__main__ import main
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, write_ensemble
 from nuclei.paths import RunName
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+
+from kaggle_server import KaggleServer
+
 REPO = Path(__file__).parents[2]
 DATA = ["data=demo", "data.source.n_train=4", "data.source.n_test=3"]
 TINY = ["augment.crop=64", "batch_size=2", "samples_per_epoch=4", "tta=2", "trainer.max_epochs=1"]
 TINY += ["model=linknet", "model.network.encoder=mobilenet_v2", "trainer.limit_val_batches=0"]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
+    """A local Kaggle, to which this process' requests go, with the right user and key."""
+    for name in [*os.environ]:
+        if name.startswith("KAGGLE_") or "proxy" in name.lower():
+            monkeypatch.delenv(name)
+    (tmp_path / "home").mkdir()
+    with KaggleServer() as running:
+        for name, value in running.environment(str(tmp_path / "home")).items():
+            monkeypatch.setenv(name, value)
+        yield running
 
 
 @pytest.fixture(scope="session")

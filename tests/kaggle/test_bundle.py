@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 from nuclei.__main__ import main
+from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun
 from nuclei.errors import UserError
-from nuclei.kaggle.bundle import chosen, weights, wheels
+from nuclei.kaggle.bundle import keep_members, network_files, wheel_files
+from nuclei.paths import Paths, RunName
 
 REPO = Path(__file__).parents[2]
 BUNDLE = ["bundle", "data=demo"]
@@ -62,25 +64,32 @@ def test_a_wheel_that_cannot_be_had_is_named(tmp_path: Path, offline_pip: Path) 
     pins = tmp_path / "wheels.txt"
     pins.write_text("# a comment\nno-such-package==1.0\n")
     with pytest.raises(UserError, match=r"pip cannot fetch no-such-package==1\.0: ERROR"):
-        list(wheels(pins, tmp_path / "cache"))
+        list(wheel_files(pins, tmp_path / "cache"))
 
 
 def test_wheels_that_are_there_are_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     (tmp_path / "wheels.txt").write_text("Some.Package==1.0\n")
     (tmp_path / "some_package-1.0-py3-none-any.whl").touch()
-    ((name, _),) = wheels(tmp_path / "wheels.txt", tmp_path)
+    ((name, _),) = wheel_files(tmp_path / "wheels.txt", tmp_path)
     assert name == "wheels/some_package-1.0-py3-none-any.whl"
 
 
 def test_a_run_that_is_no_member_or_not_finished(place: Path, tmp_path: Path) -> None:
-    ensemble = {
-        "n_folds": 2,
-        "members": [{"run": "linknet/default", "weight": 1.0}, {"run": "b/c", "weight": 0}],
-    }
+    members = (WeightedRun(RunName("linknet", "default"), 1.0), WeightedRun(RunName("b", "c"), 0.0))
+    ensemble = EnsembleFile("demo", "0", 2, ("nucleus",), members, (), 0.25, 0.5)
     with pytest.raises(UserError, match="no member b/c with a weight; its members are linknet/default"):
-        chosen(ensemble, ["b/c"])
+        keep_members(ensemble, ["b/c"])
     shutil.copytree(place / "runs", tmp_path / "runs")
     (tmp_path / "runs/demo/linknet/default/fold1/done.json").unlink()
+    folders = dict.fromkeys(("root", "store", "folds", "ensembles", "submissions", "kernels", "reports"))
+    paths = Paths("demo", runs=tmp_path / "runs", **{name: tmp_path / name for name in folders})
     with pytest.raises(UserError, match=r"fold1 is not finished; run .*model=linknet name=default fold=1"):
-        list(weights(ensemble, tmp_path / "runs", "demo", "default"))
+        list(network_files(keep_members(ensemble, None), paths, "default"))
+
+
+def test_the_weights_of_kept_members_sum_to_1() -> None:
+    members = (WeightedRun(RunName("a", "x"), 0.75), WeightedRun(RunName("b", "x"), 0.25))
+    ensemble = EnsembleFile("demo", "0", 2, ("nucleus",), members, (), 0.25, 0.5)
+    assert keep_members(ensemble, None) == ensemble
+    assert keep_members(ensemble, ["b/x"]).members == (WeightedRun(RunName("b", "x"), 1.0),)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nuclei.errors import UserError
 from nuclei.submission.csv_files import write_submission
-from nuclei.submission.rules import Violation, validate
+from nuclei.submission.rules import Violation, find_violations
 
 SHAPES = {"a": (4, 5), "b": (4, 5)}
 HEAD = "ImageId,EncodedPixels\n"
@@ -24,7 +24,7 @@ HEAD = "ImageId,EncodedPixels\n"
 def check(folder: Path, text: str | bytes) -> list[str]:
     path = folder / "s.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return [str(v) for v in validate(path, SHAPES)]
+    return [str(v) for v in find_violations(path, SHAPES)]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_overlaps_equal_the_reference(tmp_path_factory: pytest.TempPathFactory, 
     pairs = {
         (j, i): pixels[i] & pixels[j] for j in range(len(rows)) for i in range(j) if pixels[i] & pixels[j]
     }
-    found = [(v.line - 2, v.reason.split()) for v in validate(path, ["a"]) if "overlaps" in v.reason]
+    found = [(v.line - 2, v.reason.split()) for v in find_violations(path, ["a"]) if "overlaps" in v.reason]
     for j, (_, _, line, _, _, pixel) in found:
         assert int(pixel) in pairs[j, int(line) - 2]
     assert bool(found) == bool(pairs)
@@ -167,20 +167,20 @@ def test_what_is_written_is_valid(tmp_path_factory: pytest.TempPathFactory, seed
     maps = {f"i{n}": random.integers(0, 4, random.integers(1, 9, 2)) for n in range(4)}
     path = tmp_path_factory.getbasetemp() / "written.csv"
     write_submission(path, maps.items())
-    assert validate(path, {image_id: labels.shape for image_id, labels in maps.items()}) == []
+    assert find_violations(path, {image_id: labels.shape for image_id, labels in maps.items()}) == []
 
 
 def test_ids_alone_leave_the_bounds_open(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text(HEAD + "a,21 1\nb,5 1\nb,5 1\n")
-    assert validate(path, ["a", "b"]) == [Violation(4, "b", "overlaps line 3 at pixel 5")]
+    assert find_violations(path, ["a", "b"]) == [Violation(4, "b", "overlaps line 3 at pixel 5")]
     path.write_text(HEAD + f"a,1 {10**15}\nb,\n")
-    assert "out of bounds" in validate(path, ["a", "b"])[0].reason
+    assert "out of bounds" in find_violations(path, ["a", "b"])[0].reason
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read the submission .*s\.csv: No such file"):
-        validate(tmp_path / "s.csv", SHAPES)
+        find_violations(tmp_path / "s.csv", SHAPES)
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.errors import UserError
-from nuclei.kaggle.unpack import DamagedZip, place, unpack
+from nuclei.kaggle.unpack import DamagedZip, move_into, unpack
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -108,11 +108,11 @@ def test_a_disk_that_refuses_is_one_line(archive: Path) -> None:
     assert said.startswith(f"cannot unpack {archive}") and said.count("\n") == 1
 
 
-def test_place_keeps_what_is_there(tmp_path: Path) -> None:
+def test_move_into_keeps_what_is_there(tmp_path: Path) -> None:
     stage, root = tmp_path / "stage", tmp_path / "root"
     for path in ("stage/a/new", "stage/b/new", "stage/c", "root/a/old"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(path)
     (root / "b").mkdir()
-    assert place(stage, root) == ["b", "c"]
+    assert move_into(stage, root) == ["b", "c"]
     assert files(root) == ["a/old", "b/new", "c"]

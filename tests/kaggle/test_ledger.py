@@ -1,0 +1,95 @@
+"""The ledger keeps every row, whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nuclei.errors import UserError
+from nuclei.kaggle.ledger import COLUMNS, LedgerRow, newest_row, read_ledger, write_row
+from nuclei.submission.submission_record import SubmissionRecord
+
+
+def row(ref: str, **values: str) -> LedgerRow:
+    return LedgerRow(**{"ref": ref, "sha256": "s", **values})
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "ledger.csv"
+    assert read_ledger(path) == []
+    rows = [row("1", message='commas, "quotes"\nand line ends'), row("2", message="µm")]
+    for each in rows:
+        write_row(path, each)
+    assert read_ledger(path) == rows
+    assert [p.name for p in path.parent.iterdir()] == ["ledger.csv"]
+
+
+def test_a_score_replaces_the_row_of_the_same_number(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    for each in (row("1"), row("2"), row("1", status="complete", public="0.4")):
+        write_row(path, each)
+    assert [(r.ref, r.status, r.public) for r in read_ledger(path)] == [
+        ("1", "complete", "0.4"),
+        ("2", "pending", ""),
+    ]
+
+
+def test_the_newest_row_of_a_file_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    assert newest_row(path, "s") is None
+    for each in (row("1"), row("2", status="complete"), row("3", sha256="other")):
+        write_row(path, each)
+    newest = newest_row(path, "s")
+    assert newest and newest.ref == "2"
+
+
+def test_the_row_of_a_submission_has_its_record(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("1")
+    sent = LedgerRow.of_submission(path, SubmissionRecord(commit="abc", members="unet/cpu"), "first", 7)
+    assert (sent.commit, sent.members, sent.message, sent.ref, sent.status) == (
+        "abc",
+        "unet/cpu",
+        "first",
+        "7",
+        "pending",
+    )
+    assert sent.sha256 == hashlib.sha256(b"1").hexdigest() and sent.date.endswith("+00:00")
+
+
+def test_a_ledger_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    path.write_text("date,file,sha256,commit,dirty,message,public,private,status,ref\n")
+    with pytest.raises(UserError, match=r"move it away and the next ./run\.sh submit begins a new one"):
+        write_row(path, row("1"))
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n", ",".join(COLUMNS) + "\n1,2\n", "\0\xff"])
+def test_a_damaged_ledger_is_named_and_kept(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "ledger.csv"
+    path.write_bytes(text.encode("latin-1"))
+    if not text:
+        assert read_ledger(path) == []
+        return
+    with pytest.raises(UserError, match=r"ledger\.csv"):
+        write_row(path, row("1"))
+    assert path.read_bytes() == text.encode("latin-1")
+
+
+def test_two_writers_lose_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    code = (
+        "import sys; from nuclei.kaggle.ledger import LedgerRow, write_row\n"
+        "for n in range(15): write_row(sys.argv[1], LedgerRow(ref=sys.argv[2] + str(n)))"
+    )
+    same_path = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), name], env=same_path) for name in "ab"
+    ]
+    assert [w.wait(timeout=60) for w in writers] == [0, 0]
+    assert sorted(r.ref for r in read_ledger(path)) == sorted(f"{w}{n}" for w in "ab" for n in range(15))

@@ -1,0 +1,59 @@
+"""The expected images come from a solution, else the store, else the sample submission."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from nuclei.data.store import COLUMNS
+from nuclei.errors import UserError
+from nuclei.submission.expected_images import ExpectedImages, expected_images, index_or_nothing
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    rows = ["a,test,2,3,1,0,dim,a,", "t,train,9,9,1,1,dim,t,", "b,test,4,5,1,0,dim,b,", ""]
+    with zipfile.ZipFile(tmp_path / "x.store", "w") as z:
+        z.writestr("index.csv", "\n".join([",".join(COLUMNS), *rows]))
+    return tmp_path / "x.store"
+
+
+def test_the_store_has_the_sizes_of_the_test_images(store: Path) -> None:
+    assert expected_images(store, "nowhere") == ExpectedImages({"a": (2, 3), "b": (4, 5)}, str(store))
+    assert [row.image_id for row in index_or_nothing(store)] == ["a", "t", "b"]
+    assert index_or_nothing("no.store") == []
+
+
+def test_a_solution_goes_before_the_store(store: Path, tmp_path: Path) -> None:
+    solution = tmp_path / "solution.csv"
+    solution.write_text("ImageId,EncodedPixels,Height,Width,Usage\nc,1 2,6,7,Public\nc,9 1,6,7,Public\n")
+    assert expected_images(store, "nowhere", solution) == ExpectedImages({"c": (6, 7)}, str(solution))
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_the_sample_submission_has_no_sizes(tmp_path: Path, line_end: str, zipped: bool) -> None:
+    text = line_end.join(["ImageId,EncodedPixels", "b,1 1", "a,1 1", ""]).encode()
+    path = tmp_path / f"stage1_sample_submission.csv{'.zip' if zipped else ''}"
+    if zipped:
+        with zipfile.ZipFile(path, "w") as z:
+            z.writestr(path.stem, text)
+    else:
+        path.write_bytes(text)
+    assert expected_images(tmp_path / "no.store", tmp_path) == ExpectedImages(
+        {"b": None, "a": None}, str(path)
+    )
+
+
+def test_none_of_them_and_damaged_ones_are_named(tmp_path: Path) -> None:
+    store, sample = tmp_path / "x.store", tmp_path / "stage1_sample_submission.csv.zip"
+    with pytest.raises(UserError, match=r"which images are expected\? there is no store"):
+        expected_images(store, tmp_path)
+    sample.write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"stage1_sample_submission\.csv\.zip is damaged"):
+        expected_images(store, tmp_path)
+    store.write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"x\.store is damaged"):
+        expected_images(store, tmp_path)
