@@ -20,12 +20,12 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from nuclei.commands.train import loaders
 from nuclei.data.datamodule import Crops, NucleiData
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.training.module import Segmentation
+from nuclei.training.train_fold import loader_processes
 from nuclei.training.trainer import fit, precision
 
 HERE = Path(__file__).parents[1]
@@ -100,7 +100,7 @@ def road(cfg: DictConfig, store: Store, ids: list[str], steps: int) -> float:
         instantiate(cfg.augment, _convert_="all"),
         cfg.batch_size,
         steps * cfg.batch_size,
-        loaders(cfg.num_workers),
+        loader_processes(cfg.num_workers),
         0,
         cfg.model.network.preprocessing,
         CHANNELS,

@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,13 +17,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from nuclei.errors import UserError
-from nuclei.paths import FoldFolder, Paths, default_model
+from nuclei.paths import FoldFolder, Paths, RunName, default_model
 
 if TYPE_CHECKING:
+    from nuclei.data.folds import FoldRow
     from nuclei.ensemble.ensemble_file import EnsembleFile
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
     from nuclei.models.base import SegmentationNetwork
     from nuclei.postprocess.pipeline import Step
+    from nuclei.training.train_fold import FoldTraining
 
 
 def build_paths(cfg: DictConfig) -> Paths:
@@ -161,3 +163,41 @@ def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta
     if ensemble is not None:
         return ensemble_segmenter(read_ensemble(paths.ensemble(ensemble)), paths, tta)
     return file_segmenter(Path(weights) if weights else default_model(), tta)
+
+
+def build_training(cfg: DictConfig, folder: FoldFolder, rows: Sequence[FoldRow], sha256: str) -> FoldTraining:
+    """Build the training of one fold from the settings of the command ``train``.
+
+    Raises:
+        UserError: a model of classes on data that have none.
+    """
+    from nuclei.data.store import Store
+    from nuclei.training.train_fold import FoldTraining
+
+    if cfg.model.channels is None:
+        raise UserError(
+            f"model={cfg.model.name}: data={cfg.data.name} tells no classes apart; "
+            "choose data=demo or data=consep"
+        )
+    channels, paths = list(cfg.model.channels), build_paths(cfg)
+    init = None if cfg.init is None else RunName.parse(cfg.init, "init")
+    same = "seed batch_size samples_per_epoch num_workers val_crops schedule warmup ema_decay tta diameter"
+    return FoldTraining(
+        run=RunName(cfg.model.name, cfg.name),
+        folder=folder,
+        store=Store(paths.store),
+        train_ids=[row.image_id for row in rows if row.fold != cfg.fold],
+        held_out=[row.image_id for row in rows if row.fold == cfg.fold],
+        folds_sha256=sha256,
+        channels=channels,
+        steps=build_steps(cfg.postprocess.steps),
+        build_network=partial(build_network, cfg.model.network, channels),
+        build_loss=partial(build, cfg.loss),
+        optimizer=build(cfg.optimizer),
+        augment=build(cfg.augment),
+        crop=cfg.augment.crop,
+        init=None if init is None else (init, paths.fold(init, cfg.fold)),
+        trainer=as_tree(cfg.trainer),
+        scales=tuple(cfg.scales),
+        **{name: cfg[name] for name in same.split()},
+    )

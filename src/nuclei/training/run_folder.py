@@ -57,6 +57,10 @@ class RunResult:
     diameter: float | None
     scales: tuple[float, ...]
 
+    def predicted_with(self, tta: int, diameter: float | None, scales: tuple[float, ...]) -> bool:
+        """Return whether the held-out images were predicted with these settings."""
+        return (self.tta, self.diameter, self.scales) == (tta, diameter, scales)
+
     @property
     def summary(self) -> str:
         """The score as a phrase to print."""
