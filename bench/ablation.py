@@ -26,12 +26,11 @@ from omegaconf import OmegaConf
 from skimage.segmentation import expand_labels
 
 from nuclei.build import build_steps, trained_network
-from nuclei.commands.ensemble import load, searched
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.evaluate import Case, Evaluator, Setting
+from nuclei.ensemble.evaluate import Case, Evaluator, Setting, load_cases
 from nuclei.ensemble.oof import load_oof
-from nuclei.ensemble.search_space import Space
+from nuclei.ensemble.search_space import Space, tunable
 from nuclei.ensemble.tree_growing import second_stage
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
 from nuclei.inference.segmenter import WeightedNetwork
@@ -168,7 +167,7 @@ def oof_cases(data: str, run: str, rows: Sequence[FoldRow]) -> tuple[list[Case],
     """The out-of-fold maps of one run and the truth, and the names of the maps."""
     sha256 = folds_sha256(HERE / "folds" / f"{data}.csv")
     member = load_oof(HERE / "runs" / data / "compact" / run, rows, sha256)
-    return load([member], member.channels, Store(HERE / "data" / "dsb2018.store"), rows), list(
+    return load_cases([member], member.channels, Store(HERE / "data" / "dsb2018.store"), rows), list(
         member.channels
     )
 
@@ -207,7 +206,7 @@ def formulation(data: str, name: str, renamed: dict[str, str]) -> tuple[np.ndarr
     start = steps("offsets" if "offset_y" in channels else "watershed")
     full = Evaluator(cases, channels, start, 1)
     quick = Evaluator([case.middle(256) for case in cases], channels, start, 1)
-    ranges, known = searched(OmegaConf.load(HERE / "configs" / "ensemble.yaml"), start)
+    ranges, known = tunable(OmegaConf.load(HERE / "configs" / "ensemble.yaml").space, start)
     halves = Images(full, quick, range(len(cases)), [r.group % 2 for r in rows])
     space = Space(ranges, Setting((1.0,), known), free_weights=False)
     tuned = tune(space, halves, Effort(48, 12, 3, 0), name)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from scipy.stats import bootstrap
+from tabulate import tabulate
 
 from nuclei.data.folds import FoldRow
 from nuclei.data.targets import targets
@@ -193,3 +194,20 @@ def calibration_error(counts: np.ndarray) -> float:
     """
     predicted, target, n = calibration_curve(counts)
     return float(np.abs(predicted - target) @ n / n.sum())
+
+
+def precision_by_diameter(truths: Sequence[np.ndarray], precision: np.ndarray) -> str:
+    """Return a table to print: mean average precision by the median diameter of an image's nuclei.
+
+    Args:
+        truths: label map of each image.
+        precision: float64 (images, 10), at the metric's thresholds.
+    """
+    medians = [float(np.median(diameters(truth))) if truth.any() else 0.0 for truth in truths]
+    bands = np.array([band(median, DIAMETERS, " px") for median in medians])
+    rows = []
+    for name in sorted(set(bands), key=group_order):
+        images = bands == name
+        rows.append([name, int(images.sum()), precision[images].mean()])
+    heads = ["median diameter of an image's nuclei", "images", "mAP"]
+    return tabulate(rows, heads, tablefmt="plain", floatfmt=".3f")

@@ -13,12 +13,11 @@ from nuclei.analysis.findings import Subject
 from nuclei.analysis.report import Sources, write_report
 from nuclei.build import build, build_paths, build_steps
 from nuclei.call import Call
-from nuclei.commands.ensemble import same_images
 from nuclei.commands.score import steps_of
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import read_ensemble
-from nuclei.ensemble.oof import load_oof
+from nuclei.ensemble.oof import check_same_images, load_oof
 from nuclei.paths import RunName
 
 
@@ -26,7 +25,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     """Analyse every image and write the report."""
     start = time.monotonic()
     store, rows = Store(cfg.data.store), read_folds(cfg.data.folds)
-    same_images(cfg, store, rows)
+    check_same_images(store.ids("train"), rows, build_paths(cfg))
     subject = subject_of(cfg, rows, cfg.run or cfg.ensemble, is_run=bool(cfg.run))
     other = subject_of(cfg, rows, cfg.compare, is_run="/" in cfg.compare) if cfg.compare else None
     paths = build_paths(cfg)

@@ -15,12 +15,11 @@ from omegaconf import DictConfig
 from nuclei.build import build_paths, build_steps
 from nuclei.call import Call
 from nuclei.commands._steps import ensure_data
-from nuclei.commands.ensemble import searched
 from nuclei.data.folds import FoldRow, read_folds
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.evaluate import Case, Setting
-from nuclei.ensemble.search_space import Space
+from nuclei.ensemble.search_space import Space, tunable
 from nuclei.ensemble.tree_growing import plain_selection
 from nuclei.ensemble.tune import Effort
 from nuclei.errors import UserError
@@ -113,7 +112,7 @@ def on_all_images(
     notes = []
     if "search" in cfg.parts:
         config = compose("ensemble", overrides=[f"data={cfg.data.name}"])
-        ranges, parameters = searched(config, steps["watershed"])
+        ranges, parameters = tunable(config.space, steps["watershed"])
         ranges.pop("low")  # six are searched
         default = Setting((1 / count,) * count, tuple((n, v) for n, v in parameters if n in ranges))
         setup = {

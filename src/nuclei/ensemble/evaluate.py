@@ -1,23 +1,27 @@
-"""Score settings on images: blend, post-process, compare with the truth; nothing is computed twice."""
+"""Score settings on images: blend, post-process, compare with the truth; each score is computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 
+from nuclei.data.folds import FoldRow
+from nuclei.data.store import Store
 from nuclei.ensemble.blend import blend
+from nuclei.ensemble.ensemble_file import Score
+from nuclei.ensemble.oof import Member
 from nuclei.metrics import confusion, precision_at
-from nuclei.postprocess.pipeline import postprocess, with_parameters
+from nuclei.postprocess.pipeline import Step, postprocess, with_parameters
+from nuclei.progress import track
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One choice of everything that is tuned: equal settings give equal scores.
+    """A value for everything that is tuned; equal settings give equal scores.
 
     Attributes:
         weights: one for each member, on the simplex.
@@ -36,16 +40,16 @@ class Case:
     truth: np.ndarray
 
     def middle(self, size: int) -> Case:
-        """Cut out the middle, at most ``size`` by ``size`` pixels; nearly as telling as the whole."""
+        """Return the middle, at most ``size`` by ``size`` pixels; it scores nearly like the whole."""
         top, left = (max(0, (n - size) // 2) for n in self.truth.shape)
         window = (..., slice(top, top + size), slice(left, left + size))
         return Case(np.ascontiguousarray(self.maps[window]), np.ascontiguousarray(self.truth[window]))
 
 
 class Evaluator:
-    """Remembers the precision of each setting on each case.
+    """Scores settings on cases, and keeps the precision of each setting on each case.
 
-    Threads share the maps; OpenCV, NumPy and the watershed let go of the interpreter while they work.
+    Threads share the maps; OpenCV, NumPy and the watershed release the interpreter while they work.
 
     Args:
         cases: the images.
@@ -55,26 +59,24 @@ class Evaluator:
     """
 
     def __init__(
-        self, cases: Sequence[Case], channels: Sequence[str], steps: Sequence[Any], workers: int = 1
+        self, cases: Sequence[Case], channels: Sequence[str], steps: Sequence[Step], workers: int = 1
     ) -> None:
-        self.cases, self.channels, self.steps, self.workers = (
-            list(cases),
-            tuple(channels),
-            list(steps),
-            workers,
-        )
-        self._known: dict[Setting, np.ndarray] = {}
+        self.cases, self.channels = list(cases), tuple(channels)
+        self.steps, self.workers = list(steps), workers
+        self._precisions: dict[Setting, np.ndarray] = {}
 
     def precision(self, setting: Setting, images: Iterable[int]) -> np.ndarray:
-        """Return the precision at the ten thresholds, float64 (images, 10), computing what is not known."""
-        table = self._known.setdefault(setting, np.full((len(self.cases), 10), np.nan))
+        """Return the precision at the ten thresholds, float64 (images, 10); known ones are reused."""
+        table = self._precisions.setdefault(setting, np.full((len(self.cases), 10), np.nan))
         wanted = np.fromiter(images, int)
-        todo = wanted[np.isnan(table[wanted, 0])]
+        missing = wanted[np.isnan(table[wanted, 0])]
         steps = with_parameters(self.steps, dict(setting.parameters))
         cv2.setNumThreads(1)
         with ThreadPoolExecutor(self.workers) as pool:
-            found = pool.map(lambda i: _precision(self.cases[i], setting.weights, self.channels, steps), todo)
-            for i, precision in zip(todo, found, strict=True):
+            computed = pool.map(
+                lambda i: _precision(self.cases[i], setting.weights, self.channels, steps), missing
+            )
+            for i, precision in zip(missing, computed, strict=True):
                 table[i] = precision
         return table[wanted]
 
@@ -84,7 +86,25 @@ class Evaluator:
 
 
 def _precision(
-    case: Case, weights: Sequence[float], channels: Sequence[str], steps: Sequence[Any]
+    case: Case, weights: Sequence[float], channels: Sequence[str], steps: Sequence[Step]
 ) -> np.ndarray:
     labels = postprocess(blend(case.maps, weights), channels, steps)
     return precision_at(confusion(case.truth, labels))
+
+
+def load_cases(
+    members: Sequence[Member], channels: Sequence[str], store: Store, rows: Sequence[FoldRow]
+) -> list[Case]:
+    """Read the maps of all members and the truth, in the order of ``rows``."""
+    ids = [row.image_id for row in rows]
+    maps = [np.empty((len(members), len(channels), row.height, row.width), np.uint8) for row in rows]
+    for k, member in enumerate(track(members, "read maps")):
+        for stack, member_maps in zip(maps, member.maps(ids, channels), strict=True):
+            stack[k] = member_maps
+    truth = [store.labels(image_id).astype(np.uint16) for image_id in ids]
+    return [Case(*case) for case in zip(maps, truth, strict=True)]
+
+
+def score_untuned(name: str, setting: str, evaluator: Evaluator) -> Score:
+    """Score a single run as it is, with post-processing that needs no tuning."""
+    return Score(name, setting, evaluator.precision(Setting((1.0,)), range(len(evaluator.cases))))

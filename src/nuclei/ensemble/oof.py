@@ -1,25 +1,96 @@
-"""Out-of-fold maps: the folds of a run merged strictly, each image exactly once."""
+"""Out-of-fold maps: files read with every byte checked, and the folds of a run merged strictly."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nuclei.data.folds import FoldRow
-from nuclei.ensemble.oof_file import OofFile, fold_of, train_command
 from nuclei.errors import UserError
-from nuclei.paths import RunName
+from nuclei.paths import FoldFolder, Paths, RunName
+
+HEADER = ("channels", "folds_sha256")
+"""Entries of ``oof.npz`` that are not images."""
+
+DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, RuntimeError, OSError)
+"""Exceptions that reading a damaged zip file raises."""
+
+
+class OofFile:
+    """One fold's ``oof.npz``, open for reading.
+
+    Raises:
+        UserError: the file is damaged; the message names it and the command that makes it again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except DAMAGE_ERRORS as e:
+            raise self.error("is damaged") from e
+        names = [name.removesuffix(".npy") for name in self._zip.namelist()]
+        self.ids = [name for name in names if name not in HEADER]
+        self.channels = tuple(str(name) for name in self.read("channels"))
+        self.folds_sha256 = str(self.read("folds_sha256"))
+
+    def __enter__(self) -> OofFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def read(self, name: str) -> np.ndarray:
+        """Read one array; its CRC-32 is checked before its bytes are used."""
+        try:
+            return np.lib.format.read_array(io.BytesIO(self._zip.read(f"{name}.npy")))
+        except DAMAGE_ERRORS as e:
+            raise self.error(f"is damaged at {name}") from e
+
+    def maps(self, image_id: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Read the uint8 maps of an image, which must have ``shape``."""
+        maps = self.read(image_id)
+        if maps.dtype != np.uint8 or maps.shape != shape:
+            raise self.error(f"has {maps.dtype} {maps.shape} maps of {image_id} instead of uint8 {shape}")
+        return maps
+
+    def error(self, problem: str, remove: str = "") -> UserError:
+        """Return the error to raise; it names the files to remove and the command that makes them anew."""
+        folder = FoldFolder(self.path.parent)
+        command = train_command(folder.path.parent, [fold_of(folder.path)])
+        files = remove or f"{self.path} {folder.result}"
+        return UserError(f"{self.path} {problem}; make it anew: rm {files}; {command}")
+
+
+def fold_of(folder: Path) -> int:
+    """Return the number of a fold from the name of its folder, ``fold3``."""
+    return int(folder.name.removeprefix("fold"))
+
+
+def train_command(run: Path, folds: Sequence[int]) -> str:
+    """Return the command that trains folds of the run ``.../<data>/<model>/<name>``.
+
+    >>> train_command(Path("runs/dsb2018/unet/default"), [1, 3])
+    './run.sh -m data=dsb2018 model=unet name=default fold=1,3'
+    """
+    data, model, name = run.parts[-3:]
+    sweep = "-m " if len(folds) > 1 else ""
+    return f"./run.sh {sweep}data={data} model={model} name={name} fold={','.join(map(str, folds))}"
+
 
 SEPARATING = {"nucleus", "border", "distance"}
-"""Maps that a blend should not lose for the sake of a run that lacks them."""
+"""Maps that separate touching nuclei: a run without them is not averaged with runs that have them."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """The out-of-fold maps of one run; they stay in their files until asked for.
+    """The out-of-fold maps of one run; they stay in their files until they are read.
 
     Attributes:
         name: of the run, ``MODEL/NAME``.
@@ -34,19 +105,19 @@ class Member:
     shapes: dict[str, tuple[int, int]]
 
     def maps(self, image_ids: Sequence[str], channels: Sequence[str]) -> list[np.ndarray]:
-        """Read the named channels of images: uint8 (C, H, W) each, in the order asked for.
+        """Read the named channels of images: uint8 (C, H, W) each, in the order of ``image_ids``.
 
         Raises:
             UserError: a file is damaged, or its maps have another dtype or size than their images.
         """
-        found: dict[str, np.ndarray] = {}
-        at = [self.channels.index(name) for name in channels]
+        maps: dict[str, np.ndarray] = {}
+        indices = [self.channels.index(name) for name in channels]
         for path in sorted({self.files[i] for i in image_ids}):
             with OofFile(path) as oof:
                 for i in image_ids:
                     if self.files[i] == path:
-                        found[i] = oof.maps(i, (len(self.channels), *self.shapes[i]))[at]
-        return [found[i] for i in image_ids]
+                        maps[i] = oof.maps(i, (len(self.channels), *self.shapes[i]))[indices]
+        return [maps[i] for i in image_ids]
 
 
 def load_oof(run: Path, rows: Sequence[FoldRow], sha256: str) -> Member:
@@ -54,7 +125,7 @@ def load_oof(run: Path, rows: Sequence[FoldRow], sha256: str) -> Member:
 
     Args:
         run: the folder that holds ``fold0``, ``fold1`` …
-        rows: the folds file in use, as ``nuclei.data.folds.read_folds`` gives it.
+        rows: the folds file in use.
         sha256: its hash.
 
     Raises:
@@ -68,7 +139,7 @@ def load_oof(run: Path, rows: Sequence[FoldRow], sha256: str) -> Member:
     for fold, path in paths.items():
         with OofFile(path) as oof:
             if oof.folds_sha256 != sha256:
-                raise oof.bad("was made with another folds file", f"-r {path.parent}")
+                raise oof.error("was made with another folds file", f"-r {path.parent}")
             _check_images(oof, {row.image_id for row in rows if row.fold == fold})
             files |= dict.fromkeys(oof.ids, path)
             channels[oof.channels] = path
@@ -80,10 +151,10 @@ def load_oof(run: Path, rows: Sequence[FoldRow], sha256: str) -> Member:
 
 
 def _complete(run: Path, folds: Sequence[int]) -> dict[int, Path]:
-    """Find each fold's file, or say which lack and how to train them."""
+    """Return each fold's file; refuse a run that lacks one."""
     if not run.is_dir():
         raise UserError(f"no run at {run}; run {train_command(run, folds)}")
-    paths = {fold: run / f"fold{fold}" / "oof.npz" for fold in folds}
+    paths = {fold: FoldFolder(run / f"fold{fold}").maps for fold in folds}
     missing = [fold for fold, path in paths.items() if not path.is_file()]
     if missing:
         named = ", ".join(str(fold) for fold in missing)
@@ -103,13 +174,15 @@ def _check_images(oof: OofFile, expected: set[str]) -> None:
     }
     for what, ids in wrong.items():
         if ids:
-            raise oof.bad(f"{what} {ids[0]}" + (f" and {len(ids) - 1} other images" if len(ids) > 1 else ""))
+            raise oof.error(
+                f"{what} {ids[0]}" + (f" and {len(ids) - 1} other images" if len(ids) > 1 else "")
+            )
 
 
 def find_members(
     root: Path, names: Sequence[str] | None, rows: Sequence[FoldRow], sha256: str
 ) -> tuple[list[Member], list[Member]]:
-    """Load the runs that are asked for, or all that have every fold.
+    """Load the named runs, or all that have every fold.
 
     Args:
         root: ``runs/<data>``.
@@ -117,15 +190,15 @@ def find_members(
         rows, sha256: as for ``load_oof``.
 
     Returns:
-        The members, and the runs left out because they lack maps by which others tell nuclei apart; none of
-        these where ``names`` are given.
+        The members, and the complete runs that are left out because they lack maps that separate touching
+        nuclei; with ``names`` none is left out.
 
     Raises:
-        UserError: there are no such runs, or whatever ``load_oof`` finds.
+        UserError: there are no such runs, or ``load_oof`` refuses one.
     """
     if names is not None:
-        wrong = [name for name in names if name.count("/") != 1 or list(names).count(name) > 1]
-        if wrong or not names:
+        malformed = [name for name in names if name.count("/") != 1 or list(names).count(name) > 1]
+        if malformed or not names:
             raise UserError(
                 f"runs: expected MODEL/NAME of different runs, as in [unet/default], got {list(names)}"
             )
@@ -134,10 +207,37 @@ def find_members(
     runs = {
         run: {fold_of(path.parent) for path in run.glob("fold*/oof.npz")} for run in sorted(root.glob("*/*"))
     }
-    complete = [load_oof(run, rows, sha256) for run, found in runs.items() if found >= folds]
+    complete = [load_oof(run, rows, sha256) for run, trained in runs.items() if trained >= folds]
     if not complete:
         fullest = max(runs, key=lambda run: len(runs[run]), default=root / "unet" / "default")
-        return [load_oof(fullest, rows, sha256)], []  # says what it lacks
+        return [load_oof(fullest, rows, sha256)], []  # raises the error that names what is lacking
     counts = {member.name: len(SEPARATING.intersection(member.channels)) for member in complete}
     most = max(counts.values())
     return [m for m in complete if counts[m.name] == most], [m for m in complete if counts[m.name] < most]
+
+
+def check_same_images(image_ids: Iterable[str], rows: Sequence[FoldRow], paths: Paths) -> None:
+    """Refuse a folds file that was made for another store.
+
+    Args:
+        image_ids: training images in the store.
+        rows: the folds file.
+        paths: of the two, for the message.
+    """
+    different = set(image_ids) ^ {row.image_id for row in rows}
+    if different:
+        raise UserError(
+            f"{paths.folds} and {paths.store} differ by {len(different)} training images, "
+            f"{min(different)} among them; run ./run.sh folds force=true data={paths.data}, then train"
+        )
+
+
+def describe_members(members: Sequence[Member], others: Sequence[Member], channels: Sequence[str]) -> str:
+    """Return lines to print: the members, the channels, and what is left out."""
+    names = ", ".join(member.name for member in members)
+    lines = [f"ensemble of {names}; channels {', '.join(channels)}"]
+    if dropped := sorted({name for member in members for name in member.channels} - set(channels)):
+        lines.append(f"not in all runs, so left out: the channels {', '.join(dropped)}")
+    for run in others:
+        lines.append(f"not in the ensemble, for it has fewer maps: {run.name} ({', '.join(run.channels)})")
+    return "\n".join(lines)

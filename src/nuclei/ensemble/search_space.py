@@ -1,15 +1,17 @@
-"""What is searched: ranges of parameters and the simplex of weights, as one unit cube."""
+"""The space that tuning searches: ranges of parameters and the simplex of weights, as one unit cube."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
+from typing import Any
 
 from scipy.stats import qmc
 
 from nuclei.ensemble.blend import in_cube, on_simplex
 from nuclei.ensemble.evaluate import Setting
+from nuclei.postprocess.pipeline import Step, fields
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,17 @@ def candidates(space: Space, trials: int, seed: int) -> list[list[float]]:
         sobol = qmc.Sobol(space.dimensions, scramble=True, rng=seed)
         points += sobol.random_base2((trials - 1).bit_length())[: trials - 1].tolist()
     return points
+
+
+def tunable(
+    ranges: Mapping[str, Mapping[str, Any]], steps: Sequence[Step]
+) -> tuple[dict[str, Range], tuple[tuple[str, float], ...]]:
+    """Return the ranges of the parameters that the steps have, and the steps' values of these.
+
+    Args:
+        ranges: the setting ``space`` of the command ``ensemble``.
+        steps: the post-processing.
+    """
+    values = {name: getattr(step, name) for step in steps for name in fields(step)}
+    known = {str(name): Range(**limits) for name, limits in ranges.items() if name in values}
+    return known, tuple((name, values[name]) for name in known)

@@ -10,13 +10,15 @@ import cv2
 import numpy as np
 
 from nuclei.ensemble.blend import blend
+from nuclei.ensemble.ensemble_file import Score
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.tune import Tuned
 from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.metrics import THRESHOLDS
-from nuclei.postprocess.pipeline import by_name, with_parameters
+from nuclei.postprocess.pipeline import Step, by_name, with_parameters
 from nuclei.postprocess.second_stage.candidate_features import candidate_features, feature_maps
 from nuclei.postprocess.second_stage.selection import Selection
+from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 from nuclei.progress import track
 
@@ -44,13 +46,13 @@ def second_stage(full: Evaluator, folds: Sequence[int], tuned: Tuned, seed: int)
     Returns:
         The step that replaces all the others, and its ``nested`` and ``on_all`` scores.
     """
-    fold, everything = np.array(folds), np.arange(len(folds))
+    fold, all_images = np.array(folds), np.arange(len(folds))
     nested = np.empty((len(folds), 10))
     for k, setting in track(sorted(tuned.by_fold.items()), "second stage, folds"):
-        step, held_out = fit_selection(full, setting, everything[fold != k], seed), everything[fold == k]
+        step, held_out = fit_selection(full, setting, all_images[fold != k], seed), all_images[fold == k]
         nested[held_out] = precision(full, setting, step, held_out)
-    step = fit_selection(full, tuned.setting, everything, seed)
-    on_all = precision(full, tuned.setting, step, everything)
+    step = fit_selection(full, tuned.setting, all_images, seed)
+    on_all = precision(full, tuned.setting, step, all_images)
     return step, replace(tuned, nested=nested, on_all=on_all)
 
 
@@ -119,3 +121,25 @@ def grow_trees(rows: np.ndarray, targets: np.ndarray, seed: int) -> str:
     text = lightgbm.train(parameters, lightgbm.Dataset(rows, targets), N_TREES).model_to_string()
     lines = (line for line in text.splitlines() if line.partition("=")[0] in MODEL_KEYS)
     return "\n".join(lines).strip() + "\nend of trees\n"
+
+
+def choose_second_stage(
+    full: Evaluator, folds: Sequence[int], tuned: Tuned, steps: Sequence[Step], seed: int
+) -> tuple[list[Step], Tuned, list[Score]]:
+    """Replace tuned steps by a second stage where its nested score is higher.
+
+    Args:
+        full, folds, tuned, seed: see ``second_stage``.
+        steps: with the parameters chosen on all folds.
+
+    Returns:
+        The steps and the result to use, and rows for the table of scores.
+    """
+    if [type(step) for step in steps] != [MapWatershed, RemoveSmall]:
+        print("no second stage: it takes the place of MapWatershed and RemoveSmall, of these two alone")
+        return list(steps), tuned, []
+    step, second = second_stage(full, folds, tuned, seed)
+    scores = second.scores("second stage")[:2]
+    if second.nested.mean() > tuned.nested.mean():  # ties go to the simpler one
+        return [step], second, scores
+    return list(steps), tuned, scores

@@ -12,7 +12,7 @@ import numpy as np
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.blend import blend
-from nuclei.ensemble.oof_file import OofFile
+from nuclei.ensemble.oof import OofFile
 from nuclei.errors import UserError
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.paths import FoldFolder, Paths, RunName
