@@ -1,4 +1,4 @@
-"""Serve the page: to this machine alone unless told otherwise, and without a request to anywhere else."""
+"""Serve the page, by default to this machine alone, and without requests to anywhere else."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ UPLOADS = 4  # how many files of the largest size one request may hold
 
 @contextmanager
 def private_folder() -> Iterator[None]:
-    """Have all temporary files, gradio's among them, in a folder of our own that goes in the end.
+    """Keep all temporary files, gradio's among them, in a private folder that is deleted in the end.
 
-    To be entered before gradio is imported: it reads its settings then.
+    Enter this context before importing gradio, which reads its settings then.
     """
     with tempfile.TemporaryDirectory(prefix="nuclei-app-", ignore_cleanup_errors=True) as folder:
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
-        # gradio asks its own page whether it is up; a proxy would know nothing of it
+        # Gradio asks its own page whether the page is up, which a proxy could not know.
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
         before, tempfile.tempdir = tempfile.tempdir, folder
         try:
@@ -75,13 +75,13 @@ def serve(page: Page, host: str, port: int | None) -> None:
     try:
         threading.Event().wait()
     finally:
-        for again in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(again, signal.SIG_IGN)  # a second Ctrl-C must not leave files behind
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave files behind
         blocks.close(verbose=False)
 
 
 def sweep(folder: Path, age_s: float = 600) -> None:
-    """Remove what uploads that were broken off have left in a folder: gradio forgets these."""
+    """Remove files of broken uploads, which gradio forgets, from a folder."""
     for part in folder.glob("tmp*"):
         with suppress(OSError):  # another request may be quicker
             if part.is_file() and time.time() - part.stat().st_mtime > age_s:
@@ -95,16 +95,16 @@ class Guard:
         self.app, self.limit = app, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, with its bytes counted and a header added to the answer."""
-        got = 0
+        """Pass a request on, count its bytes, and add a header to the response."""
+        received = 0
         if scope.get("path", "").endswith("/upload"):
             sweep(Path(tempfile.gettempdir()))
 
         async def counted() -> Message:
-            nonlocal got
+            nonlocal received
             message = await receive()
-            got += len(message.get("body", b""))
-            if got > self.limit:
+            received += len(message.get("body", b""))
+            if received > self.limit:
                 return {"type": "http.disconnect"}
             return message
 

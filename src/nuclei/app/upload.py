@@ -1,11 +1,12 @@
-"""What strangers upload: looked into before it is decoded, and removed when it was read."""
+"""Read uploaded files: check their headers before decoding, and delete them afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -23,12 +24,13 @@ MANY = "{name} has {n:.1f} megapixels in all its pages; {left:.1f} of the {limit
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is taken at once.
+    """Limits on uploads.
 
     Attributes:
-        megabytes: of one file.
-        megapixels: of all pages of all files together; decoding and segmenting need memory in proportion.
-        pages: of one file.
+        megabytes: size of one file.
+        megapixels: pixels of all pages of all files together; decoding and segmenting need memory in
+            proportion.
+        pages: pages of one file.
     """
 
     megabytes: float
@@ -37,7 +39,7 @@ class Limits:
 
     @property
     def size(self) -> int:
-        """Of one file, in bytes."""
+        """Greatest size of one file in bytes."""
         return int(self.megabytes * 2**20)
 
 
@@ -45,8 +47,8 @@ def take(files: Iterable[Path], limits: Limits) -> tuple[dict[str, np.ndarray], 
     """Decode uploaded files and remove them, readable or not.
 
     Returns:
-        Each page, as ``nuclei.data.image_io.decode_image`` gives it, by a name of its own; and for each file
-        that was refused the reason.
+        Each page by a unique name, decoded as by ``nuclei.data.image_io.decode_image``, and a reason for each
+        refused file.
     """
     pictures: dict[str, np.ndarray] = {}
     refused: list[str] = []
@@ -64,15 +66,15 @@ def take(files: Iterable[Path], limits: Limits) -> tuple[dict[str, np.ndarray], 
 
 
 def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, np.ndarray]]:
-    """Each page of a file with its name; nothing is decoded before the sizes in its headers are known.
+    """Yield each page of a file with its name; nothing is decoded before the headers' sizes are checked.
 
     Args:
-        file: of any name and content.
-        limits: on its bytes and pages.
-        left: pixels that may still be taken.
+        file: a file of any name and content.
+        limits: limits on the file.
+        left: number of pixels that may still be taken.
 
     Raises:
-        UserError: it is too large, or no image that can be read.
+        UserError: the file is too large, or no image that can be read.
     """
     if file.stat().st_size > limits.size:
         raise UserError(
@@ -90,7 +92,7 @@ def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, np.nda
 
 
 def decoded(file: Path, tiff: bool) -> list[np.ndarray]:
-    """The pages of a file; of an animated PNG the first frame alone, its others are no pages.
+    """Return the pages of a file; of an animated PNG only the first frame.
 
     Raises:
         UserError: the file is cut short, damaged, or of a kind that OpenCV does not know.
@@ -102,35 +104,36 @@ def decoded(file: Path, tiff: bool) -> list[np.ndarray]:
         raise UserError(DAMAGED.format(name=file.name)) from e
 
 
-def declared(file: Path, tiff: bool, most: int) -> float:
-    """Pixels that a file's headers declare.
+def declared(file: Path, tiff: bool, max_pages: int) -> float:
+    """Return the number of pixels that a file's headers declare.
 
     Raises:
-        UserError: the headers cannot be read, or there are more than ``most`` pages.
+        UserError: the headers cannot be read, or there are more than ``max_pages`` pages.
     """
     try:
         if not tiff:
             with Image.open(file, formats=("PNG", "JPEG")) as image:
                 return image.width * image.height
         with tifffile.TiffFile(file) as f:
-            sizes = [cost(page) for page in islice(f.pages, most + 1)]  # type: ignore[arg-type]
+            pages = islice(cast(Sequence[tifffile.TiffPage], f.pages), max_pages + 1)
+            sizes = [cost(page) for page in pages]
     except Image.DecompressionBombError:
         return np.inf
     except Exception as e:  # parsers fail in many ways on bytes made to make them fail
         raise UserError(DAMAGED.format(name=file.name)) from e
-    if len(sizes) > most:
-        raise UserError(f"{file.name} has more than {most} pages; split it")
+    if len(sizes) > max_pages:
+        raise UserError(f"{file.name} has more than {max_pages} pages; split it")
     return sum(sizes)
 
 
 def cost(page: tifffile.TiffPage) -> float:
-    """Pixels of a TIFF's page; more where it, or the tiles in it, take more than 16 bytes for each."""
+    """Return the pixels of a TIFF's page, more where the page or its tiles take over 16 bytes a pixel."""
     size = page.imagewidth * page.imagelength
     tile = page.tilewidth * page.tilelength if page.is_tiled else 0
     return max(size, tile) * max(1, page.samplesperpixel * page.bitspersample * page.imagedepth / 128)
 
 
 def _free(name: str, taken: Iterable[str]) -> str:
-    """``name``, with a number where it is taken."""
+    """Return the name, with a number where the name is taken."""
     names = (name, *(f"{name}_{n}" for n in range(2, 10**6)))
     return next(n for n in names if n not in taken)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from nuclei.app.serve import private_folder, serve
 from nuclei.app.upload import Limits
@@ -14,10 +14,10 @@ from nuclei.call import Call
 def main(cfg: DictConfig, call: Call) -> None:
     """Load the model, build the page, serve it until Ctrl-C."""
     with private_folder():
-        from nuclei.app.page import Page
+        from nuclei.app.page import Page, Slider
 
         model = build_segmenter(build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta)
         # What is compiled at its first use, such as the loops, keeps no visitor waiting.
         model.labels(model.maps(np.eye(64, dtype=np.uint8)))
-        sliders = OmegaConf.to_container(cfg.sliders)
-        serve(Page(model, Limits(**cfg.limits), sliders), cfg.host, cfg.port)  # type: ignore[arg-type]
+        sliders = {name: Slider(**slider) for name, slider in cfg.sliders.items()}
+        serve(Page(model, Limits(**cfg.limits), sliders), cfg.host, cfg.port)
