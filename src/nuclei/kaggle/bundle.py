@@ -28,7 +28,7 @@ Entry = tuple[str, Path | str]
 
 
 def write_bundle(path: Path, entries: Iterable[Entry]) -> None:
-    """Write a zip, whole: sorted, uncompressed, of one date and one mode, so only names and contents count.
+    """Write a zip whose bytes depend on names and contents only: sorted, uncompressed, of one date and mode.
 
     Raises:
         UserError: a file cannot be read, or the disk is full.
@@ -117,7 +117,7 @@ def _find_wheel(pin: str, cache: Path) -> Path | None:
     """Return the pure-Python wheel of a package, such as ``name-1.0-py2.py3-none-any.whl``."""
     name, _, version = pin.partition("==")
     stem = f"{re.sub('[-_.]+', '_', name).lower()}-{version}"
-    return next((path for path in sorted(cache.glob(f"{stem}-*py3-none-any.whl"))), None)
+    return min(cache.glob(f"{stem}-*py3-none-any.whl"), default=None)
 
 
 def _fetch_wheels(pins: list[str], cache: Path) -> None:

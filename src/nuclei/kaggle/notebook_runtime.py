@@ -26,9 +26,9 @@ def find(folder: Path, *names: str) -> Path:
 
 
 def install(bundle: Path, packages: Path) -> dict[str, str]:
-    """Install the bundle's wheels into a folder of their own, and return the environment that has them.
+    """Install the bundle's wheels into a separate folder, and return the environment that has them.
 
-    Nothing of the image changes, and its own PYTHONPATH stays.
+    Nothing in the image changes, and the image's PYTHONPATH stays.
     """
     words = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade"]
     wheels = map(str, sorted((bundle / "wheels").glob("*.whl")))

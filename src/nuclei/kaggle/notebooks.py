@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from kagglesdk import KaggleClient
 from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
@@ -35,6 +36,18 @@ ABSENT = (403, 404)  # how Kaggle answers for what is not there, or is somebody 
 PLACEHOLDER = "YOUR_KAGGLE_NAME"
 UPLOAD_EXPIRES = 6 * 24 * 3600  # seconds after which Kaggle's storage forgets an unfinished upload
 LOG_TAIL = 12  # lines of a log that are shown
+KERNEL_FIELDS = {
+    "newTitle": "title",
+    "language": "language",
+    "kernelType": "kernel_type",
+    "isPrivate": "is_private",
+    "enableGpu": "enable_gpu",
+    "enableTpu": "enable_tpu",
+    "enableInternet": "enable_internet",
+    "datasetDataSources": "dataset_sources",
+    "competitionDataSources": "competition_sources",
+}
+"""For each field of a request the name of the same fact in a ``kernel-metadata.json``."""
 Metadata = Mapping[str, object]
 """A ``dataset-metadata.json`` or ``kernel-metadata.json``, with the names that Kaggle's own tools use."""
 
@@ -67,8 +80,8 @@ class Dataset(KaggleSession):
         Args:
             file: what the dataset holds.
             metadata: title, subtitle, description and licence of the dataset.
-            notes: what is said of the version.
-            new: whether the dataset is to be made.
+            notes: the version's description.
+            new: whether the dataset has to be created.
 
         Raises:
             UserError: the file did not arrive, or Kaggle refused; there is then no new version.
@@ -80,7 +93,7 @@ class Dataset(KaggleSession):
             body = texts | {"files": [{"token": self._upload_once(file, note)}]}
             api = client.datasets.dataset_api_client
             if new:
-                licence = metadata["licenses"][0]["name"]  # type: ignore[index]
+                licence = cast("list[dict[str, str]]", metadata["licenses"])[0]["name"]
                 body |= {"ownerSlug": owner, "slug": slug, "title": metadata["title"], "licenseName": licence}
                 response = api.create_dataset(ApiCreateDatasetRequest.from_dict(body | {"isPrivate": True}))
             else:
@@ -162,22 +175,9 @@ class Notebook(KaggleSession):
         notebook = json.loads(file.read_text(encoding="utf-8"))
         for cell in notebook["cells"]:
             cell["source"] = "".join(cell["source"])  # the format allows a list of lines, Kaggle does not
-        flags = {
-            key: metadata[name]
-            for key, name in {
-                "kernelType": "kernel_type",
-                "isPrivate": "is_private",
-                "enableGpu": "enable_gpu",
-                "enableTpu": "enable_tpu",
-                "enableInternet": "enable_internet",
-                "datasetDataSources": "dataset_sources",
-                "competitionDataSources": "competition_sources",
-                "language": "language",
-                "newTitle": "title",
-            }.items()
-        }
+        settings = {field: metadata[name] for field, name in KERNEL_FIELDS.items()}
         request = ApiSaveKernelRequest.from_dict(
-            {"slug": self.subject, "text": json.dumps(notebook), **flags}
+            {"slug": self.subject, "text": json.dumps(notebook), **settings}
         )
         with self.open() as client:
             response = client.kernels.kernels_api_client.save_kernel(request)
@@ -222,17 +222,17 @@ class Notebook(KaggleSession):
         """
         owner, slug = self.subject.split("/")
         request = ApiListKernelSessionOutputRequest.from_dict({"userName": owner, "kernelSlug": slug})
-        files, log, page = [], "", "first"
+        files, log, more = [], "", True
         with self.open() as client:
-            while page:
+            while more:
                 listed = client.kernels.kernels_api_client.list_kernel_session_output(request)
                 for item in listed.files or []:
                     name = PurePosixPath(item.file_name)
                     if not name.is_absolute() and ".." not in name.parts:
                         self._fetch(item.url, folder / name)
                         files.append(folder / name)
-                log, page = log or listed.log or "", listed.next_page_token
-                request.page_token = page
+                log, request.page_token = log or listed.log or "", listed.next_page_token or ""
+                more = bool(request.page_token)
             if log:
                 folder.mkdir(parents=True, exist_ok=True)
                 files.append(folder / f"{slug}.log")

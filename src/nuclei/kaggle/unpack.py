@@ -23,7 +23,7 @@ class DamagedZip(UserError):
 
 
 def unpack(archive: str | Path, folder: str | Path) -> None:
-    """Unpack a zip into ``folder``, and each zip in it into a folder of its own name.
+    """Unpack a zip into ``folder``, and each zip inside into a folder of the same name.
 
     ``stage1_train.zip`` becomes ``stage1_train/``, whether or not its members begin with
     ``stage1_train/``; ``labels.csv.zip`` with the one member ``labels.csv`` becomes that file.
@@ -31,7 +31,7 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
 
     Args:
         archive: the outer zip; it stays.
-        folder: where to; made if missing. After an error it holds an unfinished part.
+        folder: created if missing; after an error it holds an unfinished part.
 
     Raises:
         DamagedZip: a zip is damaged, locked with a password, or unsafe.
