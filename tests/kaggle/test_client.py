@@ -79,7 +79,7 @@ def test_an_upload_that_has_arrived_is_not_sent_again(server: KaggleServer, tmp_
     assert server.state.uploads == {"/up/x.csv": b"content"}
 
 
-@pytest.mark.parametrize(("status", "passing"), [(500, True), (400, False)])
+@pytest.mark.parametrize(("status", "passing"), [(500, True), (308, True), (400, False)])
 def test_a_refused_upload(server: KaggleServer, tmp_path: Path, status: int, passing: bool) -> None:
     server.state.refuse["PUT"] = (status, "")
     (tmp_path / "x.csv").write_bytes(b"content")

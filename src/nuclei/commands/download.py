@@ -23,9 +23,9 @@ def main(cfg: DictConfig, call: Call) -> None:
         raise UserError(f"archive={cfg.archive}: there is no such file")
     root, counts = Path(cfg.data.root), count_images(Path(cfg.data.root))
     check_counts(root, {split: n for split, n in counts.items() if n}, cfg.images)
+    images = "{train} training images, {test} test images"
     if all(counts.values()):
-        images = f"{counts['train']} training images, {counts['test']} test images"
-        print(f"{root} is complete: {images}; nothing to do; next: ./run.sh prepare")
+        print(f"{root} is complete: {images.format(**counts)}; nothing to do; next: ./run.sh prepare")
         return
     # Beside the folder: that one appears only when there is something in it.
     work = (root if root.is_mount() else root.parent) / f".{root.name}.download"
@@ -40,5 +40,4 @@ def main(cfg: DictConfig, call: Call) -> None:
         raise UserError(f"the download is damaged and was removed: {e}; run ./run.sh download again") from e
     shutil.rmtree(work, ignore_errors=True)
     counts = count_images(root)
-    images = f"{counts['train']} training images, {counts['test']} test images"
-    print(f"wrote {', '.join(names)} into {root}: {images}; next: ./run.sh prepare")
+    print(f"wrote {', '.join(names)} into {root}: {images.format(**counts)}; next: ./run.sh prepare")

@@ -30,6 +30,7 @@ from nuclei.kaggle.unpack import check_space
 from nuclei.progress import track
 
 PIECE = 2**20  # bytes that are written to the disk at a time
+ARRIVED, INCOMPLETE = (200, 201), 308  # how the storage answers an upload
 BROKEN_OFF = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 T = TypeVar("T")
 
@@ -105,10 +106,10 @@ class KaggleSession:
             except BROKEN_OFF as e:
                 reason = innermost_reason(e)
                 continue
-            if response.ok:
+            if response.status_code in ARRIVED:
                 return
             reason = f"{response.status_code} {response.reason}"
-            if response.status_code < 500:
+            if response.status_code < 500 and response.status_code != INCOMPLETE:
                 raise UserError(
                     f"sending {path}: the upload to {self.subject} was refused ({reason}); try again"
                 )
@@ -118,7 +119,7 @@ class KaggleSession:
         """Ask the storage how many bytes of a file of ``size`` bytes have arrived."""
         headers = {"Content-Range": f"bytes */{size}"}
         response = self._storage.put(url, headers=headers, allow_redirects=False)
-        if response.ok and response.status_code != 308:
+        if response.status_code in ARRIVED:
             return size
         last = response.headers.get("Range", "").rpartition("-")[2]
         return int(last) + 1 if last.isdecimal() else 0
