@@ -25,6 +25,13 @@ OFF = {
     "noise": 0.0,
     "invert": 0.0,
     "tint": 0.0,
+    "nucleus_brightness": None,
+    "nucleus_defocus": None,
+    "illumination": None,
+    "stain": None,
+    "recolour": None,
+    "elastic": None,
+    "jpeg": None,
 }
 
 
