@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from nuclei.data.targets import targets
 from nuclei.postprocess.components import Components
@@ -104,3 +105,10 @@ def test_a_peak_reaches_as_far_as_its_distance():
     far = DistanceWatershed(low=0.5, high=0.5, sigma=0, peak_distance=38)({"nucleus": mask * 255})
     assert near[6, 6] != near[6, 33]
     assert far.max() == 2  # both squares are equally high, and nothing between them is
+
+
+def test_the_config_states_the_defaults_of_the_class(repo):
+    step = OmegaConf.load(repo / "configs" / "postprocess" / "watershed.yaml").steps[0]
+    assert (
+        MapWatershed(**{name: value for name, value in step.items() if name != "_target_"}) == MapWatershed()
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 
 from nuclei.atomic import atomic_write
@@ -91,6 +92,23 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 def training_seconds(lines: list[dict[str, str]]) -> float:
     """Return the seconds that the epochs of a ``metrics.csv`` took, in however many parts."""
     return float(lines[-1]["seconds"]) if lines else 0.0
+
+
+class SeededEpochs(L.Callback):
+    """Seeds each epoch by its number, so that dropout is the same when a run resumes.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seed torch's generators; crops are a function of the seed and their number anyway."""
+        torch.manual_seed(
+            int(np.random.SeedSequence((self.seed, trainer.current_epoch)).generate_state(1)[0])
+        )
 
 
 class PlainProgress(L.Callback):

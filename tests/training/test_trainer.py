@@ -1,0 +1,107 @@
+"""Training is repeatable, and goes on bit for bit where it stopped."""
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+from torch.utils.data import DataLoader
+
+from nuclei.errors import UserError
+from nuclei.models.base import SegmentationNetwork
+from nuclei.training import trainer
+from nuclei.training.losses import Bce
+from nuclei.training.module import Segmentation
+from nuclei.training.trainer import fit, precision, seed
+
+
+class Samples(torch.utils.data.Dataset):
+    """Squares that are drawn as they come."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, n):
+        image = torch.zeros(1, 8, 8, dtype=torch.uint8)
+        image[:, n % 4 : n % 4 + 3, 2:6] = 200
+        return image, (image > 100).float(), (image[0] > 100).int()
+
+
+class Data(L.LightningDataModule):
+    """Eight samples, none held out."""
+
+    seed = 0
+
+    def train_dataloader(self):
+        return DataLoader(Samples(), batch_size=2)
+
+    def held_out_crops(self):
+        return None
+
+
+class Small(SegmentationNetwork):
+    """Two convolutions with dropout, so that the random state matters."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Dropout(0.3), nn.Conv2d(4, 1, 1))
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class Stop(Callback):
+    """Fails at the start of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            raise ZeroDivisionError
+
+
+def train(folder, callbacks=()):
+    """Weights after three epochs."""
+    seed(0)
+    module = Segmentation(Small(), Bce(), torch.optim.Adam, "cosine", 0.1, lambda maps: maps)
+    network = fit(module, Data(), folder, 0.9, callbacks, max_epochs=3, accelerator="cpu")
+    assert not network.training
+    return network.state_dict()
+
+
+def equal(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_same_seed_gives_the_same_weights_and_a_stopped_run_too(tmp_path, capsys):
+    first = train(tmp_path / "a")
+    assert equal(first, train(tmp_path / "b"))
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path / "c", [Stop(2)])
+    capsys.readouterr()
+    assert equal(first, train(tmp_path / "c"))
+    assert f"going on from {tmp_path / 'c' / 'last.ckpt'}" in capsys.readouterr().err
+
+
+def test_seeds_are_for_all_generators():
+    draws = []
+    for number in (1, 1, 2):
+        seed(number)
+        draws.append((float(torch.rand(1)), float(np.random.rand())))
+    assert draws[0] == draws[1] and draws[0][0] != draws[2][0] and draws[0][1] != draws[2][1]
+
+
+def test_precision_is_the_hardwares_unless_it_is_named(monkeypatch):
+    assert precision("32-true") == "32-true"
+    for bf16, expected in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(trainer, "has_bf16", lambda bf16=bf16: bf16)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert precision("auto") == expected
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"no zip")
+    with pytest.raises(UserError, match="is damaged at its directory"):
+        train(tmp_path)
