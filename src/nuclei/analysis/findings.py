@@ -11,13 +11,18 @@ import numpy as np
 from nuclei.analysis.error_types import ERROR_TYPES, find_errors, mend
 from nuclei.analysis.label_suspects import Suspect, find_suspects
 from nuclei.analysis.statistics import calibration_counts, crowding, diameters
+from nuclei.build import build_steps
+from nuclei.data.folds import FoldRow, folds_sha256
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.blend import blend
-from nuclei.ensemble.oof import Member
+from nuclei.ensemble.ensemble_file import read_ensemble
+from nuclei.ensemble.oof import Member, load_oof
 from nuclei.metrics import confusion, precision_at
 from nuclei.parallel import parallel_map
+from nuclei.paths import Paths, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
+from nuclei.training.run_folder import read_settings
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,32 @@ class Subject:
     def postprocessed(self, maps: np.ndarray) -> np.ndarray:
         """Return the nuclei in maps, int32 (H, W)."""
         return postprocess(maps, self.channels, self.steps)
+
+
+def load_subject(
+    name: str, is_run: bool, paths: Paths, rows: Sequence[FoldRow], steps: Sequence[Step] | None
+) -> Subject:
+    """Load a run with its own post-processing, or an ensemble with the one tuned for it.
+
+    Args:
+        name: ``MODEL/NAME`` of a run, or the name of an ensemble.
+        is_run: which of the two.
+        paths: of the data set.
+        rows: the folds file.
+        steps: post-processing for a run instead of its own.
+    """
+    sha256 = folds_sha256(paths.folds)
+    if is_run:
+        run = RunName.parse(name)
+        member = load_oof(paths.run(run), rows, sha256)
+        steps = steps or build_steps(read_settings(paths.fold(run, 0)).steps)
+        return Subject(name, (member,), (1.0,), member.channels, tuple(steps))
+    ensemble = read_ensemble(paths.ensemble(name))
+    members = tuple(load_oof(paths.run(member.run), rows, sha256) for member in ensemble.members)
+    for weighted, member in zip(ensemble.members, members, strict=True):
+        ensemble.check_channels(paths.run(weighted.run), member.channels)
+    weights, tuned = tuple(member.weight for member in ensemble.members), build_steps(ensemble.steps)
+    return Subject(f"ensemble {name}", members, weights, ensemble.channels, tuple(tuned))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from nuclei.ensemble.blend import blend
 from nuclei.ensemble.ensemble_file import Score
 from nuclei.ensemble.oof import Member
 from nuclei.metrics import confusion, precision_at
+from nuclei.parallel import parallel_map
 from nuclei.postprocess.pipeline import Step, postprocess, with_parameters
 from nuclei.progress import track
 
@@ -108,3 +110,21 @@ def load_cases(
 def score_untuned(name: str, setting: str, evaluator: Evaluator) -> Score:
     """Score a single run as it is, with post-processing that needs no tuning."""
     return Score(name, setting, evaluator.precision(Setting((1.0,)), range(len(evaluator.cases))))
+
+
+def count_matches(
+    member: Member, store: Store, rows: Sequence[FoldRow], steps: Sequence[Step], workers: int
+) -> dict[str, np.ndarray]:
+    """Compare the nuclei in a run's out-of-fold maps with the truth, in several processes.
+
+    Returns:
+        For each ImageId TP, FP and FN at each threshold; see ``nuclei.metrics.confusion``.
+    """
+    ids = [row.image_id for row in rows]
+    counts = parallel_map(partial(_count_image, store, member, steps), ids, workers, chunksize=8)
+    return dict(zip(ids, track(counts, "score", len(ids)), strict=True))
+
+
+def _count_image(store: Store, member: Member, steps: Sequence[Step], image_id: str) -> np.ndarray:
+    (maps,) = member.maps([image_id], member.channels)
+    return confusion(store.labels(image_id), postprocess(maps, member.channels, steps))

@@ -14,6 +14,19 @@ from nuclei.submission.csv_files import read_solution, read_submission
 from nuclei.submission.rules import find_violations
 
 
+def check_solution(solution: str, data: str) -> None:
+    """Refuse a solution that is not there, with advice for the data set."""
+    if Path(solution).is_file():
+        return
+    advice = f"run ./run.sh prepare data={data}, or give solution=PATH"
+    if data == "dsb2018":
+        advice = (
+            "the truth of the test images is not among the competition's data; "
+            "score out-of-fold maps instead: ./run.sh score run=unet/default"
+        )
+    raise UserError(f"no solution at {solution}: {advice}")
+
+
 def compare_with_solution(submission: str | Path, solution: str | Path) -> dict[str, np.ndarray]:
     """Return for each image of the solution what ``nuclei.metrics.confusion`` gives.
 
