@@ -23,12 +23,6 @@ from nuclei.postprocess.watershed import MapWatershed
 from nuclei.progress import track
 
 N_TREES = 150
-MODEL_KEYS = {
-    *("tree", "version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx"),
-    *("objective", "feature_names", "feature_infos", "Tree", "num_leaves", "num_cat", "split_feature"),
-    *("threshold", "decision_type", "left_child", "right_child", "leaf_value", ""),
-}
-"""Lines of LightGBM's text model that predicting needs; the others are statistics of the training."""
 
 
 def second_stage(full: Evaluator, folds: Sequence[int], tuned: Tuned, seed: int) -> tuple[Selection, Tuned]:
@@ -118,9 +112,7 @@ def grow_trees(rows: np.ndarray, targets: np.ndarray, seed: int) -> str:
         "num_threads": 1,
         "verbose": -1,
     }
-    text = lightgbm.train(parameters, lightgbm.Dataset(rows, targets), N_TREES).model_to_string()
-    lines = (line for line in text.splitlines() if line.partition("=")[0] in MODEL_KEYS)
-    return "\n".join(lines).strip() + "\nend of trees\n"
+    return lightgbm.train(parameters, lightgbm.Dataset(rows, targets), N_TREES).model_to_string()
 
 
 def choose_second_stage(

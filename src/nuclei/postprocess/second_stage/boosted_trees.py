@@ -52,7 +52,7 @@ def read_trees(text: str) -> Trees:
     """Read the text model of a regression by LightGBM.
 
     Raises:
-        UserError: the text is damaged, or has something but comparisons of numbers.
+        UserError: the text is damaged, or the trees have something but comparisons of numbers and constants.
     """
     try:
         header, *blocks = text.partition("end of trees")[0].split("\nTree=")
@@ -82,8 +82,8 @@ def _joined(trees: list[dict[str, str]], n_features: int) -> Trees:
         nodes = np.arange(len(features))
         if not len(leaves) - 1 == len(nodes) == len(thresholds) == len(left) == len(right):
             raise ValueError("a tree's arrays have different lengths")
-        if set(tree.get("decision_type", "").split()) - {NUMERICAL}:
-            raise ValueError("a node does not compare numbers")
+        if set(tree["decision_type"].split()) - {NUMERICAL} or tree["is_linear"] != "0":
+            raise ValueError("a tree has something but comparisons of numbers and constants")
         if ((features < 0) | (features >= n_features)).any():
             raise ValueError("a node compares a feature that does not exist")
         for child in (left, right):  # a child behind its parent: so no sum runs in circles
