@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 
 
 @pytest.fixture(scope="module")

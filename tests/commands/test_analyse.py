@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 from nuclei.data.folds import folds_sha256
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, write_ensemble
 from nuclei.paths import RunName

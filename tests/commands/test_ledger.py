@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 from nuclei.kaggle.ledger import LedgerRow, write_row
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 from nuclei.data.folds import FoldRow, folds_sha256, write_folds
 from nuclei.data.store import StoreRow, encode_image, encode_labels, write_store
 from nuclei.submission import rle

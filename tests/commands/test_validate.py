@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 from nuclei.data.store import COLUMNS
 from nuclei.submission.csv_files import write_submission
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
 

@@ -10,7 +10,7 @@ import pytest
 from desk import ROOT, Desk, one_line
 from kaggle_server import TOKEN, KaggleServer
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 from nuclei.kaggle.notebooks import filled_metadata
 
 PUSH = ("push", "owner=ada", "poll=0.1", "wait=5.0")

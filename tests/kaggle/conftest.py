@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, write_ensemble
 from nuclei.paths import RunName
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun
 from nuclei.errors import UserError
 from nuclei.kaggle.bundle import keep_members, network_files, wheel_files

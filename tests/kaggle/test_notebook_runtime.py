@@ -13,7 +13,7 @@ import cv2
 import jupytext
 import pytest
 
-from nuclei.__main__ import main
+from nuclei.cli import main
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 # Loaded by every Python that starts in the test's environment, pip and the commands among them.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from shlex import split
+from collections.abc import Mapping
+from typing import Any
 
 from omegaconf import DictConfig
 
-from nuclei.call import Call
-from nuclei.commands._steps import ensure_data, step
+from nuclei.call import Call, ensure_data, run_step
 from nuclei.data.folds import read_folds
 
 
@@ -17,7 +17,13 @@ def main(cfg: DictConfig, call: Call) -> None:
     folds = sorted({row.fold for row in read_folds(cfg.data.folds)})
     for model in cfg.models:
         for fold in folds:
-            step("train", cfg, call, f"model={model}", f"fold={fold}", f"name={cfg.name}", *split(cfg.train))
+            names = (f"model={model}", f"fold={fold}", f"name={cfg.name}", f"recipe='{cfg.recipe}'")
+            run_step("train", cfg, call, *names, *overrides(cfg.train))
     runs = ",".join(f"{model}/{cfg.name}" for model in cfg.models)
-    step("ensemble", cfg, call, f"runs=[{runs}]", f"name={cfg.name}", *split(cfg.ensemble))
-    step("submission", cfg, call, f"ensemble={cfg.name}", *split(cfg.submission))
+    run_step("ensemble", cfg, call, f"runs=[{runs}]", f"name={cfg.name}", *overrides(cfg.ensemble))
+    run_step("submission", cfg, call, f"ensemble={cfg.name}", *overrides(cfg.submission))
+
+
+def overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Write the settings of a stage as on its command line."""
+    return [f"{key}={'null' if value is None else value}" for key, value in settings.items()]

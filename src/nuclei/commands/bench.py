@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 
 import cv2
-from hydra import compose
 from omegaconf import DictConfig
 
-from nuclei.build import as_tree, build_paths, build_steps
+from nuclei.build import as_tree, build_paths, build_steps, ensure_data
 from nuclei.call import Call
-from nuclei.commands._steps import ensure_data
+from nuclei.config import compose_config
 from nuclei.errors import UserError
 from nuclei.paths import ROOT
 
@@ -35,7 +34,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     ensure_data(cfg, call)
     kinds = ("watershed", "distance")
     words = [[f"data={cfg.data.name}", f"postprocess={kind}"] for kind in kinds]
-    configs = [compose("ensemble", overrides=overrides) for overrides in words]
+    configs = [compose_config("ensemble", overrides) for overrides in words]
     settings = as_tree(cfg)
     lines = Suite(
         paths=build_paths(cfg),

@@ -8,8 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nuclei.build import as_tree, build_paths, build_steps, trained_network
-from nuclei.call import Call
-from nuclei.commands._steps import ensure_data, step
+from nuclei.call import Call, ensure_data, run_step
 from nuclei.data.store import Store
 from nuclei.paths import ROOT
 from nuclei.reproduce.paper_config import parse_paper
@@ -31,7 +30,7 @@ def main(cfg: DictConfig, call: Call) -> None:
         seed=cfg.seed,
         paths=paths,
         store=Store(cfg.data.store),
-        train_command=partial(step, "train", cfg, call),
+        train_command=partial(run_step, "train", cfg, call),
         build_steps=lambda folder: build_steps(read_settings(folder).steps),
         load_network=trained_network,
     )

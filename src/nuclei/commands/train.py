@@ -7,16 +7,14 @@ import shlex
 from omegaconf import DictConfig
 
 from nuclei.build import as_tree, build_paths, build_training
-from nuclei.call import Call
-from nuclei.commands._compose import has_gpu, small_budget
-from nuclei.commands._steps import ensure_data
+from nuclei.call import Call, ensure_data
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.errors import UserError
 from nuclei.paths import Paths, RunName
 from nuclei.training.run_folder import claim, locked, read_result, write_result
 
 PREDICTION = ("tta", "diameter", "scales")
-FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "trainer.devices", *PREDICTION)
+FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "trainer.devices", "recipe", *PREDICTION)
 """Settings that change nothing in the weights; the data set's name is in the path."""
 
 
@@ -46,13 +44,11 @@ def following(cfg: DictConfig, call: Call, paths: Paths, rows: list[FoldRow]) ->
     for fold in sorted({row.fold for row in rows}):
         if read_result(paths.fold(RunName(cfg.model.name, cfg.name), fold)) is None:
             chosen = [f"data={cfg.data.name}", f"model={cfg.model.name}", f"name={cfg.name}"]
-            return " ".join(["./run.sh", f"fold={fold}", *chosen, *map(shlex.quote, asked(cfg, call))])
+            return " ".join(["./run.sh", f"fold={fold}", *chosen, *map(shlex.quote, other_settings(call))])
     return f"./run.sh ensemble data={cfg.data.name}"
 
 
-def asked(cfg: DictConfig, call: Call) -> list[str]:
-    """Return the other settings as typed, but for those that a machine without a GPU chooses by itself."""
-    less = cfg.data.get("without_gpu")
-    own = {f"{k}={v}" for k, v in small_budget(less).items()} if less and not has_gpu() else set()
+def other_settings(call: Call) -> list[str]:
+    """Return the settings as typed, but for those that name the fold."""
     words = call.overrides if call.command == "train" else ()
-    return [w for w in words if w not in own and w.partition("=")[0] not in ("fold", "data", "model", "name")]
+    return [word for word in words if word.partition("=")[0] not in ("fold", "data", "model", "name")]

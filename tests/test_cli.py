@@ -1,4 +1,4 @@
-"""The door: commands, settings, errors of one line, exit statuses, and the way to the demo data."""
+"""Commands, their settings, errors of one line, exit statuses, and the way to the demo data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
-from nuclei.__main__ import COMMANDS, main
 from nuclei.call import Call
+from nuclei.cli import COMMANDS, composed_runs, main
 from nuclei.commands import prepare
-from nuclei.commands._compose import checked
-from nuclei.commands.train import asked
+from nuclei.config import compose_config
 from nuclei.errors import UserError
 
 DEMO_LINE = (
@@ -30,22 +28,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     return tmp_path
-
-
-@pytest.fixture
-def configs(here: Path) -> Path:
-    """Configs of one command, ``paint``, with a group of two options."""
-    files = {
-        "paint.yaml": "defaults: [brush: thin, _self_]\ncount: 3\nshare: 0.5\nname: red\nbright: true\n"
-        'sizes: [1, 2]\nlimit: null\nnote: ""\nalias: ${count}\nneeded: ???\nbox: {tall: 1}\n',
-        "brush/thin.yaml": "width: 1.0\n",
-        "brush/thick.yaml": "width: 9.0\nhairs: 80\n",
-    }
-    for name, text in files.items():
-        path = here / "configs" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return here / "configs"
 
 
 def received(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -98,86 +80,6 @@ def test_a_mistake_is_one_line_and_status_2(
     assert captured.err.startswith(f"error: {said}")
     assert captured.err.count("\n") == 1
     assert captured.out == ""
-
-
-@pytest.mark.parametrize(
-    ("word", "said"),
-    [
-        ("count=x", "count must be a whole number, got 'x'"),
-        ("count=1.5", "count must be a whole number, got 1.5"),
-        ("count=true", "count must be a whole number, got True"),
-        ("share=x", "share must be a number, got 'x'"),
-        ("bright=1", "bright must be true or false, got 1"),
-        ("sizes=3", r"sizes must be a list such as \[a,b\], got 3"),
-        ("name=[a]", r"name must be text, got \['a'\]"),
-        ("alias=x", "alias must be a whole number, got 'x'"),
-        ("brush.width=x", "brush.width must be a number, got 'x'"),
-        ("brush.wdth=1", "paint has no setting 'brush.wdth'; did you mean 'brush.width'?"),
-        ("width=1", "paint has no setting 'width'; did you mean 'brush.width'?"),
-        ("brush.hairs=1", "paint has no setting 'brush.hairs'"),
-        ("brush=thik", "brush has no 'thik'; did you mean 'thick'?"),
-        ("box={tall:x}", "box.tall must be a whole number, got 'x'"),
-        ("box={tal:1}", "box has no setting 'tal'; did you mean 'tall'?"),
-        ("box=1", "box must be a group of settings, got 1"),
-    ],
-)
-def test_each_value_is_checked_against_its_default(word: str, said: str, configs: Path) -> None:
-    with pytest.raises(UserError, match=f"^{said}"):
-        checked("paint", [word], configs)
-
-
-@pytest.mark.parametrize(
-    "word",
-    [
-        "count=4",
-        "count=null",
-        "share=1",
-        "share=1e-3",
-        "bright=false",
-        "sizes=[]",
-        "limit=x",
-        "limit=3",
-        "needed=3",
-        "needed=x",
-        "name=blue",
-        "name='a'",
-        "name=${brush.width}",
-        "+more=1",
-        "~share",
-    ],
-)
-def test_a_value_that_fits_passes_as_it_is(word: str, configs: Path) -> None:
-    assert checked("paint", [word], configs) == [word]
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        ("note=first, and best", "note='first, and best'"),
-        ("note=a,b", "note='a,b'"),
-        ("note=it's a, b", "note='it\\'s a, b'"),
-        ("name=red, then blue", "name='red, then blue'"),
-    ],
-)
-def test_a_text_with_a_comma_is_no_sweep(word: str, expected: str, configs: Path) -> None:
-    assert checked("paint", [word], configs) == [expected]
-
-
-@pytest.mark.parametrize("word", ["name=a,b", "count=1, 2", "brush=thin,thick", "limit=a, b"])
-def test_values_with_a_comma_are_a_sweep_elsewhere(word: str, configs: Path) -> None:
-    with pytest.raises(UserError, match="names several values: add -m"):
-        checked("paint", [word], configs)
-    assert checked("paint", [word], configs, sweep=True)
-
-
-def test_an_option_brings_its_own_settings(configs: Path) -> None:
-    assert checked("paint", ["brush.hairs=3", "brush=thick"], configs) == ["brush.hairs=3", "brush=thick"]
-
-
-def test_a_sweep_is_checked_for_each_of_its_options(configs: Path) -> None:
-    assert checked("paint", ["count=1,2", "brush=thin,thick"], configs, sweep=True)
-    with pytest.raises(UserError, match=r"no setting 'brush\.hairs'"):
-        checked("paint", ["brush=thin,thick", "brush.hairs=3"], configs, sweep=True)
 
 
 @pytest.mark.parametrize(("word", "text"), [("name=007", "007"), ("name=7", "7"), ("name=x=1, y", "x=1, y")])
@@ -304,45 +206,62 @@ def test_a_real_error_through_a_real_process(here: Path) -> None:
     assert not list(here.iterdir())
 
 
-SMALL = ["batch_size=8", "samples_per_epoch=512", "trainer.max_epochs=9"]
+SMALL = {"batch_size": 8, "samples_per_epoch": 512, "trainer.max_epochs": 9}
+SMALL_WORDS = [f"{name}={value}" for name, value in SMALL.items()]
 
 
 @pytest.mark.parametrize(
-    ("words", "added"),
+    ("command", "settings", "added"),
     [
-        (["train"], [*SMALL, "model=unet_lite0"]),
-        (["train", "model=unet", "batch_size=4"], [*SMALL[1:]]),
-        (["train", "model=unet", *SMALL], []),
-        (["all"], [f"train='{' '.join(SMALL)}'", "models=[unet_lite0]"]),
-        (["all", "models=[unet]", "train='seed=1'"], [f"train='{' '.join(SMALL)} seed=1'"]),
-        (["all", "models=[unet]", f"train='{' '.join(SMALL)}'"], []),
-        (["train", "data=demo"], []),
-        (["ensemble"], []),
+        ("train", [], [*SMALL_WORDS, "model=unet_lite0"]),
+        ("train", ["model=unet", "batch_size=4"], SMALL_WORDS[1:]),
+        ("train", ["model=unet", *SMALL_WORDS], []),
+        ("train", ["recipe=full"], []),
+        (
+            "all",
+            [],
+            ["train={batch_size:8,samples_per_epoch:512,trainer.max_epochs:9}", "models=[unet_lite0]"],
+        ),
+        (
+            "all",
+            ["models=[unet]", "train={seed:1,batch_size:4}"],
+            ["train={samples_per_epoch:512,trainer.max_epochs:9}"],
+        ),
     ],
 )
 def test_without_a_gpu_the_recipe_is_small_and_said_so(
-    words: list[str],
+    command: str,
+    settings: list[str],
     added: list[str],
-    here: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command, *settings = words
-    settings += [] if "data=demo" in words else ["data=dsb2018"]
-    configs = Path(__file__).parents[1] / "configs"
-    monkeypatch.setattr("nuclei.commands._compose.has_gpu", lambda: False)
-    assert checked(command, settings, configs) == settings + added
-    said = f"no GPU, so the same recipe in small: {' '.join(added)}\n" if added else ""
-    assert capsys.readouterr().err == said
-    monkeypatch.setattr("nuclei.commands._compose.has_gpu", lambda: True)
-    assert checked(command, settings, configs) == settings
+    words = [*settings, "data=dsb2018"]
+    monkeypatch.setattr("nuclei.cli.has_gpu", lambda: False)
+    [(call, cfg)] = composed_runs(command, words, sweep=False)
+    assert call == Call(command, tuple(words))
+    expected = compose_config(command, [*words, *added])
+    expected.recipe = "full" if "recipe=full" in settings else "small: no GPU"
+    assert cfg == expected
+    note = f"no GPU, so the same recipe in small: {' '.join(added)}\n" if added else ""
+    assert capsys.readouterr().err == note
 
 
-@pytest.mark.parametrize(("gpu", "repeated"), [(False, ["seed=1"]), (True, ["batch_size=8", "seed=1"])])
-def test_the_next_fold_is_proposed_with_what_the_machine_does_not_choose_by_itself(
-    gpu: bool, repeated: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = {"model": "unet_lite0", "batch_size": 8, "samples_per_epoch": 512, "max_epochs": 9}
-    cfg = OmegaConf.create({"data": {"without_gpu": small}})
-    monkeypatch.setattr("nuclei.commands.train.has_gpu", lambda: gpu)
-    assert asked(cfg, Call("train", ("fold=0", "name=a", "batch_size=8", "seed=1"))) == repeated
+def test_with_a_gpu_the_recipe_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nuclei.cli.has_gpu", lambda: True)
+    [(_, cfg)] = composed_runs("train", ["data=dsb2018"], sweep=False)
+    assert (cfg.recipe, cfg.batch_size) == ("full", 16)
+
+
+def test_a_data_set_without_a_smaller_recipe_refuses_one() -> None:
+    with pytest.raises(UserError, match="recipe=small: data=demo has no smaller recipe"):
+        composed_runs("train", ["data=demo", "recipe=small"], sweep=False)
+
+
+def test_help_of_a_command_shows_its_settings_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "model=otsu", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("./run.sh train key=value ...    train one model on one fold")
+    assert "fold: 0 # held out; all trains on every image" in out
+    assert "# loss: one of bce, bce_dice" in out
+    assert "nuclei.models.otsu.Otsu" in out

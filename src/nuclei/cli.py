@@ -1,0 +1,223 @@
+"""The command line: ``nuclei COMMAND key=value ...``, or ``./run.sh`` in a checkout.
+
+Nothing heavy is imported until a command is to run, so that ``help`` answers at once and on any Python.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nuclei.call import Call
+from nuclei.errors import UserError, nearest_name
+from nuclei.paths import ROOT
+from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from omegaconf import DictConfig
+
+COMMANDS = {
+    "help": "list the commands",
+    "download": "fetch the competition's files with the kaggle client",
+    "prepare": "turn the competition's files into one compact store",
+    "folds": "split the training images into folds",
+    "train": "train one model on one fold, then predict that fold's images",
+    "ensemble": "average runs; tune weights and post-processing on their out-of-fold maps",
+    "analyse": "show where out-of-fold predictions lose their score, in one HTML file",
+    "submission": "predict the test images and write a submission",
+    "export": "put one run's network and post-processing into one small file",
+    "predict": "find the nuclei in any images, with the model in the box or an ensemble",
+    "app": "a local web page: drop an image, see its nuclei",
+    "validate": "check a submission against the competition's rules",
+    "score": "show the competition's metric for a submission or for out-of-fold maps",
+    "submit": "validate a submission, send it, wait for its score",
+    "bundle": "put source, configs, wheels and weights into one zip for Kaggle's notebooks",
+    "push": "send the bundle to Kaggle, run the notebooks there, fetch their output",
+    "ledger": "show what was sent, and how out-of-fold and leaderboard scores go together",
+    "all": "everything from prepare to submission; finished steps are skipped",
+    "table": "train the systems of a report; write its table with our figures beside theirs",
+    "bench": "time the core against what others use; needs requirements-bench.txt",
+    "test": "run the whole test suite",
+}
+FLAGS = ("-m", "--multirun", "-h", "--help")
+SHORTCUTS = {"--fix": "fix=true"}
+DEMO = ("prepare", "folds", "train", "ensemble", "analyse", "submission", "validate", "score", "bench", "all")
+"""Commands that use the demo data set on a machine that has no competition data."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit status: 0, 2 for an error, 130 when interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        run([word for word in words if word != "--debug"])
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except SystemExit as e:
+        if not isinstance(e.__context__, KeyboardInterrupt):  # how Lightning leaves after Ctrl-C
+            raise
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as e:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {describe(e)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(words: list[str]) -> None:
+    """Find the command that ``words`` name and run it."""
+    command, *rest = words or ["help"]
+    if "=" in command or command in ("-m", "--multirun"):
+        command, rest = "train", words
+    if command in ("help", "-h", "--help"):
+        print(usage())
+        return
+    if command not in COMMANDS:
+        meant = nearest_name(command, COMMANDS)
+        raise UserError(f"no command '{command}'; did you mean '{meant}'? ./run.sh help lists them")
+    if sys.version_info < (3, 11):  # noqa: UP036 (NUCLEI_PYTHON may name an older one)
+        raise UserError(f"Python 3.11 or 3.12 is needed; {sys.executable} is {sys.version.split()[0]}")
+    if command == "test":
+        os.chdir(ROOT)
+        workers = ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile", "--max-worker-restart", "2"]
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *workers, *rest])
+    flags, settings = split_words(rest)
+    if {"-h", "--help"} & set(flags):
+        print(help_text(command, settings))
+        return
+    runs = composed_runs(command, settings, sweep=bool(flags))
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else each import of it asks the network for a newer one
+    module = importlib.import_module(f"nuclei.commands.{command}")
+    for call, cfg in runs:
+        module.main(cfg, call)
+
+
+def usage() -> str:
+    """List the commands, one line each."""
+    lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "./run.sh [COMMAND] [key=value ...]    with no COMMAND it is train: ./run.sh fold=0",
+            *lines,
+            "./run.sh COMMAND --help shows its settings; -m key=a,b runs each; --debug shows tracebacks",
+        ]
+    )
+
+
+def help_text(command: str, settings: list[str]) -> str:
+    """Show the settings of a command, with their comments, and the groups that it is composed of."""
+    from omegaconf import OmegaConf
+
+    from nuclei.config import compose_config, config_folder
+
+    text = (config_folder() / f"{command}.yaml").read_text(encoding="utf-8")
+    own = text.partition("- _self_\n")[2].strip("\n")
+    cfg = compose_config(command, settings)
+    groups = [name for name in map(str, cfg) if f"\n{name}:" not in f"\n{own}"]
+    lines = [f"{Call(command).text} key=value ...    {COMMANDS[command]}", "", own, ""]
+    for name in groups:
+        options = sorted(path.stem for path in (config_folder() / name).glob("*.yaml"))
+        lines += [f"# {name}: one of {', '.join(options)}"] if options else []
+        lines.append(OmegaConf.to_yaml({name: cfg[name]}).rstrip())
+    return "\n".join(lines)
+
+
+def describe(error: BaseException) -> str:
+    """Put an error on one line; a UserError that something else wraps speaks for itself."""
+    inner: BaseException | None = error
+    chain: list[BaseException] = []  # a chain of causes can be a ring
+    while inner is not None and inner not in chain:
+        if isinstance(inner, UserError):
+            return " ".join(str(inner).split())
+        chain.append(inner)
+        inner = inner.__cause__
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("nuclei"):
+        return f"the package {error.name} is missing; {sys.executable} -m pip install -r requirements.txt"
+    return " ".join(f"{type(error).__name__}: {error} (--debug shows the traceback)".split())
+
+
+def split_words(words: list[str]) -> tuple[list[str], list[str]]:
+    """Part the flags from the settings.
+
+    Raises:
+        UserError: there is no such flag.
+    """
+    flags = [word for word in words if word in FLAGS]
+    settings = [SHORTCUTS.get(word, word) for word in words if word not in FLAGS]
+    if unknown := [word for word in settings if word.startswith("-")]:
+        raise UserError(
+            f"no option '{unknown[0]}'; settings are written key=value, "
+            f"options: {', '.join((*FLAGS, *SHORTCUTS))}"
+        )
+    return flags, settings
+
+
+def composed_runs(command: str, settings: list[str], sweep: bool) -> list[tuple[Call, DictConfig]]:
+    """Compose and check every run of a command before the first one starts.
+
+    Args:
+        command: its name.
+        settings: ``key=value``, as typed.
+        sweep: whether ``key=a,b`` means one run for each, all combinations in order.
+
+    Raises:
+        UserError: a setting is unknown or has another type.
+    """
+    from nuclei.config import compose_config, expand_sweep
+
+    runs, notes = [], []
+    for words in expand_sweep(settings) if sweep else [settings]:
+        cfg, names = compose_config(command, words), {word.partition("=")[0] for word in words}
+        if uses_demo(command, cfg, names):
+            notes.append(
+                f"there's no competition data at {cfg.data.root} (./run.sh download fetches it), "
+                "using the demo data set"
+            )
+            words = [*words, "data=demo"]
+            cfg = compose_config(command, words)
+        call = Call(command, tuple(words))
+        if command in ("train", "all"):
+            recipe = choose_recipe(cfg.recipe, cfg.data.without_gpu is not None, has_gpu())
+            if small := small_words(command, cfg, names) if recipe.startswith("small") else []:
+                notes.append(f"no GPU, so the same recipe in small: {' '.join(small)}")
+                cfg = compose_config(command, [*words, *small])
+            cfg.recipe = recipe
+        runs.append((call, cfg))
+    for note in dict.fromkeys(notes):
+        print(note, file=sys.stderr)
+    return runs
+
+
+def uses_demo(command: str, cfg: DictConfig, chosen: Collection[str]) -> bool:
+    """Return whether the demo data set stands in: no other was chosen, and the competition's is missing."""
+    if command not in DEMO or cfg.data.name != "dsb2018":
+        return False
+    if {"data", "data.name", "data.root", "data.store"} & set(chosen):
+        return False
+    return not (Path(cfg.data.root).exists() or Path(cfg.data.store).exists())
+
+
+def small_words(command: str, cfg: DictConfig, chosen: Collection[str]) -> list[str]:
+    """Return the settings of the data set's smaller recipe, but for those that were chosen."""
+    if cfg.data.without_gpu is None:
+        raise UserError(f"recipe=small: data={cfg.data.name} has no smaller recipe")
+    if command == "train":
+        return [f"{name}={value}" for name, value in small_settings(cfg.data.without_gpu, chosen).items()]
+    settings = small_settings(cfg.data.without_gpu, {*cfg.train})
+    model = settings.pop("model", None)
+    words = (
+        [f"train={{{','.join(f'{name}:{value}' for name, value in settings.items())}}}"] if settings else []
+    )
+    return words + ([f"models=[{model}]"] if model and "models" not in chosen else [])

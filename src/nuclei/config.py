@@ -1,0 +1,647 @@
+"""Settings of every command: their types, their place, and how they are composed and checked.
+
+The YAML files in ``configs/`` hold the defaults and what each setting means; the dataclasses here hold the
+types. What depends on the chosen option of a group (a loss, a network, an optimizer) is a ``dict``: its
+types are those of the values in the option's file.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, is_dataclass, make_dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from nuclei.errors import UserError, nearest_name
+from nuclei.paths import shipped
+
+
+@dataclass
+class Paths:
+    """Folders of the stages."""
+
+    data: str
+    runs: str
+    folds: str
+    ensembles: str
+    submissions: str
+    kernels: str
+    reports: str
+
+
+@dataclass
+class Budget:
+    """How much a training sees by default."""
+
+    crop: int
+    batch_size: int
+    samples_per_epoch: int
+    max_epochs: int
+
+
+@dataclass
+class WithoutGpu:
+    """The smaller recipe of a data set; see ``nuclei.training.recipe``."""
+
+    model: str
+    batch_size: int
+    samples_per_epoch: int
+    max_epochs: int
+
+
+@dataclass
+class Data:
+    """A data set: its source, its files, and the size of its trainings."""
+
+    name: str
+    budget: Budget
+    class_channels: list[str] | None
+    source: dict[str, Any]
+    root: str
+    store: str
+    folds: str
+    without_gpu: WithoutGpu | None = None
+    n_kinds: int = 0
+
+
+@dataclass
+class Kaggle:
+    """The competition, and how long its server is waited for."""
+
+    competition: str
+    patience: float
+    retries: int
+
+
+@dataclass
+class Trainer:
+    """Arguments of ``lightning.Trainer``."""
+
+    max_epochs: int
+    limit_train_batches: int | float
+    limit_val_batches: int | float
+    check_val_every_n_epoch: int | None
+    gradient_clip_val: float | None
+    accelerator: str
+    devices: int | str
+    precision: str
+    deterministic: bool
+    log_every_n_steps: int
+
+
+@dataclass
+class Schema:
+    """Settings of every command."""
+
+    paths: Paths
+
+
+@dataclass
+class DataSchema(Schema):
+    """Settings of every command that works on a data set."""
+
+    data: Data
+
+
+@dataclass
+class Prepare(DataSchema):
+    """Settings of ``prepare``."""
+
+    workers: int
+
+
+@dataclass
+class Folds(DataSchema):
+    """Settings of ``folds``."""
+
+    n_folds: int
+    seed: int
+    n_kinds: int
+    correlation: float
+    jump: float
+    force: bool
+
+
+@dataclass
+class Train(DataSchema):
+    """Settings of ``train``."""
+
+    loss: dict[str, Any]
+    optimizer: dict[str, Any]
+    augment: dict[str, Any]
+    postprocess: dict[str, Any]
+    model: dict[str, Any]
+    trainer: Trainer
+    fold: int | str
+    name: str
+    recipe: str
+    seed: int
+    batch_size: int
+    samples_per_epoch: int
+    num_workers: int | None
+    init: str | None
+    val_crops: int
+    schedule: str
+    warmup: float
+    ema_decay: float
+    tta: int
+    scales: list[float]
+    diameter: int | None
+
+
+@dataclass
+class Interval:
+    """The range of a tuned parameter."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    integer: bool = False
+
+
+@dataclass
+class Ensemble(DataSchema):
+    """Settings of ``ensemble``."""
+
+    postprocess: dict[str, Any]
+    floor: dict[str, Any]
+    runs: Any
+    name: str
+    seed: int
+    workers: int
+    trials: int
+    refine: int
+    finalists: int
+    images: int
+    crop: int
+    second_stage: bool
+    space: dict[str, Interval]
+
+
+@dataclass
+class Analyse(DataSchema):
+    """Settings of ``analyse``."""
+
+    ensemble: str
+    run: str | None
+    compare: str | None
+    workers: int
+    examples: int
+    suspects: int
+    postprocess: dict[str, Any] | None = None
+
+
+@dataclass
+class Submission(DataSchema):
+    """Settings of ``submission``."""
+
+    ensemble: str
+    name: str
+    tta: int | None
+    images: str | None
+    time_limit: float | None
+
+
+@dataclass
+class Export(DataSchema):
+    """Settings of ``export``."""
+
+    run: str
+    fold: int | str
+    ensemble: str | None
+    output: str | None
+
+
+@dataclass
+class Predict(DataSchema):
+    """Settings of ``predict``."""
+
+    input: str | None
+    output: str
+    weights: str | None
+    ensemble: str | None
+    tta: int | None
+    overlays: bool
+    workers: int
+
+
+@dataclass
+class Limits:
+    """What visitors of the page may upload."""
+
+    megabytes: int
+    megapixels: int
+    pages: int
+
+
+@dataclass
+class Slider:
+    """A setting on the page."""
+
+    label: str
+    minimum: int | float
+    maximum: int | float
+    step: int | float
+
+
+@dataclass
+class App(DataSchema):
+    """Settings of ``app``."""
+
+    weights: str | None
+    ensemble: str | None
+    tta: int | None
+    host: str
+    port: int | None
+    limits: Limits
+    sliders: dict[str, Slider]
+
+
+@dataclass
+class Validate(DataSchema):
+    """Settings of ``validate``."""
+
+    submission: str | None
+    solution: str | None
+    fix: bool
+
+
+@dataclass
+class Score(DataSchema):
+    """Settings of ``score``."""
+
+    submission: str | None
+    solution: str | None
+    run: str | None
+    workers: int
+    postprocess: dict[str, Any] | None = None
+
+
+@dataclass
+class ImageCounts:
+    """Numbers of images that a download may have."""
+
+    train: list[int]
+    test: list[int]
+
+
+@dataclass
+class Download(DataSchema):
+    """Settings of ``download``."""
+
+    kaggle: Kaggle
+    archive: str | None
+    images: ImageCounts
+
+
+@dataclass
+class Submit(DataSchema):
+    """Settings of ``submit``."""
+
+    kaggle: Kaggle
+    submission: str | None
+    name: str
+    solution: str | None
+    message: str
+    again: bool
+    wait: float
+    poll: float
+
+
+@dataclass
+class Bundle(DataSchema):
+    """Settings of ``bundle``."""
+
+    ensemble: str
+    runs: Any
+    tta: int | None
+    time_limit: float
+    train: str
+
+
+@dataclass
+class KaggleIds:
+    """Last parts of addresses on Kaggle."""
+
+    dataset: str
+    inference: str
+    train: str
+
+
+@dataclass
+class Push(Schema):
+    """Settings of ``push``."""
+
+    kaggle: Kaggle
+    owner: str
+    ids: KaggleIds
+    notebooks: list[str]
+    wait: float
+    poll: float
+
+
+@dataclass
+class Ledger(Schema):
+    """Settings of ``ledger``."""
+
+
+@dataclass
+class All(DataSchema):
+    """Settings of ``all``."""
+
+    models: list[str]
+    name: str
+    recipe: str
+    train: dict[str, Any]
+    ensemble: dict[str, Any]
+    submission: dict[str, Any]
+
+
+@dataclass
+class Table(DataSchema):
+    """Settings of ``table``; ``nuclei.reproduce`` checks the paper's own."""
+
+    paper: Any
+    budget: str
+    only: list[str] | None
+    seed: int
+    docs: str
+
+
+@dataclass
+class Bench(DataSchema):
+    """Settings of ``bench``."""
+
+    parts: list[str]
+    images: int
+    seed: int
+    rows: int
+    repeats: int
+    searches: int
+    members: int
+    trials: int
+    workers: int
+
+
+SCHEMAS: dict[str, type[Schema]] = {
+    schema.__name__.lower(): schema
+    for parent in (Schema, DataSchema)
+    for schema in parent.__subclasses__()
+    if schema is not DataSchema
+}
+"""The schema of each command."""
+
+KEYWORDS = {"fold": ("all",)}
+"""What a setting may be beside a number."""
+
+
+def config_folder() -> Path:
+    """Return the folder of the YAML files: inside of an installed package, or at the top of a checkout."""
+    return shipped("configs")
+
+
+def hydra_context() -> AbstractContextManager[Any]:
+    """Tell Hydra where the YAML files are."""
+    return cast("AbstractContextManager[Any]", initialize_config_dir(str(config_folder()), version_base=None))
+
+
+def compose_config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose the settings of a command and check them.
+
+    Args:
+        command: its name.
+        overrides: settings, ``key=value``.
+
+    Raises:
+        UserError: a setting or an option of a group is unknown, a value has another type,
+            or several are given for one setting.
+    """
+    if not (config_folder() / f"{command}.yaml").is_file():
+        raise UserError(f"{config_folder() / command}.yaml is missing; get the whole repository again")
+    with hydra_context():
+        parsed = [parse_override(word) for word in overrides]
+        defaults = compose_plain(command, [])
+        groups = [override for override in parsed if is_group(override, defaults)]
+        defaults = compose_plain(command, [str(override.input_line) for override in groups])
+        plain = defaults_of(defaults)
+        schema = schema_with(SCHEMAS[command], plain)
+        words = [word_of(override, override in groups, command, schema, plain) for override in parsed]
+        composed = compose_plain(command, words)
+    return check_types(schema, composed)
+
+
+def expand_sweep(words: Sequence[str]) -> list[list[str]]:
+    """Write ``key=a,b`` as one setting for each run, all combinations in order.
+
+    Args:
+        words: settings, of which any may name several values.
+    """
+    with hydra_context():
+        values = [
+            [f"{override.get_key_element()}={text}" for text in override.sweep_string_iterator()]
+            if override.is_sweep_override()
+            else [word]
+            for word, override in ((word, parse_override(word)) for word in words)
+        ]
+    return [list(words) for words in product(*values)]
+
+
+def compose_plain(command: str, words: list[str]) -> DictConfig:
+    """Let Hydra compose settings without checking their types; its errors become one line."""
+    try:
+        return compose(command, overrides=words, return_hydra_config=True)
+    except MissingConfigException as e:
+        if not e.missing_cfg_file or not e.options:
+            raise UserError(str(e).splitlines()[0]) from e
+        group, _, option = e.missing_cfg_file.rpartition("/")
+        meant, options = nearest_name(option, e.options), ", ".join(e.options)
+        raise UserError(f"{group} has no '{option}'; did you mean '{meant}'? It has: {options}") from e
+    except (HydraException, OmegaConfBaseException) as e:
+        if isinstance(e.__cause__, ConfigAttributeError | ConfigKeyError):
+            raise unknown_setting(command, str(e.__cause__.full_key), compose(command)) from e
+        raise UserError(str(e).splitlines()[0]) from e
+
+
+def unknown_setting(command: str, key: str, settings: DictConfig) -> UserError:
+    """Say that a group, or the command itself, has no such setting, and which one was meant."""
+    group, _, name = key.rpartition(".")
+    names = dotted_keys(OmegaConf.to_container(OmegaConf.select(settings, group) if group else settings))
+    return UserError(
+        f"{group or command} has no setting '{name}'; did you mean '{nearest_name(name, names)}'?"
+    )
+
+
+def defaults_of(composed: DictConfig) -> dict[str, Any]:
+    """Return settings as plain Python, references resolved, without Hydra's own."""
+    names = [str(name) for name in composed if name != "hydra"]
+    return cast(
+        "dict[str, Any]", OmegaConf.to_container(OmegaConf.masked_copy(composed, names), resolve=True)
+    )
+
+
+def parse_override(word: str) -> Override:
+    """Parse ``key=value``; a value that Hydra's grammar cannot read, such as a path with =, is text."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    key, equals, value = word.partition("=")
+    try:
+        return parser.parse_override(word)
+    except HydraException:
+        if equals and value[:1] not in ("[", "{", "'", '"'):
+            return parser.parse_override(f"{key}={quoted(value)}")
+        raise UserError(f"cannot read '{word}': settings are written key=value; see ./run.sh help") from None
+
+
+def quoted(text: str) -> str:
+    """Put text in quotes for Hydra's grammar."""
+    return "'" + text.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
+
+
+def is_group(override: Override, composed: DictConfig) -> bool:
+    """Return whether an override chooses an option of a group."""
+    key = override.key_or_group
+    return key in composed.hydra.runtime.choices or (
+        override.is_add() and not override.is_delete() and (config_folder() / key).is_dir()
+    )
+
+
+def dotted_keys(settings: Any, prefix: str = "") -> list[str]:
+    """List the keys of nested settings, those of groups included.
+
+    >>> dotted_keys({"fold": 0, "data": {"name": "demo"}})
+    ['fold', 'data', 'data.name']
+    """
+    if isinstance(settings, list):
+        settings = {str(n): value for n, value in enumerate(settings)}
+    if not isinstance(settings, dict):
+        return []
+    return [
+        key
+        for name, value in settings.items()
+        for key in (f"{prefix}{name}", *dotted_keys(value, f"{prefix}{name}."))
+    ]
+
+
+def word_of(override: Override, group: bool, command: str, schema: type, plain: dict[str, Any]) -> str:
+    """Write an override for Hydra: what is text by its type stays as typed.
+
+    Raises:
+        UserError: the key is unknown, or several values are given without ``-m``.
+    """
+    key, word = override.key_or_group, str(override.input_line)
+    known = group or override.is_add() or override.is_force_add() or override.is_hydra_override()
+    if not known and key not in (keys := dotted_keys(plain)):
+        raise UserError(f"{command} has no setting '{key}'; did you mean '{nearest_name(key, keys)}'?")
+    if override.is_delete():
+        return word
+    text = override.get_value_string()
+    hint = None if group else type_of(schema, key)
+    if override.is_sweep_override():
+        # name=a,b is more likely a sweep whose -m was forgotten than a text with a comma.
+        if hint is not str or (", " not in text and value_at(plain, key)):
+            raise UserError(
+                f"{override.get_key_element()}={text} names several values: "
+                f"add -m for one run each, or write [{text}]"
+            )
+        return f"{override.get_key_element()}={quoted(text)}"
+    if alternatives(hint) == [str] and isinstance(override.value(), (bool, int, float)):
+        return f"{override.get_key_element()}={quoted(text)}"
+    # A group that is empty by default, such as the settings of a stage of `all`, takes any.
+    return f"+{word}" if not known and value_at(plain, key) == {} else word
+
+
+def value_at(settings: Any, key: str) -> Any:
+    """Return the value at a dotted key of plain settings."""
+    for name in key.split("."):
+        settings = settings[int(name)] if isinstance(settings, list) else settings[name]
+    return settings
+
+
+def type_of(schema: type, key: str) -> Any:
+    """Return the type of the setting at a dotted key; None where the schema does not say."""
+    hint: Any = schema
+    for name in key.split("."):
+        hint = alternatives(hint)[-1]
+        if is_dataclass(hint):
+            hint = get_type_hints(hint).get(name)
+        else:
+            hint = get_args(hint)[-1] if get_origin(hint) in (dict, list) else None
+    return hint
+
+
+def alternatives(hint: Any) -> list[Any]:
+    """List the types of a union, but for None.
+
+    >>> alternatives(int | None)
+    [<class 'int'>]
+    """
+    union = get_origin(hint) in (Union, types.UnionType)
+    return [part for part in get_args(hint) if part is not type(None)] if union else [hint]
+
+
+def schema_with(schema: type, plain: dict[str, Any]) -> type:
+    """Fill the open places of a schema with the types of the values that stand there by default."""
+    hints = get_type_hints(schema)
+    open_names = [
+        name for name, hint in hints.items() if dict[str, Any] in alternatives(hint) and plain.get(name)
+    ]
+    fields = [(name, inferred_type(plain[name])) for name in open_names]
+    return make_dataclass(schema.__name__, fields, bases=(schema,))
+
+
+def inferred_type(value: Any) -> Any:
+    """Return the type of a default: a dataclass for a group, ``T | None`` for a single value of type T."""
+    if isinstance(value, dict):
+        fields = [(str(name), inferred_type(inner)) for name, inner in value.items()]
+        return make_dataclass("Settings", fields) | None  # type: ignore[operator]
+    if isinstance(value, list):
+        return list[Any] | None
+    return Any if value is None else type(value) | None
+
+
+def check_types(schema: type, composed: DictConfig) -> DictConfig:
+    """Convert settings to the types of their schema.
+
+    Raises:
+        UserError: one of them cannot be converted.
+    """
+    names = [str(name) for name in composed if name != "hydra"]
+    settings, typed_defaults = OmegaConf.masked_copy(composed, names), OmegaConf.structured(schema)
+    try:
+        typed = OmegaConf.merge(typed_defaults, settings)
+    except ConfigKeyError as e:
+        raise unknown_setting(schema.__name__.lower(), str(e.full_key), typed_defaults) from e
+    except ValidationError as e:
+        key = str(e.full_key).partition("[")[0]
+        raise UserError(type_error(key, type_of(schema, key), OmegaConf.select(settings, key))) from e
+    plain = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(typed)))
+    for key, keywords in KEYWORDS.items():
+        if key in plain and isinstance(plain[key], str) and plain[key] not in keywords:
+            raise UserError(type_error(key, int, plain[key]))
+    OmegaConf.set_struct(plain, True)
+    return plain
+
+
+def type_error(key: str, hint: Any, value: Any) -> str:
+    """Say which type was expected."""
+    names = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        list: "a list such as [a,b]",
+    }
+    kind = alternatives(hint)[-1]
+    expected = names.get(get_origin(kind) or kind, "a group of settings")
+    shown = f"'{value}'" if isinstance(value, str) else value
+    return f"{key} must be {expected}, got {shown}"
