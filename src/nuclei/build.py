@@ -1,4 +1,4 @@
-"""Build objects from settings: paths, post-processing, networks, segmenters.
+"""Build objects from settings (paths, post-processing, networks, segmenters), and run a command as a step.
 
 Settings name a class by ``_target_``; nothing but this module, ``cli`` and ``config`` knows Hydra.
 """
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from nuclei.call import Call
+from nuclei.config import compose_config
 from nuclei.errors import UserError
 from nuclei.paths import FoldFolder, Paths, RunName, default_model
 
@@ -201,3 +203,24 @@ def build_training(cfg: DictConfig, folder: FoldFolder, rows: Sequence[FoldRow],
         scales=tuple(cfg.scales),
         **{name: cfg[name] for name in same.split()},
     )
+
+
+def run_step(command: str, cfg: DictConfig, call: Call, *overrides: str) -> None:
+    """Run another command as a step of this one, on the data and in the folders of ``cfg``.
+
+    Args:
+        command: the other one.
+        cfg: settings of this command.
+        call: of this command, which records and hints show.
+        overrides: settings of the other one, ``key=value``.
+    """
+    step = compose_config(command, [f"data={cfg.data.name}", *overrides])
+    step.data, step.paths = cfg.data, cfg.paths
+    importlib.import_module(f"nuclei.commands.{command}").main(step, call)
+
+
+def ensure_data(cfg: DictConfig, call: Call) -> None:
+    """Prepare the store and the folds where they are missing."""
+    for command, path in (("prepare", cfg.data.store), ("folds", cfg.data.folds)):
+        if not Path(path).exists():
+            run_step(command, cfg, call)

@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nuclei.call import Call, ensure_data, run_step
+from nuclei.build import ensure_data, run_step
+from nuclei.call import Call
 from nuclei.data.folds import read_folds
 
 
