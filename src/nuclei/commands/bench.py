@@ -35,10 +35,9 @@ def main(cfg: DictConfig, call: Call) -> None:
     kinds = ("watershed", "distance")
     words = [[f"data={cfg.data.name}", f"postprocess={kind}"] for kind in kinds]
     configs = [compose_config("ensemble", overrides) for overrides in words]
-    settings = as_tree(cfg)
     lines = Suite(
         paths=build_paths(cfg),
-        **{name: settings[name] for name in SAME},
+        **{name: cfg[name] for name in SAME},
         steps={k: build_steps(c.postprocess.steps) for k, c in zip(kinds, configs, strict=True)},
         ranges=as_tree(configs[0].space),
         refine=configs[0].refine,
