@@ -74,7 +74,20 @@ class EnsembleFile:
         score = {"nested": self.nested, "tuned_on_all": self.tuned_on_all}
         values = (self.data, self.folds_sha256, self.n_folds, list(self.channels), members)
         steps = [dict(step) for step in self.steps]
-        return yaml.safe_dump(dict(zip(KEYS, (*values, steps, score), strict=True)), sort_keys=False)
+        content = dict(zip(KEYS, (*values, steps, score), strict=True))
+        return yaml.dump(content, Dumper=_Dumper, sort_keys=False)
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Writes text of many lines, as the trees are, as it stands."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
 
 
 def write_ensemble(path: Path, ensemble: EnsembleFile) -> None:
@@ -93,7 +106,7 @@ def read_ensemble(path: Path) -> EnsembleFile:
     if not path.is_file():
         raise UserError(f"no ensemble at {path}; run {command}")
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)  # in C: the trees are half a megabyte
         if sorted(tree) != sorted(KEYS):
             raise KeyError
         members = (WeightedRun(RunName.parse(m["run"]), float(m["weight"])) for m in tree["members"])
