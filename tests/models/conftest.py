@@ -1,14 +1,13 @@
 """Networks of the model configs, small enough for a test."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
+from nuclei.config import compose_config
 from nuclei.models.base import SegmentationNetwork
 
 # Fewer layers and channels where a paper's network takes gigabytes; the code is the same.
@@ -25,14 +24,13 @@ Build = Callable[..., tuple[SegmentationNetwork, list[str]]]
 
 
 @pytest.fixture(scope="session")
-def build(repo: Path) -> Build:
+def build() -> Build:
     """Return what builds the network of a model config, seeded, and names its channels."""
 
     def build(name: str, **arguments: Any) -> tuple[SegmentationNetwork, list[str]]:
         torch.manual_seed(0)
-        data = {"class_channels": ["background", "class_a", "class_b"]}
-        model = OmegaConf.load(repo / "configs" / "model" / f"{name}.yaml")
-        cfg = OmegaConf.create({"data": data, "model": model}).model
+        classes = "data.class_channels=[background,class_a,class_b]"
+        cfg = compose_config("train", [f"model={name}", "data=dsb2018", classes]).model
         assert cfg.name == name and {"nucleus", "background"} & set(cfg.channels)
         channels = list(cfg.channels)
         arguments = SMALLER.get(name, {}) | arguments

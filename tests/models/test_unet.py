@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
+from nuclei.config import compose_config
 from nuclei.models.unet import Stems, upsampling
 
 
@@ -28,9 +28,9 @@ def test_nineteen_convolutions_and_four_transposed_ones(build, name):
 
 
 @pytest.mark.parametrize("end", ["", "_classes"])
-def test_a_quarter_of_the_channels(repo, end):
+def test_a_quarter_of_the_channels(end):
     first, second = (
-        OmegaConf.load(repo / "configs" / "model" / f"zhao2020_unet{n}{end}.yaml").network.features
+        compose_config("train", [f"model=zhao2020_unet{n}{end}", "data=demo"]).model.network.features
         for n in (1, 2)
     )
     assert [n // 4 for n in first] == second
