@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import fcntl
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+
+from filelock import FileLock
 
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
@@ -94,38 +93,25 @@ def write_row(path: str | Path, row: LedgerRow) -> None:
         UserError: the ledger is damaged or cannot be written.
     """
     path = Path(path)
-    with _locked(path.parent):
-        rows = read_ledger(path)
-        same = [i for i, other in enumerate(rows) if row.ref and other.ref == row.ref]
-        if same:
-            rows[same[-1]] = row
-        else:
-            rows.append(row)
-        with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
-            table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
-            table.writeheader()
-            table.writerows(map(asdict, rows))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):  # of two writers neither loses the other's row
+            rows = read_ledger(path)
+            same = [i for i, other in enumerate(rows) if row.ref and other.ref == row.ref]
+            position = same[-1] if same else len(rows)
+            rows[position : position + 1] = [row]
+            with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
+                table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
+                table.writeheader()
+                table.writerows(map(asdict, rows))
+    except OSError as e:
+        raise UserError(f"cannot use the folder {path.parent}: {e.strerror or e}") from e
 
 
 def newest_row(path: str | Path, sha256: str) -> LedgerRow | None:
     """Return the newest row of a file, or None if it was never sent."""
     rows = [row for row in read_ledger(path) if row.sha256 == sha256]
     return rows[-1] if rows else None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on ``folder``, so that of two writers neither loses the other's row."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as e:
-        raise UserError(f"cannot use the folder {folder}: {e.strerror}") from e
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def format_table(rows: Sequence[LedgerRow]) -> str:
