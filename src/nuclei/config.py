@@ -26,6 +26,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from nuclei.errors import UserError, nearest_name
 from nuclei.paths import shipped
 
+OptionSettings = dict[str, Any]
+"""Settings that depend on the chosen option of a group; their types are those of the option's file."""
+
 
 @dataclass
 class Paths:
@@ -67,7 +70,7 @@ class Data:
     name: str
     budget: Budget
     class_channels: list[str] | None
-    source: dict[str, Any]
+    source: OptionSettings
     root: str
     store: str
     folds: str
@@ -137,11 +140,11 @@ class Folds(DataSchema):
 class Train(DataSchema):
     """Settings of ``train``."""
 
-    loss: dict[str, Any]
-    optimizer: dict[str, Any]
-    augment: dict[str, Any]
-    postprocess: dict[str, Any]
-    model: dict[str, Any]
+    loss: OptionSettings
+    optimizer: OptionSettings
+    augment: OptionSettings
+    postprocess: OptionSettings
+    model: OptionSettings
     trainer: Trainer
     fold: int | str
     name: str
@@ -174,8 +177,8 @@ class Interval:
 class Ensemble(DataSchema):
     """Settings of ``ensemble``."""
 
-    postprocess: dict[str, Any]
-    floor: dict[str, Any]
+    postprocess: OptionSettings
+    floor: OptionSettings
     runs: Any
     name: str
     seed: int
@@ -199,7 +202,7 @@ class Analyse(DataSchema):
     workers: int
     examples: int
     suspects: int
-    postprocess: dict[str, Any] | None = None
+    postprocess: OptionSettings | None = None
 
 
 @dataclass
@@ -285,7 +288,7 @@ class Score(DataSchema):
     solution: str | None
     run: str | None
     workers: int
-    postprocess: dict[str, Any] | None = None
+    postprocess: OptionSettings | None = None
 
 
 @dataclass
@@ -363,9 +366,9 @@ class All(DataSchema):
     models: list[str]
     name: str
     recipe: str
-    train: dict[str, Any]
-    ensemble: dict[str, Any]
-    submission: dict[str, Any]
+    train: OptionSettings
+    ensemble: OptionSettings
+    submission: OptionSettings
 
 
 @dataclass
@@ -482,11 +485,11 @@ def unknown_setting(command: str, key: str, settings: DictConfig) -> UserError:
     )
 
 
-def defaults_of(composed: DictConfig) -> dict[str, Any]:
+def defaults_of(composed: DictConfig) -> OptionSettings:
     """Return settings as plain Python, references resolved, without Hydra's own."""
     names = [str(name) for name in composed if name != "hydra"]
     return cast(
-        "dict[str, Any]", OmegaConf.to_container(OmegaConf.masked_copy(composed, names), resolve=True)
+        "OptionSettings", OmegaConf.to_container(OmegaConf.masked_copy(composed, names), resolve=True)
     )
 
 
@@ -532,7 +535,7 @@ def dotted_keys(settings: Any, prefix: str = "") -> list[str]:
     ]
 
 
-def word_of(override: Override, group: bool, command: str, schema: type, plain: dict[str, Any]) -> str:
+def word_of(override: Override, group: bool, command: str, schema: type, plain: OptionSettings) -> str:
     """Write an override for Hydra: what is text by its type stays as typed.
 
     Raises:
@@ -589,11 +592,11 @@ def alternatives(hint: Any) -> list[Any]:
     return [part for part in get_args(hint) if part is not type(None)] if union else [hint]
 
 
-def schema_with(schema: type, plain: dict[str, Any]) -> type:
+def schema_with(schema: type, plain: OptionSettings) -> type:
     """Fill the open places of a schema with the types of the values that stand there by default."""
     hints = get_type_hints(schema)
     open_names = [
-        name for name, hint in hints.items() if dict[str, Any] in alternatives(hint) and plain.get(name)
+        name for name, hint in hints.items() if OptionSettings in alternatives(hint) and plain.get(name)
     ]
     fields = [(name, inferred_type(plain[name])) for name in open_names]
     return make_dataclass(schema.__name__, fields, bases=(schema,))
@@ -603,7 +606,8 @@ def inferred_type(value: Any) -> Any:
     """Return the type of a default: a dataclass for a group, ``T | None`` for a single value of type T."""
     if isinstance(value, dict):
         fields = [(str(name), inferred_type(inner)) for name, inner in value.items()]
-        return make_dataclass("Settings", fields) | None  # type: ignore[operator]
+        settings: Any = make_dataclass("Settings", fields)
+        return settings | None
     if isinstance(value, list):
         return list[Any] | None
     return Any if value is None else type(value) | None
