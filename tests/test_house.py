@@ -22,7 +22,20 @@ ROOMS = (
     "ensemble",
     "submission",
 )
-ROOMS += ("kaggle", "config", "call", "build", "analysis", "reproduce", "app", "commands", "cli", "__main__")
+ROOMS += (
+    "kaggle",
+    "config",
+    "call",
+    "build",
+    "analysis",
+    "reproduce",
+    "app",
+    "api",
+    "",  # the package itself, which names the functions of api
+    "commands",
+    "cli",
+    "__main__",
+)
 COMMON = ("errors", "atomic", "progress", "parallel", "paths", "metrics")
 # Anyone may import these, so they may import nothing of ours but errors and one another.
 FREE = ("nuclei.submission.rle",)

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCENE = "import numpy as np; image = np.zeros((96, 96), np.uint8); image[20:44, 20:44] = image[60:80, 50:75] = 200; "
+SCENE = (
+    "import numpy as np; image = np.zeros((96, 96), np.uint8);"
+    "image[20:44, 20:44] = image[60:80, 50:75] = 200; "
+)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ The flow, in order; each stage is a command that reads files and writes files::
 Two things travel along it, and no third: *maps*, ``(C, H, W)`` probabilities with named channels, and
 *labels*, ``int32 (H, W)`` with 0 for background and 1..N for the nuclei.
 
-From Python there are six functions: ``read_image``, ``segment``, ``load_model``, ``rle_encode``, ``rle_decode`` and
-``average_precision``; see ``nuclei.api``.
+From Python there are six functions: ``read_image``, ``segment``, ``load_model``, ``rle_encode``,
+``rle_decode`` and ``average_precision``; see ``nuclei.api``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function of ``nuclei.api`` when it is first asked for: ``import nuclei`` itself loads nothing heavy."""
+    """Import a function of ``nuclei.api`` when it is asked for; ``import nuclei`` loads nothing heavy."""
     if name in __all__:
         from nuclei import api
 

@@ -24,9 +24,9 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         nuclei.UserError: the file is missing, damaged, or no image.
     """
-    from nuclei.data.image_files import read
+    from nuclei.data.image_io import read_pages
 
-    return next(read(Path(path).stem, Path(path)))[1]
+    return next(read_pages(Path(path).stem, Path(path)))[1]
 
 
 def load_model(path: str | Path | None = None, tta: int | None = None) -> Segmenter:
@@ -39,10 +39,10 @@ def load_model(path: str | Path | None = None, tta: int | None = None) -> Segmen
     Raises:
         nuclei.UserError: the file is missing, damaged, or no such model.
     """
-    from nuclei.build import segmenter_of_file
+    from nuclei.build import file_segmenter
     from nuclei.paths import default_model
 
-    return segmenter_of_file(Path(path) if path else default_model(), tta)
+    return file_segmenter(Path(path) if path else default_model(), tta)
 
 
 @cache

@@ -1,0 +1,63 @@
+"""The six functions for Python."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import nuclei
+
+
+@pytest.fixture
+def scene() -> np.ndarray:
+    """A dark image with two bright discs."""
+    image = np.full((96, 128), 20, np.uint8)
+    cv2.circle(image, (30, 40), 12, 200, -1)
+    cv2.circle(image, (90, 60), 14, 180, -1)
+    return image
+
+
+def test_segment_finds_the_discs(scene: np.ndarray) -> None:
+    labels = nuclei.segment(scene)
+    assert labels.dtype == np.int32 and labels.shape == scene.shape
+    assert labels.max() == 2 and labels[40, 30] != labels[60, 90] and labels[0, 0] == 0
+
+
+def test_a_loaded_model_gives_the_same(scene: np.ndarray) -> None:
+    assert np.array_equal(nuclei.segment(scene, nuclei.load_model()), nuclei.segment(scene))
+
+
+def test_read_image_reads_what_was_written(scene: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "scene.png"), scene)
+    assert np.array_equal(nuclei.read_image(tmp_path / "scene.png"), scene)
+
+
+@pytest.mark.parametrize("image", [np.zeros((8, 8)), np.zeros((8, 8, 4), np.uint8), np.zeros(8, np.uint8)])
+def test_other_arrays_are_refused(image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"expected a uint8 image \(H, W\) or \(H, W, 3\), got"):
+        nuclei.segment(image)
+
+
+def test_errors_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(nuclei.UserError, match=r"none\.png") as caught:
+        nuclei.read_image(tmp_path / "none.png")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(nuclei.UserError, match=r"none\.safetensors"):
+        nuclei.load_model(tmp_path / "none.safetensors")
+
+
+def test_run_length_codes_and_back() -> None:
+    labels = np.array([[1, 0, 2], [1, 0, 2], [0, 3, 3]], np.int32)
+    assert np.array_equal(nuclei.rle_decode(nuclei.rle_encode(labels), labels.shape), labels)
+
+
+def test_average_precision_of_one_hit_of_two() -> None:
+    annotation = np.array([[1, 1, 0, 2]])
+    assert nuclei.average_precision(annotation, annotation) == 1
+    assert nuclei.average_precision(annotation, np.array([[1, 1, 0, 0]])) == 0.5
+
+
+def test_unknown_names_are_unknown() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'segmnet'"):
+        nuclei.segmnet  # noqa: B018
