@@ -94,8 +94,11 @@ def training_seconds(lines: list[dict[str, str]]) -> float:
     return float(lines[-1]["seconds"]) if lines else 0.0
 
 
-class SeededEpochs(L.Callback):
-    """Seeds each epoch by its number, so that dropout is the same when a run resumes.
+class SeededSteps(L.Callback):
+    """Seeds each step by its number, so that dropout is the same when a run resumes.
+
+    To seed an epoch is not enough: between its start and its first step a resumed run draws other random
+    numbers than one that was not stopped.
 
     Args:
         seed: of the run.
@@ -104,11 +107,9 @@ class SeededEpochs(L.Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Seed torch's generators; crops are a function of the seed and their number anyway."""
-        torch.manual_seed(
-            int(np.random.SeedSequence((self.seed, trainer.current_epoch)).generate_state(1)[0])
-        )
+        torch.manual_seed(int(np.random.SeedSequence((self.seed, trainer.global_step)).generate_state(1)[0]))
 
 
 class PlainProgress(L.Callback):

@@ -18,7 +18,7 @@ from nuclei.data.datamodule import NucleiData
 from nuclei.errors import UserError
 from nuclei.inference.predict_maps import has_bf16
 from nuclei.models.base import SegmentationNetwork
-from nuclei.training.callbacks import MetricsTable, PlainProgress, SeededEpochs, warm_average
+from nuclei.training.callbacks import MetricsTable, PlainProgress, SeededSteps, warm_average
 from nuclei.training.checkpoints import check_checkpoint
 from nuclei.training.module import Segmentation
 
@@ -53,7 +53,7 @@ def fit(
     run = L.Trainer(
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         callbacks=[
-            SeededEpochs(data.seed),
+            SeededSteps(data.seed),
             WeightAveraging(multi_avg_fn=warm_average(ema_decay)),
             ModelCheckpoint(
                 folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
