@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from nuclei.atomic import atomic_write
-from nuclei.data.sources.base import SPLITS, Item, Source, Split
+from nuclei.data.sources.protocols import SPLITS, Item, Source, Split
 from nuclei.errors import UserError
 from nuclei.parallel import parallel_map
 from nuclei.progress import track

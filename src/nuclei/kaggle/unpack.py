@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from nuclei.data.sources.base import SPLITS, Split
 from nuclei.data.sources.dsb2018 import Dsb2018
+from nuclei.data.sources.protocols import SPLITS, Split
 from nuclei.errors import UserError
 from nuclei.progress import track
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nuclei.data.sources.base import Split
 from nuclei.data.sources.dsb2018 import Dsb2018, Dsb2018Item
+from nuclei.data.sources.protocols import Split
 from nuclei.data.synthetic import (
     draw_brightfield,
     draw_fluorescence,

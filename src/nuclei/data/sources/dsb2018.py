@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from nuclei.data.image_io import decode_image, decode_mask
-from nuclei.data.sources.base import Item, Split
+from nuclei.data.sources.protocols import Item, Split
 from nuclei.errors import UserError
 
 

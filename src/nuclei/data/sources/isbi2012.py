@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from nuclei.data.image_io import decode_pages
-from nuclei.data.sources.base import Item, Split
+from nuclei.data.sources.protocols import Item, Split
 from nuclei.errors import UserError
 
 FILES = ("train-volume.tif", "train-labels.tif", "test-volume.tif")
