@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "help": "list the commands",
-    "download": "fetch the competition's files with the kaggle client",
+    "download": "fetch the competition's files from Kaggle",
     "prepare": "turn the competition's files into one compact store",
     "folds": "split the training images into folds",
     "train": "train one model on one fold, then predict that fold's images",
@@ -32,7 +32,7 @@ COMMANDS = {
     "analyse": "show where out-of-fold predictions lose their score, in one HTML file",
     "submission": "predict the test images and write a submission",
     "export": "put one run's network and post-processing into one small file",
-    "predict": "find the nuclei in any images, with the model in the box or an ensemble",
+    "predict": "find the nuclei in any images, with the model that comes along or an ensemble",
     "app": "a local web page: drop an image, see its nuclei",
     "validate": "check a submission against the competition's rules",
     "score": "show the competition's metric for a submission or for out-of-fold maps",
