@@ -1,6 +1,6 @@
-"""Draw docs/road.png: an image, its out-of-fold maps, its nuclei, and the truth.
+"""Draw docs/road.png: an image, its out-of-fold maps, its nuclei, and the annotation.
 
-PYTHONPATH=src .venv/bin/python docs/draw_road.py RUN_FOLDER ENSEMBLE_FOLDER [ImageId ...]
+PYTHONPATH=src .venv/bin/python docs/draw_road.py RUN_FOLDER ENSEMBLE_FILE [ImageId ...]
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from hydra.utils import instantiate
 from skimage.segmentation import mark_boundaries
 
+from nuclei.build import build_steps
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.oof import load_oof
@@ -27,7 +27,7 @@ def main() -> None:
     data = run.parts[-3]
     store, folds = Store(f"data/{data}.store"), f"folds/{data}.csv"
     member = load_oof(run, read_folds(folds), folds_sha256(folds))
-    steps = [instantiate(step) for step in ensemble["steps"]]
+    steps = build_steps(ensemble.steps)
     fig, axes = plt.subplots(len(ids), 6, figsize=(15, 2.5 * len(ids)), squeeze=False)
     for row, image_id in zip(axes, ids, strict=True):
         image, truth = store.image(image_id), store.labels(image_id)
@@ -42,7 +42,7 @@ def main() -> None:
                 mark_boundaries(shown, labels, mode="inner"),
             )
         ]
-        panels += [("truth", mark_boundaries(shown, truth, mode="inner"))]
+        panels += [("annotation", mark_boundaries(shown, truth, mode="inner"))]
         for ax, (title, panel) in zip(row, panels, strict=True):
             ax.imshow(panel[:256, :256], cmap="gray", vmin=0, vmax=255)
             ax.set_title(title, fontsize=10)
