@@ -11,6 +11,7 @@ import pytest
 
 from nuclei.analysis.findings import Findings, Subject
 from nuclei.analysis.report import Sources, masks_note, members_text, precision_curves
+from nuclei.data.folds import FoldRow
 from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
 from nuclei.ensemble.oof import Member
@@ -22,7 +23,8 @@ def sources() -> Sources:
     members = tuple(Member(name, ("nucleus",), {}, {}) for name in ("a/a", "b/b"))
     ensemble = Subject("ensemble both", members, (0.75, 0.25), ("nucleus",), ())
     alone = Subject("a/a", members[:1], (1.0,), ("nucleus",), ())
-    rows = [{"modality": "bright" if n < 3 else "dark"} for n in range(4)]
+    modalities = ("bright", "bright", "bright", "dark")
+    rows = [FoldRow(f"image{n}", 0, n, m, 32, 36, 3) for n, m in enumerate(modalities)]
     return Sources("demo", Mock(spec=Store), rows, ensemble, alone, 0.5, None, Path("files"), None)
 
 
