@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from nuclei.cli import main
 from nuclei.ensemble.ensemble_file import read_ensemble
-from nuclei.errors import UserError
 
 SMALL = ("trials=6", "refine=1", "finalists=1", "images=8", "crop=24")
 
@@ -98,14 +96,3 @@ def test_a_folds_file_of_other_images_is_refused(place: Path, capsys: pytest.Cap
     (place / "folds.csv").write_text("\n".join([*lines[:-1], ""]))
     assert run(place) == 2
     assert "differ by 1 training images, image7 among them" in capsys.readouterr().err
-
-
-def test_an_ensemble_file_that_is_none(tmp_path: Path) -> None:
-    path = tmp_path / "demo" / "mine" / "ensemble.yaml"
-    with pytest.raises(UserError, match=r"no ensemble at .*; run ./run.sh ensemble data=demo name=mine"):
-        read_ensemble(path)
-    path.parent.mkdir(parents=True)
-    for text in ("{", "a: 1", yaml.safe_dump([1])):
-        path.write_text(text)
-        with pytest.raises(UserError, match="is not an ensemble file"):
-            read_ensemble(path)
