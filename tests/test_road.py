@@ -64,8 +64,8 @@ def test_all_ends_in_a_valid_submission_and_skips_what_is_done(place):
         "all",
         *DATA,
         "models=[linknet,unet]",
-        f"train={' '.join(TINY)}",
-        "ensemble=trials=4 refine=1",
+        f"train={{{','.join(word.replace('=', ':') for word in TINY)}}}",
+        "ensemble={trials:4,refine:1}",
     ]
     out = run(place, *settings)
     assert out.count("wrote runs/demo/") == 4
