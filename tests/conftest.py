@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A busy machine is no defect, so an example may take any time.
 settings.register_profile("nuclei", deadline=None)
 settings.load_profile("nuclei")
+
+
+@pytest.fixture(autouse=True)
+def _determinism_ends_with_its_test() -> Iterator[None]:
+    """Lightning's Trainer makes the whole process deterministic; the next test shall not notice."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")
