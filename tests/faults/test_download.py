@@ -1,4 +1,4 @@
-"""``download`` with the real client of Kaggle's SDK: zips within zips, faults, and what a second try finds."""
+"""``download`` through Kaggle's own SDK: zips within zips, faults, and what a second try finds."""
 
 from __future__ import annotations
 

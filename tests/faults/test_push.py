@@ -1,4 +1,4 @@
-"""``push`` with the real client of Kaggle's SDK: the dataset, the notebooks, and what each fault leaves behind."""
+"""``push`` through Kaggle's own SDK: the dataset, the notebooks, and what each fault leaves behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``submit`` with the real client of Kaggle's SDK: what arrives, what is written down, what a fault leaves behind."""
+"""``submit`` through Kaggle's own SDK: what arrives, what is written down, what a fault leaves behind."""
 
 from __future__ import annotations
 
