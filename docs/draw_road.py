@@ -15,8 +15,8 @@ from skimage.segmentation import mark_boundaries
 from nuclei.build import build_steps
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.oof import load_oof
 from nuclei.ensemble.ensemble_file import read_ensemble
+from nuclei.ensemble.oof import load_oof
 from nuclei.metrics import average_precision
 from nuclei.postprocess.pipeline import postprocess
 
