@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Something the user can mend; printed as one line, exit status 2, no traceback.
+    """Something the user can correct; printed as one line, exit status 2, no traceback.
 
     Raise it with a full sentence that names the file or key, for example
     ``UserError("data/dsb2018 has no stage1_train.zip; run ./run.sh download")``.

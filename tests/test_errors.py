@@ -1,0 +1,22 @@
+"""The name that was most likely meant."""
+
+import pytest
+
+from nuclei.errors import nearest_name
+
+NAMES = ["fold", "name", "batch_size", "trainer.max_epochs", "optimizer.lr"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("foldd", "fold"),
+        ("batchsize", "batch_size"),
+        ("max_epoch", "trainer.max_epochs"),  # its group may be left out
+        ("train.max_epochs", "trainer.max_epochs"),
+        ("lr", "optimizer.lr"),
+        ("nmae", "name"),
+    ],
+)
+def test_the_nearest_name(typed: str, meant: str) -> None:
+    assert nearest_name(typed, NAMES) == meant
