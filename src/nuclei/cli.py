@@ -41,7 +41,7 @@ COMMANDS = {
     "push": "send the bundle to Kaggle, run the notebooks there, fetch their output",
     "ledger": "show what was sent, and how out-of-fold and leaderboard scores go together",
     "all": "everything from prepare to submission; finished steps are skipped",
-    "table": "train the systems of a report; write its table with our figures beside theirs",
+    "table": "train the systems of a paper; write its table with our figures beside theirs",
     "bench": "time the core against what others use; needs requirements-bench.txt",
     "test": "run the whole test suite",
 }

@@ -1,1 +1,1 @@
-"""The doors: one module for each command, each with ``main(cfg)``."""
+"""The doors: one module for each command, each with ``main(cfg, call)``."""

@@ -1,4 +1,4 @@
-"""The parts that the networks of the papers are made of."""
+"""Parts of networks: stacks of convolutions, initial weights, layers that train in float32 on a CPU."""
 
 from __future__ import annotations
 
@@ -82,5 +82,6 @@ def keep_depthwise_in_float32(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
             kind = type(layer)
-            classes.setdefault(kind, type(f"Float32OnCpu{kind.__name__}", (Float32OnCpu, kind), {}))
+            if kind not in classes:
+                classes[kind] = type(f"Float32OnCpu{kind.__name__}", (Float32OnCpu, kind), {})
             layer.__class__ = classes[kind]

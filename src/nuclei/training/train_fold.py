@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def _predict_held_out(training: FoldTraining, network: SegmentationNetwork) -> f
     return float(np.mean(scores))
 
 
-def _initial_weights(training: FoldTraining, run: RunName, folder: FoldFolder) -> Any:
+def _initial_weights(training: FoldTraining, run: RunName, folder: FoldFolder) -> Path:
     """Return the weights of the same fold of another run; other folds' have seen the held-out images."""
     if read_result(folder) is None:
         number = folder.path.name.removeprefix("fold")
