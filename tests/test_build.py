@@ -13,9 +13,8 @@ from nuclei import build
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun
 from nuclei.errors import UserError
 from nuclei.paths import FoldFolder, Paths, RunName
-from nuclei.postprocess.components import Components
+from nuclei.postprocess.components import Components, RemoveSmall
 from nuclei.postprocess.pipeline import as_config
-from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 from nuclei.training.run_folder import RunResult, write_result
 
@@ -41,7 +40,7 @@ def test_nothing_but_steps_is_built(target: str) -> None:
 
 
 def test_an_unknown_parameter_is_named() -> None:
-    step = {"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "smallest": 3}
+    step = {"_target_": "nuclei.postprocess.components.RemoveSmall", "smallest": 3}
     with pytest.raises(UserError, match=r"step RemoveSmall: .*smallest"):
         build.build_steps([step])
 

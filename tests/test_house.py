@@ -91,7 +91,7 @@ def test_a_room_imports_only_rooms_to_its_left(name: str) -> None:
     [
         ("nuclei.data.folds", "nuclei.training.trainer", True),
         ("nuclei.training.trainer", "nuclei.data.folds", False),
-        ("nuclei.postprocess.threshold", "nuclei.data.store", True),
+        ("nuclei.postprocess.components", "nuclei.data.store", True),
         ("nuclei.submission.rle", "nuclei.atomic", True),
         ("nuclei.data.sources.dsb2018", "nuclei.submission.rle", False),
         ("nuclei.data.sources.dsb2018", "nuclei.submission.csv_files", True),

@@ -73,7 +73,7 @@ def build_steps(steps: Iterable[Mapping[str, Any]]) -> list[Step]:
     Raises:
         UserError: there is no such step, or it has no such parameter.
 
-    >>> build_steps([{"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 20}])
+    >>> build_steps([{"_target_": "nuclei.postprocess.components.RemoveSmall", "min_area": 20}])
     [RemoveSmall(min_area=20)]
     """
     built = []

@@ -9,7 +9,7 @@ import pytest
 from nuclei.app.upload_session import Segmentation, Session
 from nuclei.data.synthetic import draw_nuclei
 from nuclei.inference.segmenter import Segmenter
-from nuclei.postprocess.small_objects import RemoveSmall
+from nuclei.postprocess.components import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 
 

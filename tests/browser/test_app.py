@@ -32,7 +32,7 @@ SETTINGS = ModelSettings(
             "_target_": "nuclei.postprocess.watershed.DistanceWatershed",
             **{"low": 0.5, "high": 0.5, "sigma": 2.0, "peak_distance": 6},
         },
-        {"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 20},
+        {"_target_": "nuclei.postprocess.components.RemoveSmall", "min_area": 20},
     ],
     tta=1,
     diameter=None,

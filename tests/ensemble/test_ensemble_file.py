@@ -21,7 +21,7 @@ from nuclei.ensemble.ensemble_file import (
 from nuclei.errors import UserError
 from nuclei.paths import RunName
 
-STEP = {"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 20}
+STEP = {"_target_": "nuclei.postprocess.components.RemoveSmall", "min_area": 20}
 MEMBERS = (WeightedRun(RunName("unet", "a"), 1.0), WeightedRun(RunName("otsu", "b"), 0.0))
 ENSEMBLE = EnsembleFile("demo", "sha", 5, ("nucleus", "border"), MEMBERS, (STEP,), 0.5, 0.52)
 

@@ -15,8 +15,7 @@ from nuclei.ensemble import evaluate
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting, count_matches, load_cases, score_untuned
 from nuclei.ensemble.oof import load_oof
 from nuclei.metrics import average_precision, confusion
-from nuclei.postprocess.components import Components
-from nuclei.postprocess.small_objects import RemoveSmall
+from nuclei.postprocess.components import Components, RemoveSmall
 
 STEPS = [Components(low=0.5, high=0.5), RemoveSmall(min_area=1)]
 

@@ -7,8 +7,7 @@ import pytest
 
 from nuclei.ensemble.evaluate import Setting
 from nuclei.ensemble.search_space import Range, Space, candidates, tunable
-from nuclei.postprocess.components import Components
-from nuclei.postprocess.small_objects import RemoveSmall
+from nuclei.postprocess.components import Components, RemoveSmall
 
 RANGES = {"low": Range(0.05, 0.9), "min_area": Range(1, 60, log=True, integer=True)}
 DEFAULT = Setting((0.5, 0.5), (("low", 0.5), ("min_area", 1)))

@@ -11,8 +11,8 @@ import pytest
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.tree_growing import examples, fit_selection, grow_trees, second_stage
 from nuclei.ensemble.tune import Tuned
-from nuclei.postprocess.second_stage.selection import SHIFTS, Selection
-from nuclei.postprocess.small_objects import RemoveSmall
+from nuclei.postprocess.components import RemoveSmall
+from nuclei.postprocess.second_stage import SHIFTS, Selection
 from nuclei.postprocess.watershed import MapWatershed
 
 CHANNELS = ("nucleus", "border", "distance")

@@ -12,8 +12,7 @@ from nuclei.data.folds import FoldRow
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.search_space import Range, Space
 from nuclei.ensemble.tune import Effort, Images, ensemble_of, stratified, tune, tune_members
-from nuclei.postprocess.components import Components
-from nuclei.postprocess.small_objects import RemoveSmall
+from nuclei.postprocess.components import Components, RemoveSmall
 
 STEPS = [Components(low=0.5, high=0.5), RemoveSmall(min_area=1)]
 RANGES = {"low": Range(0.05, 0.9), "min_area": Range(1, 60, log=True, integer=True)}
@@ -122,4 +121,4 @@ def test_an_ensemble_has_the_weights_that_were_chosen(cases: list[Case]) -> None
     ensemble = ensemble_of(tuned, "demo", FOLDS, "sha", ["a/x", "b/x"], ["nucleus"], STEPS)
     assert tuple(member.weight for member in ensemble.members) == pytest.approx(tuned.setting.weights)
     assert ensemble.n_folds == 3 and ensemble.nested == round(float(tuned.nested.mean()), 4)
-    assert ensemble.steps[1] == {"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 1}
+    assert ensemble.steps[1] == {"_target_": "nuclei.postprocess.components.RemoveSmall", "min_area": 1}

@@ -7,7 +7,7 @@ import pytest
 from skimage.measure import regionprops
 
 from nuclei.ensemble.evaluate import Case
-from nuclei.postprocess.second_stage.candidate_features import candidate_features, feature_maps
+from nuclei.postprocess.candidate_features import candidate_features, feature_maps
 from nuclei.postprocess.watershed import MapWatershed
 
 CHANNELS = ("nucleus", "border", "distance")

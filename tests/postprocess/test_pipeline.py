@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuclei.errors import UserError
-from nuclei.postprocess.components import Components
+from nuclei.postprocess.components import Components, RemoveSmall
 from nuclei.postprocess.pipeline import as_config, postprocess, with_parameters
-from nuclei.postprocess.small_objects import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "postprocess").glob("*.yaml"))

@@ -21,7 +21,7 @@ from nuclei.submission.submission_record import (
     write_record,
 )
 
-STEP = {"_target_": "nuclei.postprocess.small_objects.RemoveSmall", "min_area": 29, "trees": "A"}
+STEP = {"_target_": "nuclei.postprocess.components.RemoveSmall", "min_area": 29, "trees": "A"}
 MEMBERS = (WeightedRun(RunName("unet", "cpu"), 0.75), WeightedRun(RunName("otsu", "x"), 0.0))
 ENSEMBLE = EnsembleFile("demo", "0", 2, ("nucleus",), MEMBERS, (STEP,), 0.5, 0.51)
 

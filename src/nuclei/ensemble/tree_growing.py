@@ -15,10 +15,10 @@ from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.tune import Tuned
 from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.metrics import THRESHOLDS
+from nuclei.postprocess.candidate_features import candidate_features, feature_maps
+from nuclei.postprocess.components import RemoveSmall
 from nuclei.postprocess.pipeline import Step, by_name, with_parameters
-from nuclei.postprocess.second_stage.candidate_features import candidate_features, feature_maps
-from nuclei.postprocess.second_stage.selection import Selection
-from nuclei.postprocess.small_objects import RemoveSmall
+from nuclei.postprocess.second_stage import Selection
 from nuclei.postprocess.watershed import MapWatershed
 from nuclei.progress import track
 

@@ -11,7 +11,7 @@ import numpy as np
 from nuclei.labelmap.flooding import flood
 from nuclei.labelmap.map_arithmetic import local_maxima, marker_score
 from nuclei.labelmap.regions import squared_distances
-from nuclei.postprocess.threshold import hysteresis_mask, uint8_threshold
+from nuclei.postprocess.components import hysteresis_mask, uint8_threshold
 
 QUARTERS = np.minimum(np.rint(4 * np.sqrt(np.arange(64**2 + 1))), 255).astype(np.uint8)
 """Distance in quarters of a pixel by squared distance in pixels."""

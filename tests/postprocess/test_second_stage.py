@@ -1,20 +1,79 @@
-"""The second stage: its candidates, and the choice among them."""
+"""The second stage: its trees against LightGBM, its candidates, and the choice among them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import lightgbm
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
-from nuclei.ensemble.tree_growing import fit_selection
+from nuclei.ensemble.tree_growing import N_TREES, fit_selection, grow_trees
 from nuclei.errors import UserError
 from nuclei.metrics import average_precision
+from nuclei.postprocess.components import RemoveSmall
 from nuclei.postprocess.pipeline import as_config, postprocess
-from nuclei.postprocess.second_stage.selection import SHIFTS, Selection
-from nuclei.postprocess.small_objects import RemoveSmall
+from nuclei.postprocess.second_stage import SHIFTS, Selection, read_trees
 from nuclei.postprocess.watershed import MapWatershed
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(2000, 5)).astype(np.float32).round(1)
+
+
+@pytest.fixture(scope="module")
+def text(rows: np.ndarray) -> str:
+    return grow_trees(rows, np.sin(rows[:, 0] * 2) * (rows[:, 1] > 0), seed=0)
+
+
+def test_predictions_are_those_of_lightgbm(rows: np.ndarray, text: str) -> None:
+    trees = read_trees(text)
+    assert len(trees.roots) == N_TREES
+    np.testing.assert_array_equal(trees.predict(rows), lightgbm.Booster(model_str=text).predict(rows))
+    with pytest.raises(ValueError, match="expected 5 features, got 4"):
+        trees.predict(rows[:, :4])
+
+
+def test_a_tree_may_be_a_single_leaf() -> None:
+    rows = np.zeros((100, 2), np.float32)
+    text = grow_trees(rows, np.full(100, 0.25), seed=0)
+    np.testing.assert_allclose(read_trees(text).predict(rows), 0.25)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("tree\n", "", None),
+        ("max_feature_idx=4", "", "max_feature_idx"),
+        ("max_feature_idx=4", "max_feature_idx=0", "a feature that does not exist"),
+        ("decision_type=2", "decision_type=1", "something but comparisons of numbers"),
+        ("is_linear=0", "is_linear=1", "something but comparisons of numbers"),
+        ("left_child=1", "left_child=0", "child is not behind it"),
+        ("left_child=1", "left_child=999", "child is not behind it"),
+        ("left_child=1", "left_child=-999", "child is not behind it"),
+        ("left_child=1", "left_child=1 1", "different lengths"),
+        ("leaf_value=", "leaf_value=x", "could not convert"),
+        ("Tree=", "Trees=", "there are none"),
+    ],
+)
+def test_damaged_trees_are_refused(text: str, old: str, new: str, problem: str | None) -> None:
+    assert old in text
+    if problem is None:  # a line that nobody reads
+        read_trees(text.replace(old, new))
+        return
+    with pytest.raises(UserError, match=f"the trees of the post-processing are damaged .*{problem}"):
+        read_trees(text.replace(old, new))
+
+
+@given(st.text(max_size=50))
+def test_text_that_is_no_model_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="are damaged"):
+        read_trees(text)
+
 
 CHANNELS = ("nucleus", "border", "distance")
 PLAIN = {
@@ -96,6 +155,6 @@ def test_flat_maps_are_no_trouble(step: Selection, shape: tuple[int, int], value
 
 def test_it_is_written_and_shown_as_other_steps_are(step: Selection) -> None:
     (written,) = as_config([step])
-    assert written.pop("_target_") == "nuclei.postprocess.second_stage.selection.Selection"
+    assert written.pop("_target_") == "nuclei.postprocess.second_stage.Selection"
     assert Selection(**written) == step
     assert step.trees not in str(step) and "low=0.5" in str(step)

@@ -72,10 +72,7 @@ def _shape_features(sums: np.ndarray) -> np.ndarray:
 
 
 def _central_moment(sums: np.ndarray, a: int, b: int, product: int) -> np.ndarray:
-    """Return a second moment about the centre, float64 (N,).
-
-    The moment is computed in integers, so that flips do not change it, except for very large objects.
-    """
+    """Return a second moment about the centre, float64 (N,); in integers, so that flips do not change it."""
     area = sums[:, 0].astype(float)
     exact = (sums[:, 0] * sums[:, product] - sums[:, a] * sums[:, b]) / area**2
     rounded = sums[:, product] / area - (sums[:, a] / area) * (sums[:, b] / area)
@@ -96,12 +93,7 @@ def _map_features(sums: np.ndarray) -> np.ndarray:
 
 
 def _image_features(sums: np.ndarray, image: tuple[float, int, float]) -> np.ndarray:
-    """Return the area over the image's median area, and ``image`` itself, float64 (N, 4).
-
-    Args:
-        sums: of each object.
-        image: median area, number of nuclei, and the share of the image that they cover.
-    """
+    """Return the area over the median area, and ``image``: that median, the nuclei, the share they cover."""
     return np.column_stack([sums[:, 0] / image[0], np.broadcast_to(image, (len(sums), 3))])
 
 
