@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from nuclei.call import Call
 from nuclei.cli import COMMANDS, composed_runs, main
 from nuclei.commands import prepare
-from nuclei.config import compose_config
+from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
 
 DEMO_LINE = (

@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nuclei import config
 from nuclei.cli import COMMANDS
-from nuclei.config import compose_config, config_folder, dotted_keys, expand_sweep
+from nuclei.config import Call, compose_config, config_folder, dotted_keys, expand_sweep
 from nuclei.errors import UserError
 
 REPO = Path(__file__).parents[1]
@@ -285,3 +286,8 @@ def test_every_command_has_a_schema() -> None:
 
 def test_the_configs_are_those_of_the_checkout() -> None:
     assert config_folder() == CONFIGS
+
+
+def test_the_text_can_be_typed_again() -> None:
+    call = Call("submission", ("name=a b", "message='it'"))
+    assert shlex.split(call.text) == ["./run.sh", "submission", "name=a b", "message='it'"]

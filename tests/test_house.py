@@ -25,7 +25,6 @@ ROOMS = (
 ROOMS += (
     "kaggle",
     "config",
-    "call",
     "build",
     "analysis",
     "reproduce",

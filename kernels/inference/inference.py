@@ -40,7 +40,7 @@ if not found:
     sys.exit(f"no bundle under {INPUT}: attach the dataset that ./run.sh push made as an input")
 bundle = found[0]
 sys.path.insert(0, str(bundle / "project" / "src"))
-from nuclei.kaggle.notebook_runtime import find, install, run  # noqa: E402 - it lies in the bundle
+from nuclei.kaggle.bundle import find, install, run  # noqa: E402 - it lies in the bundle
 
 settings = json.loads((bundle / "bundle.json").read_text())
 environment = install(bundle, TEMP / "packages")

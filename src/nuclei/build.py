@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from nuclei.call import Call
-from nuclei.config import compose_config
+from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
 from nuclei.paths import FoldFolder, Paths, RunName, default_model
 

@@ -12,7 +12,6 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nuclei.call import Call
 from nuclei.errors import UserError, nearest_name
 from nuclei.paths import ROOT
 from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from omegaconf import DictConfig
+
+    from nuclei.config import Call
 
 COMMANDS = {
     "help": "list the commands",
@@ -120,7 +121,7 @@ def help_text(command: str, settings: list[str]) -> str:
     """Show the settings of a command, with their comments, and the groups that it is composed of."""
     from omegaconf import OmegaConf
 
-    from nuclei.config import compose_config, config_folder
+    from nuclei.config import Call, compose_config, config_folder
 
     text = (config_folder() / f"{command}.yaml").read_text(encoding="utf-8")
     own = text.partition("- _self_\n")[2].strip("\n")
@@ -175,7 +176,7 @@ def composed_runs(command: str, settings: list[str], sweep: bool) -> list[tuple[
     Raises:
         UserError: a setting is unknown or has another type.
     """
-    from nuclei.config import compose_config, expand_sweep
+    from nuclei.config import Call, compose_config, expand_sweep
 
     runs, notes = [], []
     for words in expand_sweep(settings) if sweep else [settings]:

@@ -7,6 +7,7 @@ types are those of the values in the option's file.
 
 from __future__ import annotations
 
+import shlex
 import types
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -407,6 +408,28 @@ SCHEMAS: dict[str, type[Schema]] = {
 
 KEYWORDS = {"fold": ("all",)}
 """What a setting may be beside a number."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a command; of a sweep, one of its runs.
+
+    Attributes:
+        command: the name of the command, such as ``train``.
+        overrides: its settings, ``key=value``, as typed or chosen for this machine.
+    """
+
+    command: str
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The call as one would type it.
+
+        >>> Call("train", ("fold=0", "name=a b")).text
+        "./run.sh train fold=0 'name=a b'"
+        """
+        return shlex.join(["./run.sh", self.command, *self.overrides])
 
 
 def config_folder() -> Path:

@@ -64,6 +64,7 @@ class KaggleServer:
         handler = type("Handler", (_Handler,), {"state": self.state})
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.http.daemon_threads = True
+        self.http.handle_error = lambda *_: None  # a client that went away is none of its business
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> KaggleServer:

@@ -54,7 +54,7 @@ def test_the_first_push_makes_the_dataset_runs_the_notebook_and_fetches(
     assert (
         saved["isPrivate"] is True and not saved.get("enableInternet") and saved["kernelType"] == "notebook"
     )
-    assert "nuclei.kaggle.notebook_runtime" in saved["text"] and '"kernelspec"' in saved["text"]
+    assert "nuclei.kaggle.bundle" in saved["text"] and '"kernelspec"' in saved["text"]
     output = desk.folder / "kernels/inference/output"
     assert (output / "submission.csv").read_bytes() == CSV
     assert sorted(p.name for p in output.iterdir()) == [

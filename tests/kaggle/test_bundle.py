@@ -1,4 +1,4 @@
-"""The bundle: what is in it, the same bytes each time, and what is refused."""
+"""The bundle: what is in it, the same bytes each time, what is refused; and the notebooks that run on it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
+import cv2
+import jupytext
 import pytest
 import yaml
 
@@ -93,3 +97,166 @@ def test_the_weights_of_kept_members_sum_to_1() -> None:
     ensemble = EnsembleFile("demo", "0", 2, ("nucleus",), members, (), 0.25, 0.5)
     assert keep_members(ensemble, None) == ensemble
     assert keep_members(ensemble, ["b/x"]).members == (WeightedRun(RunName("b", "x"), 1.0),)
+
+
+KERNELS = Path(__file__).parents[2] / "kernels"
+# Loaded by every Python that starts in the test's environment, pip and the commands among them.
+NO_NETWORK = """
+import socket
+
+def refuse(*args, **options):
+    raise SystemExit("a connection was tried: there is no network")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+"""
+RUN_CELLS = """
+import json, sys
+names = {"__name__": "__main__"}
+for cell in json.load(open(sys.argv[1]))["cells"]:
+    if cell["cell_type"] == "code":
+        exec(compile("".join(cell["source"]), sys.argv[1], "exec"), names)
+"""
+
+
+class Machine:
+    """A Kaggle of one notebook, with a folder in place of /kaggle."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ("input", "working", "fence", "home"):
+            (root / name).mkdir()
+        (root / "fence/sitecustomize.py").write_text(NO_NETWORK)
+        self.competition = root / "input/data-science-bowl-2018"
+        self.working = root / "working"
+
+    def attach(self, bundle: Path, unpacked: bool) -> None:
+        """Mount the dataset as Kaggle does, its zip unpacked; or as it was sent."""
+        place = self.root / "input/nuclei-bundle"
+        place.mkdir()
+        if unpacked:
+            with zipfile.ZipFile(bundle) as z:
+                z.extractall(place / "nuclei")
+        else:
+            shutil.copy(bundle, place)
+
+    def run(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Run all cells of a notebook, in a process that has nothing of this one."""
+        text = (KERNELS / name / f"{name}.ipynb").read_text()
+        assert text.count("/kaggle\\") == 1
+        (self.root / "notebook.ipynb").write_text(text.replace("/kaggle\\", f"{self.root}\\"))
+        env = {
+            "PYTHONPATH": str(self.root / "fence"),
+            "HOME": str(self.root / "home"),
+            "OMP_NUM_THREADS": "1",
+        }
+        return subprocess.run(
+            [sys.executable, "-c", RUN_CELLS, str(self.root / "notebook.ipynb")],
+            env=env | {"PATH": "/usr/bin:/bin"},
+            cwd=self.working,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def bundle(place: Path, offline_pip: Path) -> Path:
+    """A bundle of the tiny runs, that trains one as tiny."""
+    train = (
+        "model=linknet model.network.encoder=mobilenet_v2 augment.crop=64 batch_size=2 samples_per_epoch=2"
+    )
+    train += " trainer.max_epochs=1 fold=1 name=kaggle tta=1"
+    assert main(["bundle", "data=demo", f"train={train}"]) == 0
+    return place / "kernels/dataset/nuclei.zip"
+
+
+def home(**settings: object) -> bytes:
+    """The CSV that ./run.sh submission writes at home."""
+    words = [f"{key}={value}" for key, value in settings.items()]
+    assert main(["submission", "data=demo", *words]) == 0
+    return Path("submissions/demo_default.csv").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["inference", "train"])
+def test_a_notebook_is_what_its_script_says(name: str) -> None:
+    script = jupytext.read(KERNELS / name / f"{name}.py")
+    notebook = jupytext.read(KERNELS / name / f"{name}.ipynb")
+    cells = [[(cell.cell_type, cell.source) for cell in each.cells] for each in (script, notebook)]
+    assert cells[0] == cells[1], "run make notebooks"
+    assert notebook.metadata.kernelspec == script.metadata.kernelspec  # Kaggle runs none without it
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+
+
+def test_the_fence_holds(machine: Machine) -> None:
+    code = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')"
+    env = {"PYTHONPATH": str(machine.root / "fence")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and "a connection was tried" in done.stderr
+
+
+def test_the_csv_is_that_of_home(place: Path, bundle: Path, machine: Machine) -> None:
+    machine.attach(bundle, unpacked=True)
+    shutil.copytree(place / "data/demo", machine.competition)
+    done = machine.run("inference")
+    assert done.returncode == 0, done.stdout + done.stderr
+    csv = (machine.working / "submission.csv").read_bytes()
+    assert csv == home() and csv.count(b" ") > 100
+    assert "4 networks on 3 test images" in done.stdout and " images per second, 3,000 would" in done.stdout
+    made = json.loads((machine.working / "submission.json").read_text())
+    assert (made["members"], made["oof_nested"]) == ("linknet/default otsu/default", "0.25")
+    assert sorted(path.name for path in machine.working.iterdir()) == ["submission.csv", "submission.json"]
+    assert (machine.root / "temp/packages/hydra/__init__.py").is_file()
+
+
+def test_a_time_limit_leaves_out_views_of_the_later_images(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home(tta=8, time_limit=0.01)
+    said = [line for line in capsys.readouterr().out.splitlines() if "images per second" in line]
+    assert len(said) == 1 and "2 images with fewer views, to keep the time limit; at most" in said[0]
+
+
+def test_hidden_images_are_swapped_in(place: Path, bundle: Path, machine: Machine) -> None:
+    """Other images, zipped, of which one is broken; and the bundle's zip as it was sent."""
+    machine.attach(bundle, unpacked=False)
+    machine.competition.mkdir()
+    png = next((place / "data/demo/stage1_test").glob("*/images/*.png"))
+    with zipfile.ZipFile(machine.competition / "stage1_test.zip", "w") as z:
+        z.writestr("new/images/new.png", cv2.imencode(".png", cv2.imread(str(png))[:100, :90])[1].tobytes())
+        z.writestr("broken/images/broken.png", png.read_bytes()[:200])
+    done = machine.run("inference")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = (machine.working / "submission.csv").read_text().splitlines()
+    assert rows[:2] == ["ImageId,EncodedPixels", "broken,"]
+    assert len(rows) > 2 and all(row.startswith("new,") for row in rows[2:])
+    assert "warning: broken cannot be read and gets an empty row" in done.stdout
+
+
+def test_an_empty_test_folder_gives_the_header_alone(bundle: Path, machine: Machine) -> None:
+    machine.attach(bundle, unpacked=True)
+    (machine.competition / "stage1_test").mkdir(parents=True)
+    done = machine.run("inference")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (machine.working / "submission.csv").read_text() == "ImageId,EncodedPixels\n"
+
+
+def test_what_is_not_attached_is_said(bundle: Path, machine: Machine) -> None:
+    done = machine.run("inference")
+    assert done.returncode and "attach the dataset that ./run.sh push made" in done.stderr
+    machine.attach(bundle, unpacked=True)
+    done = machine.run("inference")
+    assert done.returncode and "attach the competition as an input" in done.stderr
+
+
+def test_the_training_notebook_leaves_a_finished_run(place: Path, bundle: Path, machine: Machine) -> None:
+    machine.attach(bundle, unpacked=True)
+    shutil.copytree(place / "data/demo", machine.competition)
+    done = machine.run("train")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = machine.working / "runs/demo/linknet/kaggle/fold1"
+    assert {"done.json", "model.safetensors", "oof.npz"} <= {path.name for path in folder.iterdir()}

@@ -8,7 +8,7 @@ import pytest
 from kaggle_server import KaggleServer
 
 from nuclei.errors import UserError
-from nuclei.kaggle.api_errors import Unreachable
+from nuclei.kaggle.client import Unreachable
 from nuclei.kaggle.competition import Competition, Score, Submission, find_submission, refuse_invalid
 from nuclei.kaggle.ledger import read_ledger
 from nuclei.submission.expected_images import ExpectedImages

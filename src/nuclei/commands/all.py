@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nuclei.build import ensure_data, run_step
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.data.folds import read_folds
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from nuclei.analysis.findings import load_subject
 from nuclei.analysis.report import Sources, write_report
 from nuclei.build import build, build_paths, build_steps
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import read_ensemble

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from nuclei.app.serve import private_folder, serve
 from nuclei.app.upload import Limits
 from nuclei.build import build_paths, build_segmenter
-from nuclei.call import Call
+from nuclei.config import Call
 
 
 def main(cfg: DictConfig, call: Call) -> None:

@@ -8,8 +8,7 @@ import cv2
 from omegaconf import DictConfig
 
 from nuclei.build import as_tree, build_paths, build_steps, ensure_data
-from nuclei.call import Call
-from nuclei.config import compose_config
+from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
 from nuclei.paths import ROOT
 

@@ -7,7 +7,7 @@ import json
 from omegaconf import DictConfig
 
 from nuclei.build import build_paths
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.kaggle.bundle import (
     Entry,

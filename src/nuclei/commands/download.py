@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.kaggle.competition import Competition
 from nuclei.kaggle.unpack import DamagedZip, check_counts, count_images, install_files

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from nuclei.analysis.statistics import precision_by_diameter
 from nuclei.build import build_paths, build_steps
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.blend import shared_channels

@@ -9,7 +9,7 @@ import safetensors.torch
 from omegaconf import DictConfig
 
 from nuclei.build import build_paths
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
 from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.data.folds import make_folds, read_folds, write_folds
 from nuclei.data.store import Store
 

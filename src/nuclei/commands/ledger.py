@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.kaggle.ledger import describe_correlation, draw_scores, format_table, read_ledger, scored_points
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from nuclei.atomic import atomic_write
 from nuclei.build import build_paths, build_segmenter
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.data.image_io import find_images
 from nuclei.errors import UserError
 from nuclei.inference.segment_files import segment_files

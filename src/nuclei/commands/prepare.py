@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nuclei.build import build
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.data.store import prepare
 
 RULES = ("overlapping", "empty", "of another size", "in several pieces", "covered")

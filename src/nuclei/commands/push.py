@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.kaggle.notebooks import Push, full_ids
 from nuclei.paths import ROOT
 

@@ -8,7 +8,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from nuclei.build import build_paths, build_steps
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, precision_at, table
 from nuclei.paths import RunName

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nuclei.build import build_paths, ensemble_segmenter
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.inference.time_budget import TimeBudget
 from nuclei.paths import ROOT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from nuclei.build import build_paths
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.kaggle.competition import Competition, Submission, find_submission, refuse_invalid
 from nuclei.paths import ROOT
 from nuclei.submission.expected_images import expected_images

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nuclei.build import as_tree, build_paths, build_steps, ensure_data, run_step, trained_network
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.data.store import Store
 from nuclei.paths import ROOT
 from nuclei.reproduce.paper_config import parse_paper

@@ -7,7 +7,7 @@ import shlex
 from omegaconf import DictConfig
 
 from nuclei.build import as_tree, build_paths, build_training, ensure_data
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.errors import UserError
 from nuclei.paths import Paths, RunName

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.call import Call
+from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.submission.csv_files import read_submission
 from nuclei.submission.expected_images import expected_images

@@ -1,4 +1,7 @@
-"""The bundle: one zip that a Kaggle notebook without internet needs, the same bytes from the same inputs."""
+"""The bundle: one zip that a Kaggle notebook without internet needs, and the notebook's part of it.
+
+The notebooks import this module before they install its wheels, with the standard library alone.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,15 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nuclei.atomic import atomic_write
-from nuclei.ensemble.ensemble_file import EnsembleFile
 from nuclei.errors import UserError
 from nuclei.paths import Paths
 from nuclei.progress import track
-from nuclei.submission.submission_record import COMMIT, code_state
-from nuclei.training.run_folder import read_result
+
+if TYPE_CHECKING:
+    from nuclei.ensemble.ensemble_file import EnsembleFile
 
 PROJECT = ("src/nuclei/**/*.py", "configs/**/*.yaml", "folds/*.csv", "pyproject.toml", "LICENSE")
 ZIP_EPOCH = 315532800  # 1980-01-01, the first date that a zip can hold
@@ -49,6 +53,8 @@ def _read(path: Path) -> bytes:
 
 def project_files(root: Path) -> Iterator[Entry]:
     """Yield the source, the configs and the folds, and the commit that they are of."""
+    from nuclei.submission.submission_record import COMMIT, code_state
+
     for pattern in PROJECT:
         for path in root.glob(pattern):
             yield f"project/{path.relative_to(root).as_posix()}", path
@@ -57,11 +63,7 @@ def project_files(root: Path) -> Iterator[Entry]:
 
 
 def keep_members(ensemble: EnsembleFile, runs: Sequence[str] | None) -> EnsembleFile:
-    """Return the ensemble of some members alone; their weights sum to 1 again.
-
-    Args:
-        ensemble: all members.
-        runs: names of members; None for all that have a weight.
+    """Return the ensemble of the members ``runs``, or of all that have a weight; the weights sum to 1 again.
 
     Raises:
         UserError: a run is no member that has a weight.
@@ -82,6 +84,8 @@ def network_files(ensemble: EnsembleFile, paths: Paths, name: str) -> Iterator[E
     Raises:
         UserError: a fold is not finished.
     """
+    from nuclei.training.run_folder import read_result
+
     inside = replace(paths, runs=Path("runs"), ensembles=Path("ensembles"))
     yield inside.ensemble(name).as_posix(), ensemble.to_yaml()
     for run in (member.run for member in ensemble.members):
@@ -124,9 +128,49 @@ def _fetch_wheels(pins: list[str], cache: Path) -> None:
     words = ["wheel", "--quiet", "--no-deps", "--disable-pip-version-check", "--wheel-dir", str(cache)]
     # A wheel that pip makes itself takes its dates from here.
     env = os.environ | {"SOURCE_DATE_EPOCH": str(ZIP_EPOCH)}
-    process = subprocess.run(
-        [sys.executable, "-m", "pip", *words, *pins], env=env, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "pip", *words, *pins]
+    process = subprocess.run(command, env=env, capture_output=True, text=True)
     if process.returncode:
         errors = [line for line in process.stderr.splitlines() if line.startswith("ERROR")]
         raise UserError(f"pip cannot fetch {', '.join(pins)}: {(errors or ['it gave no reason'])[-1]}")
+
+
+def find(folder: Path, *names: str) -> Path:
+    """Return the first file or folder of one of these names below ``folder``; image folders are skipped.
+
+    Raises:
+        UserError: there is none.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in names:
+            if name in folders or name in files:
+                return Path(parent) / name
+        folders[:] = sorted(name for name in folders if not name.startswith("stage1_"))
+    raise UserError(f"none of {', '.join(names)} is under {folder}: attach the competition as an input")
+
+
+def install(bundle: Path, packages: Path) -> dict[str, str]:
+    """Install the bundle's wheels into a separate folder, and return the environment that has them.
+
+    Nothing in the image changes, and the image's PYTHONPATH stays.
+    """
+    words = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade"]
+    wheels = map(str, sorted((bundle / "wheels").glob("*.whl")))
+    subprocess.run([sys.executable, "-m", "pip", *words, "--target", str(packages), *wheels], check=True)
+    path = [str(bundle / "project" / "src"), str(packages), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
+def run(words: Sequence[str], environment: dict[str, str]) -> None:
+    """Run a command of the project, and print its output where a notebook shows it.
+
+    Raises:
+        UserError: the command failed.
+    """
+    command = [sys.executable, "-m", "nuclei", *words]
+    pipe, same = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=same, text=True) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+    if process.returncode:
+        raise UserError(f"{words[0]} failed with status {process.returncode}, see above")

@@ -11,21 +11,23 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
 from kagglesdk import KaggleClient, KaggleCredentials, get_access_token_from_env
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
+from requests import HTTPError, Response
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from nuclei.errors import UserError
-from nuclei.kaggle.api_errors import COMPETITION, TOKEN, Causes, Unreachable, explain_errors, innermost_reason
 from nuclei.kaggle.unpack import check_space
 from nuclei.progress import track
 
@@ -33,16 +35,142 @@ PIECE = 2**20  # bytes that are written to the disk at a time
 ARRIVED, INCOMPLETE = (200, 201), 308  # how the storage answers an upload
 BROKEN_OFF = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 T = TypeVar("T")
+SITE = "https://www.kaggle.com"
+TOKEN = (
+    f"make a token at {SITE}/settings/api and put it into ~/.kaggle/access_token or the variable "
+    "KAGGLE_API_TOKEN (an older kaggle.json in ~/.kaggle, or KAGGLE_USERNAME with KAGGLE_KEY, will do too)"
+)
+
+
+@dataclass(frozen=True)
+class Causes:
+    """The possible causes of a refusal.
+
+    Attributes:
+        patterns: for each cause a pattern of Kaggle's messages, and the advice to the user.
+        by_status: the causes of a status that comes without a message, the likeliest first.
+    """
+
+    patterns: Mapping[str, tuple[str, str]]
+    by_status: Mapping[int, tuple[str, ...]]
+
+
+COMPETITION = Causes(
+    {
+        "rules": (
+            r"\brules?\b|\baccept\b",
+            f"the rules are not accepted: accept them at {SITE}/c/{{0}}/rules",
+        ),
+        "account": (r"verif|phone|identity", f"phone or account not verified: see {SITE}/settings"),
+        "limit": (
+            r"limit|per day|daily|too many|maximum|exceed|quota",
+            f"the daily limit is reached: try again after midnight UTC, see {SITE}/c/{{0}}/submissions",
+        ),
+        "name": (
+            r"not found|no such|does not exist|cannot find|could not find|unknown competition",
+            f"the competition's name is mistyped (kaggle.competition={{0}}): see {SITE}/competitions",
+        ),
+        "closed": (
+            r"closed|deadline|ended|no longer|not accepting|is over|late sub",
+            f"the competition is closed and takes no such late submissions: see {SITE}/c/{{0}}",
+        ),
+    },
+    {
+        400: ("limit", "rules", "account", "closed", "name"),
+        403: ("rules", "account", "closed", "limit", "name"),
+        404: ("name", "closed", "rules"),
+    },
+)
+NOTEBOOKS = Causes(
+    {
+        "account": COMPETITION.patterns["account"],
+        "limit": (r"limit|too many|maximum|exceed|quota", f"a quota is used up: see {SITE}/settings"),
+        "owner": (
+            r"permission|denied|forbidden|owner|not found|cannot access",
+            "the account that is signed in has no {0}: owner=NAME must be its name, as in the address of "
+            "its profile",
+        ),
+    },
+    {400: ("account", "limit", "owner"), 403: ("owner", "account"), 404: ("owner",)},
+)
+
+
+class Unreachable(UserError):
+    """A fault that may pass by itself: the network, a time limit, an error on Kaggle's side."""
+
+
+@contextmanager
+def explain_errors(subject: str, causes: Causes = COMPETITION) -> Iterator[None]:
+    """Turn whatever the client raises about a competition, dataset or notebook into one line.
+
+    Raises:
+        Unreachable: no network, no answer in time, or an answer 429 or 5xx.
+        UserError: Kaggle refused, or the local disk did, or the answer makes no sense.
+    """
+    try:
+        yield
+    except (UserError, ImportError):
+        raise
+    except HTTPError as e:
+        raise explain_refusal(e, subject, causes) from e
+    except Exception as e:
+        if isinstance(e, OSError) and not isinstance(e, requests.RequestException):
+            place = e.filename or "the disk"
+            advice = "free some space or correct its rights"
+            raise UserError(f"cannot use {place}: {e.strerror or e}; {advice}") from e
+        if isinstance(e, requests.RequestException) and not isinstance(e, requests.JSONDecodeError):
+            reason = innermost_reason(e)
+            raise Unreachable(f"cannot reach Kaggle: {reason}; check the network and try again") from e
+        raise UserError(
+            f"cannot make sense of Kaggle's answer ({type(e).__name__}: {e}); "
+            "does a proxy or a log-in page stand between?"
+        ) from e
+
+
+def explain_refusal(error: HTTPError, subject: str, causes: Causes = COMPETITION) -> UserError:
+    """Return an error with the likely causes of a refused request.
+
+    Kaggle's own message decides where there is one; else all causes are listed, the likeliest first.
+    """
+    response = error.response
+    if response is None:
+        return Unreachable(f"Kaggle refused: {error}")
+    status, message = response.status_code, _message(response)
+    answer = f"Kaggle answered {status} {response.reason}" + (f" ('{message}')" if message else "")
+    if status == 401:
+        return UserError(f"{answer}: it does not know these credentials; {TOKEN}")
+    if status == 429 or status >= 500:
+        return Unreachable(f"{answer}: a fault or too many requests; try again in some minutes")
+    matching = [advice for pattern, advice in causes.patterns.values() if re.search(pattern, message, re.I)]
+    likely = causes.by_status.get(status, causes.by_status[400])
+    advices = matching or [causes.patterns[cause][1] for cause in likely]
+    prefix = "" if matching else "known causes: "
+    return UserError(f"{answer}; {prefix}{'; or '.join(advices).format(subject)}")
+
+
+def innermost_reason(error: BaseException) -> str:
+    """Return the innermost reason of a network fault; the outer errors repeat the address only."""
+    inner = error.args[0] if error.args else error
+    inner = getattr(inner, "reason", inner)
+    return " ".join(str(inner).split())[:300] or type(error).__name__
+
+
+def _message(response: Response) -> str:
+    """Return Kaggle's own message in a refusal, without line ends; empty where there is none."""
+    try:
+        body = response.json()
+        text = str(body.get("message") or body.get("error") or "")
+    except (ValueError, AttributeError):
+        text = "" if "<" in response.text else response.text
+    text = " ".join(text.split())[:300]
+    return "" if text.lower() == str(response.reason).lower() else text
 
 
 class TimedAdapter(HTTPAdapter):
     """An adapter that limits every request in time and repeats failed connections.
 
-    A request that may have arrived is not repeated: a submission must not be sent twice.
-
-    Args:
-        timeout: seconds to wait for a connection, and between two pieces of an answer.
-        retries: how often a failed connection is tried again.
+    A request that may have arrived is not repeated: a submission must not be sent twice. ``timeout`` is in
+    seconds, for a connection and between two pieces of an answer.
     """
 
     def __init__(self, timeout: float, retries: int) -> None:
@@ -87,8 +215,6 @@ class KaggleSession:
         """Send a file to the storage; a transfer that breaks off goes on where the storage stopped.
 
         Args:
-            path: the file.
-            url: the address that Kaggle gave for the file.
             begun: whether an earlier transfer may have left a part of the file there.
 
         Raises:
@@ -138,12 +264,8 @@ class KaggleSession:
     def download(self, response: requests.Response, path: Path) -> None:
         """Write the body of an answer into a file; a broken transfer goes on, in this call or a later one.
 
-        The part that has arrived is named after the file's version and size, so that no part of another
-        version is continued.
-
-        Args:
-            response: the beginning of the answer, whose body is not read yet.
-            path: the file; it appears when all of it has arrived.
+        The file appears when all of it has arrived. The part is named after the file's version and size, so
+        that no part of another version is continued.
 
         Raises:
             UserError: there is not enough space.
@@ -231,15 +353,15 @@ def _key_file() -> Path:
     return next((file for file in files if file.exists()), files[0])
 
 
-def _user_and_key(file: Path) -> tuple[str, str]:
+def _user_and_key(file: Path) -> list[str]:
     """Return the user's name and key from the environment or ``kaggle.json``; empty where there are none."""
     try:
-        values = json.loads(file.read_text())
-    except (OSError, ValueError):
+        values = dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
         values = {}
-    values = values if isinstance(values, dict) else {}
-    username = os.environ.get("KAGGLE_USERNAME") or values.get("username", "")
-    return str(username), str(os.environ.get("KAGGLE_KEY") or values.get("key", ""))
+    return [
+        str(os.environ.get(f"KAGGLE_{name.upper()}") or values.get(name, "")) for name in ("username", "key")
+    ]
 
 
 def _client(adapter: HTTPAdapter, **credentials: str) -> KaggleClient:

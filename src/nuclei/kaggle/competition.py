@@ -15,8 +15,7 @@ from kagglesdk.competitions.types.competition_api_service import (
 )
 
 from nuclei.errors import UserError
-from nuclei.kaggle.api_errors import SITE, Unreachable
-from nuclei.kaggle.client import KaggleSession, poll_until
+from nuclei.kaggle.client import SITE, KaggleSession, Unreachable, poll_until
 from nuclei.kaggle.ledger import LedgerRow, newest_row, write_row
 from nuclei.submission.expected_images import ExpectedImages
 from nuclei.submission.rules import find_violations
