@@ -12,7 +12,7 @@ import pytest
 
 from nuclei.errors import UserError
 from nuclei.kaggle.ledger import COLUMNS, LedgerRow, newest_row, read_ledger, write_row
-from nuclei.submission.submission_record import SubmissionRecord
+from nuclei.submission.make_submission import SubmissionRecord
 
 
 def row(ref: str, **values: str) -> LedgerRow:

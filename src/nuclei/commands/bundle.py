@@ -18,7 +18,7 @@ from nuclei.kaggle.bundle import (
     write_bundle,
 )
 from nuclei.paths import ROOT
-from nuclei.submission.submission_record import sha256_of
+from nuclei.submission.make_submission import sha256_of
 
 
 def main(cfg: DictConfig, call: Call) -> None:

@@ -12,8 +12,7 @@ from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, precision_at, table
 from nuclei.paths import RunName
-from nuclei.submission.expected_images import index_or_nothing
-from nuclei.submission.scoring import check_solution, compare_with_solution
+from nuclei.submission.solution import check_solution, compare_with_solution, index_or_nothing
 
 
 def main(cfg: DictConfig, call: Call) -> None:

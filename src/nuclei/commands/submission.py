@@ -12,8 +12,13 @@ from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.inference.time_budget import TimeBudget
 from nuclei.paths import ROOT
-from nuclei.submission.predict_submission import peak_gigabytes, predict_submission, test_images
-from nuclei.submission.submission_record import describe_ensemble, write_record
+from nuclei.submission.make_submission import (
+    describe_ensemble,
+    peak_gigabytes,
+    predict_submission,
+    test_images,
+    write_record,
+)
 
 
 def main(cfg: DictConfig, call: Call) -> None:

@@ -8,7 +8,7 @@ from nuclei.build import build_paths
 from nuclei.config import Call
 from nuclei.kaggle.competition import Competition, Submission, find_submission, refuse_invalid
 from nuclei.paths import ROOT
-from nuclei.submission.expected_images import expected_images
+from nuclei.submission.solution import expected_images
 
 
 def main(cfg: DictConfig, call: Call) -> None:

@@ -14,7 +14,7 @@ from nuclei.paths import ROOT
 from nuclei.reproduce.paper_config import parse_paper
 from nuclei.reproduce.paper_page import reproduce
 from nuclei.reproduce.systems import Reproduction
-from nuclei.submission.submission_record import code_state
+from nuclei.submission.make_submission import code_state
 from nuclei.training.run_folder import read_settings
 
 

@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.submission.csv_files import read_submission
-from nuclei.submission.expected_images import expected_images
 from nuclei.submission.fix import write_fixed
 from nuclei.submission.rules import find_violations
+from nuclei.submission.solution import expected_images
 
 
 def main(cfg: DictConfig, call: Call) -> None:

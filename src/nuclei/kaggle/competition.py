@@ -17,9 +17,9 @@ from kagglesdk.competitions.types.competition_api_service import (
 from nuclei.errors import UserError
 from nuclei.kaggle.client import SITE, KaggleSession, Unreachable, poll_until
 from nuclei.kaggle.ledger import LedgerRow, newest_row, write_row
-from nuclei.submission.expected_images import ExpectedImages
+from nuclei.submission.make_submission import SubmissionRecord, code_state, read_record, sha256_of
 from nuclei.submission.rules import find_violations
-from nuclei.submission.submission_record import SubmissionRecord, code_state, read_record, sha256_of
+from nuclei.submission.solution import ExpectedImages
 
 
 @dataclass(frozen=True)

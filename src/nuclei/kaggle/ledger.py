@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
-from nuclei.submission.submission_record import SubmissionRecord, sha256_of
+from nuclei.submission.make_submission import SubmissionRecord, sha256_of
 
 SHOWN = ("date", "file", "commit", "members", "oof_nested", "oof_tuned", "public", "private", "message")
 WIDEST = 40  # characters of a value in the printed table

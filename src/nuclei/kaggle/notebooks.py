@@ -29,7 +29,7 @@ from requests import HTTPError
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.kaggle.client import NOTEBOOKS, PIECE, SITE, KaggleSession, Unreachable, poll_until
-from nuclei.submission.submission_record import code_state
+from nuclei.submission.make_submission import code_state
 
 ABSENT = (403, 404)  # how Kaggle answers for what is not there, or is somebody else's
 PLACEHOLDER = "YOUR_KAGGLE_NAME"

@@ -30,14 +30,10 @@ FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def write_submission(path: str | Path, labelled_images: Iterable[tuple[str, np.ndarray]]) -> int:
-    """Write a submission, whole or not at all, holding one image at a time.
+    """Write a submission, holding one image at a time; return the number of rows below the header.
 
     Args:
-        path: the CSV file.
         labelled_images: for each image its ImageId and its label map, integers (H, W).
-
-    Returns:
-        The number of rows below the header.
 
     Raises:
         ValueError: an ImageId comes twice, or is no plain word.
@@ -61,10 +57,7 @@ def write_submission(path: str | Path, labelled_images: Iterable[tuple[str, np.n
 def read_submission(path: str | Path) -> dict[str, list[str]]:
     """Return the runs of each image, in the order of the file; an empty list for an image without nuclei.
 
-    Only the columns are checked; ``nuclei.submission.rules`` knows all the rules.
-
-    Args:
-        path: the CSV file, or a zip that holds it.
+    A zip that holds the CSV file will do. Only the columns are checked; see ``nuclei.submission.rules``.
 
     Raises:
         UserError: the file is missing or damaged, is no text, or lacks a column.

@@ -27,11 +27,7 @@ def write_fixed(path: Path, images: Iterable[str]) -> Path:
 
 
 def fix(data: bytes, images: Iterable[str]) -> bytes:
-    """Return a submission with everything fixed that has one right answer.
-
-    Args:
-        data: the whole file.
-        images: the expected ImageIds.
+    """Return a submission, a whole file, with everything fixed that has one right answer.
 
     >>> fix(b'ImageId,EncodedPixels\\r\\na,"[5, 2, 1, 3]"\\r\\n', ["a", "b"])
     b'ImageId,EncodedPixels\\na,1 3 5 2\\nb,\\n'

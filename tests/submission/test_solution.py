@@ -1,15 +1,23 @@
-"""The expected images come from a solution, else the store, else the sample submission."""
+"""The images that a submission must have, and its score against a solution."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nuclei.data.store import COLUMNS
 from nuclei.errors import UserError
-from nuclei.submission.expected_images import ExpectedImages, expected_images, index_or_nothing
+from nuclei.metrics import confusion
+from nuclei.submission.csv_files import write_submission
+from nuclei.submission.solution import (
+    ExpectedImages,
+    compare_with_solution,
+    expected_images,
+    index_or_nothing,
+)
 
 
 @pytest.fixture
@@ -57,3 +65,40 @@ def test_none_of_them_and_damaged_ones_are_named(tmp_path: Path) -> None:
     store.write_bytes(b"PK")
     with pytest.raises(UserError, match=r"x\.store is damaged"):
         expected_images(store, tmp_path)
+
+
+TRUE = {"a": np.array([[1, 1, 0, 2], [1, 1, 0, 2]]), "b": np.zeros((2, 3), int)}
+PREDICTED = {"a": np.array([[1, 1, 0, 0], [1, 1, 0, 3]]), "b": np.array([[0, 0, 0], [0, 1, 0]])}
+
+
+@pytest.fixture
+def solution(tmp_path: Path) -> Path:
+    path = tmp_path / "solution.csv"
+    path.write_text(
+        "ImageId,EncodedPixels,Height,Width,Usage\na,1 4,2,4,Public\na,7 2,2,4,Public\nb,,2,3,Private\n"
+    )
+    return path
+
+
+def test_each_image_has_the_counts_of_the_metric(tmp_path: Path, solution: Path) -> None:
+    write_submission(tmp_path / "s.csv", PREDICTED.items())
+    counts = compare_with_solution(tmp_path / "s.csv", solution)
+    assert list(counts) == ["a", "b"]
+    for image_id, count in counts.items():
+        np.testing.assert_array_equal(count, confusion(TRUE[image_id], PREDICTED[image_id]))
+    assert counts["a"][0].tolist() == [1, 1, 1]  # TP, FP, FN at IoU 0.5: half a nucleus is a miss
+
+
+def test_missing_images_and_broken_rules_are_named(tmp_path: Path, solution: Path) -> None:
+    path = tmp_path / "s.csv"
+    write_submission(path, [("a", PREDICTED["a"])])
+    with pytest.raises(UserError, match=r"lacks 1 of the 2 images in .*solution\.csv, first b"):
+        compare_with_solution(path, solution)
+    path.write_text("ImageId,EncodedPixels\na,8 2\nb,\n")
+    with pytest.raises(
+        UserError, match=r"breaks the rules 1 times, first line 2, ImageId a: run '8 2' is out"
+    ):
+        compare_with_solution(path, solution)
+    solution.write_text("ImageId,EncodedPixels,Height,Width,Usage\n")
+    with pytest.raises(UserError, match="has no images"):
+        compare_with_solution(path, solution)

@@ -11,7 +11,7 @@ import pytest
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun
 from nuclei.errors import UserError
 from nuclei.paths import RunName
-from nuclei.submission.submission_record import (
+from nuclei.submission.make_submission import (
     COMMIT,
     SubmissionRecord,
     code_state,

@@ -1,18 +1,26 @@
-"""How a submission was made: a small file beside it, from which the ledger takes its row."""
+"""How a submission is made: the test images are predicted one by one, and a record is left beside the CSV."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nuclei.atomic import atomic_write
 from nuclei.ensemble.ensemble_file import EnsembleFile
 from nuclei.errors import UserError
+from nuclei.progress import track
+from nuclei.submission.csv_files import write_submission
+from nuclei.submission.rules import find_violations
 
 COMMIT = "commit.json"
 """Stands in for git in a copy of the project that has none, such as the bundle for Kaggle."""
@@ -44,13 +52,7 @@ class SubmissionRecord:
 
 
 def describe_ensemble(ensemble: EnsembleFile, command: str, root: Path) -> SubmissionRecord:
-    """Return the record of a submission that an ensemble makes.
-
-    Args:
-        ensemble: its members and post-processing.
-        command: the command line.
-        root: the folder of the project.
-    """
+    """Return the record of a submission that an ensemble makes; ``root`` is the folder of the project."""
     commit, dirty = code_state(root)
     return SubmissionRecord(
         commit=commit,
@@ -123,3 +125,55 @@ def code_state(folder: str | Path) -> tuple[str, str]:
     except (OSError, subprocess.SubprocessError):
         return "", ""
     return commit, "yes" if changes else "no"
+
+
+ReadImage = Callable[[], np.ndarray | None]
+"""Returns an image, or None where its file cannot be read."""
+NO_NUCLEI = np.zeros((1, 1), np.int32)
+
+
+def test_images(folder: Path | None, store: Path) -> dict[str, ReadImage]:
+    """Return how to read each test image in the competition's files, or in the store without a ``folder``."""
+    from nuclei.data.sources.dsb2018 import find_test_images, read_or_warn
+    from nuclei.data.store import Store
+
+    if folder is not None:
+        return {item.image_id: partial(read_or_warn, item) for item in find_test_images(folder)}
+    images = Store(store)
+    return {image_id: partial(images.image, image_id) for image_id in images.ids("test")}
+
+
+def predict_submission(
+    path: Path, images: Mapping[str, ReadImage], segment: Callable[[np.ndarray], np.ndarray]
+) -> tuple[int, int]:
+    """Write the nuclei of all images as the competition's CSV; return the numbers of rows and of nuclei.
+
+    An image that cannot be read gets no nuclei; ``segment`` returns labels, int32 (H, W).
+
+    Raises:
+        UserError: the file breaks a rule of the competition.
+    """
+    shapes: dict[str, tuple[int, int] | None] = {}
+    n_nuclei = 0
+
+    def rows() -> Iterator[tuple[str, np.ndarray]]:
+        nonlocal n_nuclei
+        for image_id, read in track(images.items(), "submission", len(images)):
+            image = read()
+            shapes[image_id] = None if image is None else (image.shape[0], image.shape[1])
+            labels = NO_NUCLEI if image is None else segment(image)
+            n_nuclei += int(labels.max(initial=0))
+            yield image_id, labels
+
+    n_rows = write_submission(path, rows())
+    if violations := find_violations(path, shapes):
+        raise UserError(
+            f"{path} is not valid: {violations[0]} ({len(violations)} violations); please report this"
+        )
+    return n_rows, n_nuclei
+
+
+def peak_gigabytes() -> float:
+    """Return the most memory that this process has had."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, else KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
