@@ -6,10 +6,9 @@ import json
 import gradio as gr
 import pytest
 
-from nuclei.app.downloads import DOWNLOADS
 from nuclei.app.page import Page, Slider, figures
-from nuclei.app.upload import Limits
-from nuclei.app.upload_session import Session
+from nuclei.app.upload_session import Limits, Session
+from nuclei.app.viewer import DOWNLOADS
 
 SLIDERS = {
     "min_area": Slider("Least area (px²)", 1, 1000, 1),

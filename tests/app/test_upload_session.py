@@ -1,12 +1,113 @@
-"""The nuclei of an open image, and their table."""
+"""Strangers' files: told apart by content, measured before they are decoded, then removed; their nuclei."""
+
+from __future__ import annotations
 
 import json
+import struct
+import subprocess
+import sys
 import time
+import zlib
 
+import cv2
 import numpy as np
+import pytest
+import tifffile
 
 from nuclei.app import viewer
-from nuclei.app.upload_session import example_images, segment
+from nuclei.app.upload_session import Limits, example_images, segment, take
+
+LIMITS = Limits(megabytes=1, megapixels=0.05, pages=5)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_that_declares(width, height, rows=b"\0\0"):
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def written(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def encoded(kind, image=IMAGE):
+    return cv2.imencode(kind, image)[1].tobytes()
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".tif"])
+def test_what_is_in_a_file_counts_and_not_its_name(tmp_path, kind):
+    file = written(tmp_path / "a b.xyz", encoded(kind))
+    pictures, refused = take([file], LIMITS)
+    assert not refused and not file.exists()
+    assert pictures["a_b"].shape == IMAGE.shape
+    if kind != ".jpg":
+        assert np.array_equal(pictures["a_b"], IMAGE)
+
+
+def test_pages_of_16_bits_and_files_of_one_name(tmp_path):
+    (tmp_path / "b").mkdir()
+    stack = IMAGE[None].astype(np.uint16) * np.array([1, 200], np.uint16)[:, None, None]
+    tifffile.imwrite(tmp_path / "x.tif", stack, photometric="minisblack")
+    files = [tmp_path / "x.tif", written(tmp_path / "b" / "x_page1.png", encoded(".png"))]
+    pictures, refused = take(files, LIMITS)
+    assert not refused and list(pictures) == ["x_page1", "x_page2", "x_page1_2"]
+    assert all(p.dtype == np.uint8 and p.max() == 255 for p in list(pictures.values())[:2])
+
+
+BAD = {
+    "no PNG, JPEG or TIFF": b"<html>hello</html>",
+    "no PNG, JPEG or TIFF, ": b"",
+    "no PNG, JPEG or TIFF, w": b"GIF89a" + bytes(20),
+    "is damaged": encoded(".png")[:300],
+    "is damaged,": encoded(".tif")[:8],
+    "is damaged, or": b"\xff\xd8\xff" + bytes(100),
+    "megapixels": png_that_declares(60000, 60000),
+    "megapixels in": png_that_declares(2**31 - 1, 2**31 - 1),
+    "MB; 1 are": b"\x89PNG\r\n\x1a\n" + bytes(2**20),
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_what_cannot_be_taken_is_named_and_the_rest_is_taken(tmp_path, reason):
+    bad, good = written(tmp_path / "bad.png", BAD[reason]), written(tmp_path / "good.png", encoded(".png"))
+    pictures, refused = take([bad, good], LIMITS)
+    assert list(pictures) == ["good"] and not bad.exists()
+    assert len(refused) == 1 and refused[0].startswith("bad.png") and reason.strip(": ,w") in refused[0]
+    assert str(tmp_path) not in refused[0]
+
+
+def test_the_limits_are_on_all_pages_of_all_files(tmp_path):
+    tifffile.imwrite(tmp_path / "many.tif", np.zeros((6, 8, 8), np.uint8), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "large.tif", np.zeros((2, 160, 160), np.uint8), photometric="minisblack")
+    files = [written(tmp_path / f"{n}.png", encoded(".png", np.zeros((150, 200), np.uint8))) for n in "ab"]
+    pictures, refused = take([tmp_path / "many.tif", tmp_path / "large.tif", *files], LIMITS)
+    assert list(pictures) == ["a"]
+    assert "more than 5 pages" in refused[0] and "megapixels" in refused[1] and "b.png has 0.0" in refused[2]
+
+
+def test_a_bomb_is_refused_in_little_memory(tmp_path):
+    zeros = zlib.compressobj(9)
+    rows = b"".join(zeros.compress(bytes(20001)) for _ in range(20000)) + zeros.flush()
+    header = struct.pack(">IIBBBBB", 20000, 20000, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(kind, data) for kind, data in ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    )
+    assert len(bomb) < 2**20  # of 400 megabytes
+    script = (
+        "import resource, sys; from pathlib import Path; from nuclei.app.upload_session import Limits, take\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "assert 'megapixels' in take([Path(sys.argv[1])], Limits(1, 32, 5))[1][0]\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    file = written(tmp_path / "bomb.png", bomb)
+    grown = subprocess.check_output([sys.executable, "-c", script, str(file)], text=True)
+    assert int(grown) < 20_000  # kB
 
 
 def test_the_table_is_what_scikit_image_measures(segmentation):

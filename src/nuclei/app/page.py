@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 
 from nuclei.app import viewer
-from nuclei.app.downloads import DOWNLOADS, Download
-from nuclei.app.upload import Limits, take
-from nuclei.app.upload_session import COLUMNS, Segmentation, Session, example_images
+from nuclei.app.upload_session import COLUMNS, Limits, Segmentation, Session, example_images, take
+from nuclei.app.viewer import DOWNLOADS, Download
 from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.pipeline import fields
 from nuclei.progress import report_progress

@@ -6,7 +6,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from nuclei.app.serve import private_folder, serve
-from nuclei.app.upload import Limits
+from nuclei.app.upload_session import Limits
 from nuclei.build import build_paths, build_segmenter
 from nuclei.config import Call
 

@@ -9,14 +9,7 @@ from omegaconf import DictConfig
 from nuclei.build import build_paths
 from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
-from nuclei.kaggle.bundle import (
-    Entry,
-    keep_members,
-    network_files,
-    project_files,
-    wheel_files,
-    write_bundle,
-)
+from nuclei.kaggle.bundle import Entry, keep_members, network_files, project_files, wheel_files, write_bundle
 from nuclei.paths import ROOT
 from nuclei.submission.make_submission import sha256_of
 
