@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from nuclei.analysis.error_types import ERROR_TYPES
-from nuclei.analysis.findings import Findings
-from nuclei.analysis.label_suspects import Suspect
+from nuclei.analysis.findings import Findings, Suspect
 
 
 def found(n: int) -> Findings:

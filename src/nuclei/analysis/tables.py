@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nuclei.analysis.error_types import ERROR_TYPES
-from nuclei.analysis.findings import Findings, Subject
-from nuclei.analysis.label_suspects import DESCRIPTIONS, Suspect
+from nuclei.analysis.findings import DESCRIPTIONS, Findings, Subject, Suspect
 from nuclei.analysis.statistics import Interval, correlation, group_order, mean_interval
 from nuclei.data.folds import FoldRow
 

@@ -11,9 +11,8 @@ from nuclei.build import as_tree, build_paths, build_steps, ensure_data, run_ste
 from nuclei.config import Call
 from nuclei.data.store import Store
 from nuclei.paths import ROOT
-from nuclei.reproduce.paper_config import parse_paper
 from nuclei.reproduce.paper_page import reproduce
-from nuclei.reproduce.systems import Reproduction
+from nuclei.reproduce.systems import Reproduction, parse_paper
 from nuclei.submission.make_submission import code_state
 from nuclei.training.run_folder import read_settings
 
