@@ -38,10 +38,8 @@ class Errors:
     Attributes:
         merges: the T inside each merging P.
         splits: the P of each split T.
-        wrong: pairs (T, P) with a wrong outline.
-        misses: missed T.
-        false_finds: P where no nucleus is.
-        inexact: pairs (T, P) with an inexact outline.
+        wrong, inexact: pairs (T, P) with a wrong, or an inexact outline.
+        misses, false_finds: missed T, and P where no nucleus is.
         best_iou: float64 (N,), for T = 1..N the greatest IoU with any P.
     """
 
@@ -61,11 +59,7 @@ class Errors:
 
 
 def find_errors(truth: np.ndarray, prediction: np.ndarray) -> Errors:
-    """Find the errors of a predicted label map.
-
-    Args:
-        truth: integers (H, W), 0 background, 1..N without gaps.
-        prediction: integers (H, W), likewise.
+    """Find the errors of a predicted label map; both maps are integers (H, W), numbered without gaps.
 
     >>> find_errors(np.array([[1, 1, 2, 2, 0, 3]]), np.array([[1, 1, 1, 1, 0, 0]])).counts()
     {'merge': 1, 'split': 0, 'wrong outline': 0, 'miss': 1, 'false find': 0, 'inexact outline': 0}
@@ -97,16 +91,9 @@ def find_errors(truth: np.ndarray, prediction: np.ndarray) -> Errors:
 
 
 def mend(error_type: str, errors: Errors, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return the prediction without its errors of one type.
+    """Return the prediction without its errors of one type: int32 (H, W), whose labels may have gaps.
 
-    Args:
-        error_type: one of ``ERROR_TYPES``.
-        errors: result of ``find_errors`` for the two label maps.
-        truth: integers (H, W).
-        prediction: integers (H, W), not changed.
-
-    Returns:
-        int32 (H, W); the labels may have gaps.
+    The errors are those that ``find_errors`` gives for these two label maps, integers (H, W).
     """
     if error_type == "merge":
         return _cut(errors.merges, truth, prediction)
@@ -147,11 +134,8 @@ def _drawn(chosen: list[int], truth: np.ndarray, prediction: np.ndarray) -> np.n
 
 def _cut(merges: dict[int, list[int]], truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Give each pixel of a merge to the nearest of the true nuclei inside the merge."""
-    mended, boxes, last = (
-        prediction.astype(np.int32),
-        find_objects(prediction),
-        int(prediction.max(initial=0)),
-    )
+    mended, last = prediction.astype(np.int32), int(prediction.max(initial=0))
+    boxes = find_objects(prediction)
     for p, inside in merges.items():
         box = boxes[p - 1]
         seeds = np.where(np.isin(truth[box], inside), truth[box], 0)

@@ -1,4 +1,11 @@
-"""Analyse one image: its score, its errors, annotations that look wrong, and what the statistics need."""
+"""Analyse one image: its score, its errors, annotations that look wrong, and what the statistics need.
+
+Annotations look wrong where confident maps contradict them, after Northcutt, Jiang and Chuang, "Confident
+Learning" (2021), https://arxiv.org/abs/1911.00068. Here a label is a nucleus, and its suspicion the mean
+distance between the nucleus map and the annotation, over the pixels of the nucleus and of the predicted
+nucleus paired with it; at 1 the map is sure of the opposite on every pixel. A network that never learnt a
+type of nucleus is as sure as one that found a wrong mask, so that the list has to be looked at.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +44,6 @@ class Suspect:
     """One annotation that looks wrong.
 
     Attributes:
-        image_id: the image.
-        error_type: a key of ``DESCRIPTIONS``.
         label: label in the store's label map; 0 where nothing is annotated.
         y, x: centre, in pixels.
         area: area of the annotated and the predicted nucleus together, in pixels.
@@ -59,12 +64,7 @@ def find_suspects(
 ) -> list[Suspect]:
     """Return the misses, false finds and wrong outlines of an image as suspects.
 
-    Args:
-        image_id: the image.
-        errors: errors of the prediction.
-        truth: integers (H, W).
-        prediction: integers (H, W).
-        nucleus: uint8 (H, W), the nucleus map.
+    Truth and prediction are integers (H, W), the nucleus map is uint8 (H, W).
     """
     pairs = [("miss", t, 0) for t in errors.misses] + [("false find", 0, p) for p in errors.false_finds]
     pairs += [("wrong outline", t, p) for t, p in errors.wrong]
@@ -80,13 +80,9 @@ def find_suspects(
 
 
 def most_suspicious(suspects: Sequence[Suspect], number: int) -> list[Suspect]:
-    """Return the most suspicious of each error type.
+    """Return the most suspicious, at most ``number`` of each error type.
 
     Suspicions are compared to a tenth, and of equal ones the larger comes first, because specks are many.
-
-    Args:
-        suspects: suspects of all images.
-        number: greatest number of each error type.
     """
     ranked = sorted(suspects, key=lambda s: (-round(s.suspicion, 1), -s.area, s.image_id, s.y, s.x))
     return [s for t in DESCRIPTIONS for s in [s for s in ranked if s.error_type == t][:number]]
@@ -99,13 +95,7 @@ def _pixels(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def mask_files(items: Sequence[object], store: Store, suspects: Sequence[Suspect]) -> dict[Suspect, str]:
-    """Return the name of the mask file of each suspect that is annotated.
-
-    Args:
-        items: training images of a data source; those that have no mask file for each nucleus are skipped.
-        store: the label maps.
-        suspects: the suspects.
-    """
+    """Return the mask file of each annotated suspect, where an item has a file for each nucleus."""
     with_masks = {item.image_id: item for item in items if isinstance(item, Dsb2018Item)}
     return {
         s: mask_file(with_masks[s.image_id], store.labels(s.image_id) == s.label)
@@ -115,12 +105,7 @@ def mask_files(items: Sequence[object], store: Store, suspects: Sequence[Suspect
 
 
 def mask_file(item: Dsb2018Item, nucleus: np.ndarray) -> str:
-    """Return the name of the mask file that a nucleus came from; of overlapping masks the best fit.
-
-    Args:
-        item: the image among the competition's files.
-        nucleus: bool (H, W), the nucleus in the store's label map.
-    """
+    """Return the name of the mask file that fits a nucleus, bool (H, W), best."""
     best_iou, name = 0.0, "none of its masks"
     for path in item.masks:
         mask = item.read_mask(path)
@@ -136,12 +121,7 @@ def mask_file(item: Dsb2018Item, nucleus: np.ndarray) -> str:
 class Subject:
     """A run or an ensemble under analysis: averaged out-of-fold maps and their post-processing.
 
-    Attributes:
-        name: ``MODEL/NAME`` of a run, or ``ensemble NAME``.
-        members: the runs; one or more.
-        weights: weight of each member, with sum 1.
-        channels: names of the maps in use, which all members have.
-        steps: the post-processing.
+    The weights of its members have the sum 1; ``channels`` are the maps in use, which all members have.
     """
 
     name: str
@@ -176,15 +156,7 @@ class Subject:
 def load_subject(
     name: str, is_run: bool, paths: Paths, rows: Sequence[FoldRow], steps: Sequence[Step] | None
 ) -> Subject:
-    """Load a run with its own post-processing, or an ensemble with the one tuned for it.
-
-    Args:
-        name: ``MODEL/NAME`` of a run, or the name of an ensemble.
-        is_run: which of the two.
-        paths: of the data set.
-        rows: the folds file.
-        steps: post-processing for a run instead of its own.
-    """
+    """Load a run with its own post-processing or with ``steps``, or an ensemble with the one tuned for it."""
     sha256 = folds_sha256(paths.folds)
     if is_run:
         run = RunName.parse(name)
@@ -204,7 +176,6 @@ class Findings:
     """The analysis of one image.
 
     Attributes:
-        image_id: the image.
         precision: float64 (10,), at the metric's thresholds.
         mended: the same for each error type, with the errors of this type mended.
         counts: number of errors of each type.
@@ -213,9 +184,7 @@ class Findings:
         nuclei: number of true and of predicted nuclei.
         diameters: float64 (N,), of the true nuclei, in pixels.
         best_iou: float64 (N,), see ``error_types.Errors``.
-        crowding: see ``statistics.crowding``.
         calibration: float64 (C, 256, 2), see ``statistics.calibration_counts``.
-        suspects: annotations that look wrong.
     """
 
     image_id: str

@@ -38,13 +38,10 @@ WHOLE_IMAGE: Window = (slice(None), slice(None))
 
 @dataclass(frozen=True)
 class Picture:
-    """Three layers of one size, as data URIs of WebP images.
+    """Three layers of one size in pixels, as data URIs of WebP images.
 
-    Attributes:
-        width, height: size of the layers, in pixels.
-        image: the image with its contrast stretched.
-        truth: dashed outlines of the true nuclei on a transparent ground; in a colour where missed.
-        prediction: outlines of the predicted nuclei, in the colours of ``COLOURS``.
+    The image with its contrast stretched; dashed outlines of the true nuclei on a transparent ground, in a
+    colour where missed; and outlines of the predicted nuclei in the colours of ``COLOURS``.
     """
 
     width: int
@@ -108,15 +105,9 @@ def draw(
     side: int = SIDE,
     window: Window = WHOLE_IMAGE,
 ) -> Picture:
-    """Draw an image and the outlines of its nuclei.
+    """Draw a window of an image, uint8 (H, W) or (H, W, 3), and the outlines of its nuclei, integers (H, W).
 
-    Args:
-        image: uint8 (H, W) or (H, W, 3).
-        truth: integers (H, W).
-        prediction: integers (H, W).
-        errors: errors of the prediction, which choose the colours.
-        side: greatest side of the picture.
-        window: part of the image to draw.
+    The errors of the prediction choose the colours; ``side`` is the greatest side of the picture.
     """
     colours = _label_colours(errors, int(prediction.max(initial=0)))
     image, truth, prediction = image[window], truth[window], prediction[window]

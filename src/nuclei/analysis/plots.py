@@ -59,12 +59,7 @@ def error_costs(table: Table) -> go.Figure:
 
 
 def precision_by_threshold(curves: Mapping[str, np.ndarray], groups: Sequence[int]) -> go.Figure:
-    """Plot mean precision over the IoU threshold; the first curve with its interval.
-
-    Args:
-        curves: float64 (images, 10) by name.
-        groups: group of each of the first curve's images.
-    """
+    """Plot mean precision, float64 (images, 10), over the IoU threshold; the first has an interval."""
     plot = empty_plot("IoU threshold", "precision")
     intervals = [mean_interval(column, groups) for column in next(iter(curves.values())).T]
     plot.add_scatter(
@@ -102,9 +97,7 @@ def group_scores(tables: Sequence[Table]) -> go.Figure:
 def recall_by_diameter(findings: Sequence[Findings], width: float = 3.0) -> go.Figure:
     """Plot the share of true nuclei that are found and their number over the diameter.
 
-    Args:
-        findings: findings of all images.
-        width: of a bin of diameters, in pixels; bins of fewer than ten nuclei are left out.
+    Bins are ``width`` pixels wide; those of fewer than ten nuclei are left out.
     """
     best_iou = np.concatenate([f.best_iou for f in findings])
     bins = (np.concatenate([f.diameters for f in findings]) / width).astype(int)
@@ -148,9 +141,7 @@ def paired_scores(names: Sequence[str], scores: Sequence[np.ndarray], image_ids:
 def calibration(counts: np.ndarray, channels: Sequence[str]) -> go.Figure:
     """Plot the mean target over the predicted value, for each channel.
 
-    Args:
-        counts: float64 (C, 256, 2), ``statistics.calibration_counts`` summed over images.
-        channels: names of the channels.
+    ``counts`` is float64 (C, 256, 2): ``statistics.calibration_counts`` summed over images.
     """
     plot = empty_plot("predicted", "true, on average", 420)
     diagonal = {"mode": "lines", "line": DOTTED, "name": "as it should be", "hoverinfo": "skip"}
@@ -173,11 +164,7 @@ def training_logs(subjects: Sequence[Subject]) -> dict[str, dict[str, Path]]:
 
 
 def training_curves(logs: Mapping[str, Mapping[str, Path]]) -> go.Figure:
-    """Plot the loss and, where measured, the validation score by epoch.
-
-    Args:
-        logs: the ``metrics.csv`` of each fold, by run; one or more.
-    """
+    """Plot the loss and, where measured, the validation score by epoch, from each fold's ``metrics.csv``."""
     folds = [(run, fold, pd.read_csv(path)) for run, files in logs.items() for fold, path in files.items()]
     scored = any(log["mAP"].notna().any() for _, _, log in folds)
     columns = ("loss", "mAP") if scored else ("loss",)

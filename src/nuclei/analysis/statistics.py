@@ -45,16 +45,10 @@ class Interval(NamedTuple):
 def mean_interval(
     values: np.ndarray, groups: Sequence[object] | np.ndarray, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Return the mean over images and its percentile bootstrap interval.
+    """Return the mean over images, float (n,), and its percentile bootstrap interval.
 
-    Groups are resampled, not images, because tiles of one picture are not independent. The differences of
-    two runs' scores, image by image, give the paired interval.
-
-    Args:
-        values: float (n,), one for each image.
-        groups: the group of each image, as in the folds file.
-        resamples: number of bootstrap samples.
-        seed: of the bootstrap.
+    Groups of the folds file are resampled and not images, because tiles of one picture are not independent.
+    The differences of two runs' scores, image by image, give the paired interval.
 
     >>> mean_interval(np.array([0.5, 0.5, 0.5]), [1, 1, 2])
     Interval(mean=0.5, low=0.5, high=0.5)
@@ -123,10 +117,7 @@ def group_images(
 ) -> dict[str, list[str]]:
     """Return the group of each image, for each way to group the images.
 
-    Args:
-        rows: rows of the folds file.
-        median_diameters: median diameter of each image's nuclei in pixels, NaN without nuclei.
-        crowdings: ``crowding`` of each image.
+    A median diameter, in pixels, is NaN where an image has no nuclei; for ``crowdings`` see ``crowding``.
     """
     return {
         "Fold": [f"fold {row.fold}" for row in rows],
@@ -152,15 +143,9 @@ def group_order(name: str) -> tuple[float, str]:
 
 
 def calibration_counts(maps: np.ndarray, channels: Sequence[str], truth: np.ndarray) -> np.ndarray:
-    """Count pixels by predicted value, and sum their targets.
+    """Count pixels by predicted value, and sum their targets: float64 (C, 256, 2).
 
-    Args:
-        maps: uint8 (C, H, W).
-        channels: names of the maps, as ``nuclei.data.targets`` has them.
-        truth: integer (H, W) label map.
-
-    Returns:
-        float64 (C, 256, 2): for each value the number of pixels and the sum of their targets.
+    The maps are uint8 (C, H, W), named as in ``nuclei.data.targets``; the truth is integers (H, W).
     """
     return np.stack(
         [
@@ -171,10 +156,9 @@ def calibration_counts(maps: np.ndarray, channels: Sequence[str], truth: np.ndar
 
 
 def calibration_curve(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean prediction, the mean target and the pixels of each of ``BINS`` bins that is not empty.
+    """Return mean prediction, mean target and pixels of each of ``BINS`` bins that is not empty.
 
-    Args:
-        counts: float64 (256, 2), one channel of ``calibration_counts``, summed over images.
+    ``counts`` is float64 (256, 2): one channel of ``calibration_counts``, summed over images.
     """
     pixels, target_sums = counts.T
     bins = np.arange(256) * BINS // 256
@@ -197,11 +181,9 @@ def calibration_error(counts: np.ndarray) -> float:
 
 
 def precision_by_diameter(truths: Sequence[np.ndarray], precision: np.ndarray) -> str:
-    """Return a table to print: mean average precision by the median diameter of an image's nuclei.
+    """Return a table to print: mAP by the median diameter of an image's nuclei.
 
-    Args:
-        truths: label map of each image.
-        precision: float64 (images, 10), at the metric's thresholds.
+    ``precision`` is float64 (images, 10), at the metric's thresholds.
     """
     medians = [float(np.median(diameters(truth))) if truth.any() else 0.0 for truth in truths]
     bands = np.array([band(median, DIAMETERS, " px") for median in medians])

@@ -39,13 +39,7 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose columns can be sorted.
-
-    Attributes:
-        caption: what the table shows.
-        head: name of each column.
-        rows: a cell for each column.
-    """
+    """A table whose columns can be sorted: a caption, a name for each column, and rows of cells."""
 
     caption: str
     head: Sequence[str]
@@ -96,13 +90,9 @@ def error_costs(findings: Sequence[Findings], groups: Sequence[int]) -> Table:
 
 
 def group_scores(caption: str, names: Sequence[str], precision: np.ndarray, groups: Sequence[int]) -> Table:
-    """Tabulate the scores of groups of images.
+    """Tabulate the scores of groups of images, from precision, float64 (images, 10).
 
-    Args:
-        caption: how the images are grouped.
-        names: name of each image's group.
-        precision: float64 (images, 10).
-        groups: images that belong together, for the intervals.
+    Images that belong together by ``groups`` stay together in the intervals.
     """
     rows: list[list[Cell]] = []
     for name in sorted(set(names), key=group_order):
@@ -116,13 +106,9 @@ def group_scores(caption: str, names: Sequence[str], precision: np.ndarray, grou
 def differences(
     groupings: Mapping[str, Sequence[str]], scores: np.ndarray, others: np.ndarray, groups: Sequence[int]
 ) -> Table:
-    """Tabulate the paired differences of two subjects, over all images and in each group.
+    """Tabulate the paired differences of two subjects' mAP, float64 (images,), over all images and by group.
 
-    Args:
-        groupings: for each way to group the images, the name of each image's group.
-        scores: float64 (images,), mAP of each image.
-        others: the same for the other subject.
-        groups: images that belong together, for the intervals.
+    For ``groups`` see ``group_scores``.
     """
     rows: list[list[Cell]] = []
     for grouping, names in {"All": ["all images"] * len(scores), **groupings}.items():
@@ -150,9 +136,8 @@ def members(subject: Subject, findings: Sequence[Findings], groups: Sequence[int
     for member, weight in zip(subject.members, subject.weights, strict=True):
         alone = scores[member.name]
         gain = mean_interval(ensemble - alone, groups)
-        rows.append(
-            [member.name, float(weight), mean_interval(alone, groups), gain, correlation(alone, ensemble)]
-        )
+        score = mean_interval(alone, groups)
+        rows.append([member.name, float(weight), score, gain, correlation(alone, ensemble)])
     head = ["Member", "Weight", "mAP alone", "Ensemble's gain", "Correlation with the ensemble"]
     return Table("Members under the ensemble's post-processing", head, rows)
 
@@ -166,19 +151,10 @@ def recorded(scores: pd.DataFrame) -> Table:
 
 def suspects(listed: Sequence[Suspect], files: Mapping[Suspect, str]) -> Table:
     """Tabulate the annotations that look wrong, with their mask files."""
-    rows = [
-        [
-            s.image_id,
-            files.get(s, "–"),
-            DESCRIPTIONS[s.error_type],
-            s.suspicion,
-            s.label or "–",
-            s.area,
-            s.x,
-            s.y,
-        ]
-        for s in listed
-    ]
+    rows: list[list[Cell]] = []
+    for s in listed:
+        what = [s.image_id, files.get(s, "–"), DESCRIPTIONS[s.error_type]]
+        rows.append([*what, s.suspicion, s.label or "–", s.area, s.x, s.y])
     head = ["ImageId", "Mask file", "What", "Suspicion", "Label", "Pixels", "x", "y"]
     return Table("Labels in doubt", head, rows)
 

@@ -44,11 +44,9 @@ TOKEN = (
 
 @dataclass(frozen=True)
 class Causes:
-    """The possible causes of a refusal.
+    """The possible causes of a refusal, each with a pattern of Kaggle's messages and the advice to the user.
 
-    Attributes:
-        patterns: for each cause a pattern of Kaggle's messages, and the advice to the user.
-        by_status: the causes of a status that comes without a message, the likeliest first.
+    ``by_status`` has the causes of a status that comes without a message, the likeliest first.
     """
 
     patterns: Mapping[str, tuple[str, str]]
@@ -185,12 +183,9 @@ class TimedAdapter(HTTPAdapter):
 
 
 class KaggleSession:
-    """Requests about one competition, dataset or notebook.
+    """Requests about one competition, dataset or notebook, named as in the address of its page.
 
-    Args:
-        subject: the name of the competition, dataset or notebook in the address of its page.
-        timeout: seconds without an answer after which a request has failed.
-        retries: how often a broken transfer goes on.
+    A request without an answer fails after ``timeout`` seconds; a broken transfer goes on ``retries`` times.
     """
 
     causes: Causes = COMPETITION
@@ -214,8 +209,7 @@ class KaggleSession:
     def upload(self, path: Path, url: str, begun: bool = False) -> None:
         """Send a file to the storage; a transfer that breaks off goes on where the storage stopped.
 
-        Args:
-            begun: whether an earlier transfer may have left a part of the file there.
+        ``begun`` says that an earlier transfer may have left a part of the file there.
 
         Raises:
             Unreachable: the transfer broke off ``retries`` times.

@@ -24,14 +24,7 @@ from nuclei.submission.solution import ExpectedImages
 
 @dataclass(frozen=True)
 class Score:
-    """The state of a submission.
-
-    Attributes:
-        status: ``pending``, ``complete`` or ``error``.
-        public: score on the public leaderboard; empty where Kaggle shows none.
-        private: score on the private leaderboard; empty where Kaggle shows none.
-        reason: why a submission could not be scored.
-    """
+    """The state of a submission: ``pending``, ``complete`` or ``error``; a hidden score is empty."""
 
     status: str
     public: str = ""
@@ -66,11 +59,9 @@ class Competition(KaggleSession):
             raise Unreachable(f"{e}; it may have arrived all the same: look at {page} first") from e
 
     def score(self, number: int, message: str) -> Score | None:
-        """Return the state of a submission; None where Kaggle lists no such submission.
+        """Return the state of a submission, by its number or, where that is 0, as the newest of its message.
 
-        Args:
-            number: what ``submit`` returned; 0 for the newest submission that has the same message.
-            message: the submission's message.
+        None where Kaggle lists no such submission.
         """
         request = ApiListSubmissionsRequest()
         request.competition_name, request.page = self.subject, 1
@@ -107,9 +98,7 @@ class Competition(KaggleSession):
             return None  # only a courtesy: it must not spoil a submission that went well
 
     def download_files(self, folder: Path) -> Path:
-        """Fetch all files of the competition as one zip into ``folder``, and return its path.
-
-        A broken download goes on; a zip that is there, from a run that was stopped, is not fetched again.
+        """Fetch all files of the competition as one zip into ``folder``, unless it is there; return its path.
 
         Raises:
             UserError: Kaggle refused, the network failed, or there is not enough space.
@@ -155,11 +144,7 @@ def refuse_invalid(path: Path, images: ExpectedImages) -> None:
 class Submission:
     """A file that is sent to a competition once, and its row in the ledger.
 
-    Attributes:
-        path: the file.
-        competition: where the file is sent.
-        ledger: the CSV file with a row for each submission.
-        root: the project's folder, whose commit stands in for a record of how the file was made.
+    The commit of the project's folder ``root`` stands in for a record of how the file was made.
     """
 
     path: Path
@@ -196,11 +181,7 @@ class Submission:
         return row
 
     def _sent_before(self, again: bool) -> LedgerRow | None:
-        """Return the row of a file whose score is still to come, if Kaggle knows that submission.
-
-        Raises:
-            UserError: the very same bytes were sent and judged, and ``again`` is not set.
-        """
+        """Return the row of a file whose score is still to come; refuse one that was judged."""
         row = newest_row(self.ledger, sha256_of(self.path))
         if row is None or (again and row.status != "pending"):
             return None

@@ -24,16 +24,8 @@ Points = list[tuple[float, float]]
 class LedgerRow:
     """One submission that was sent; the fields are the columns of the file, in their order.
 
-    Attributes:
-        date: when the file was sent, UTC.
-        file: its path.
-        sha256: of its bytes, in hexadecimal.
-        commit: see ``SubmissionRecord`` for this and the next seven; empty where nothing is known.
-        public: score on the public leaderboard; empty until there is one.
-        private: score on the private leaderboard; empty until there is one.
-        message: what Kaggle shows beside the score.
-        status: ``pending``, ``complete`` or ``error``.
-        ref: the number that Kaggle gave the submission.
+    The date is in UTC; for ``commit`` and the next seven see ``SubmissionRecord``. A score is empty until it
+    is known; the status is ``pending``, ``complete`` or ``error``; ``ref`` is the number that Kaggle gave.
     """
 
     date: str = ""

@@ -52,7 +52,7 @@ Metadata = Mapping[str, object]
 
 
 class Dataset(KaggleSession):
-    """One dataset, ``OWNER/SLUG``; for the arguments see ``KaggleSession``."""
+    """One dataset, ``OWNER/SLUG``."""
 
     causes = NOTEBOOKS
 
@@ -74,13 +74,7 @@ class Dataset(KaggleSession):
         return status, int(api.get_dataset(ApiGetDatasetRequest.from_dict(name)).current_version_number)
 
     def send(self, file: Path, metadata: Metadata, notes: str, new: bool) -> None:
-        """Make the dataset, or a new version of it, of one file.
-
-        Args:
-            file: what the dataset holds.
-            metadata: title, subtitle, description and licence of the dataset.
-            notes: the version's description.
-            new: whether the dataset has to be created.
+        """Make the dataset of one file where it is ``new``, or else a new version of it with ``notes``.
 
         Raises:
             UserError: the file did not arrive, or Kaggle refused; there is then no new version.
@@ -106,12 +100,7 @@ class Dataset(KaggleSession):
         note.unlink(missing_ok=True)
 
     def _upload_once(self, file: Path, note: Path) -> str:
-        """Upload a file and return Kaggle's token for it; an upload that an earlier call began goes on.
-
-        Args:
-            file: the file.
-            note: a small file, which holds the token and the address of an upload that has begun.
-        """
+        """Upload a file and return Kaggle's token for it; ``note`` remembers an upload that has begun."""
         state = file.stat()
         request = ApiStartBlobUploadRequest()
         request.type, request.name, request.content_length = ApiBlobType.DATASET, file.name, state.st_size
@@ -157,16 +146,12 @@ class Dataset(KaggleSession):
 
 
 class Notebook(KaggleSession):
-    """One notebook, ``OWNER/SLUG``; for the arguments see ``KaggleSession``."""
+    """One notebook, ``OWNER/SLUG``."""
 
     causes = NOTEBOOKS
 
     def send(self, file: Path, metadata: Metadata) -> str:
-        """Push a notebook, which starts it, and return its address.
-
-        Args:
-            file: the ``.ipynb``.
-            metadata: its title, its inputs, and the machine that it wants.
+        """Push an ``.ipynb``, which starts it, and return its address.
 
         Raises:
             UserError: Kaggle refused the notebook, or one of its inputs.
@@ -212,9 +197,7 @@ class Notebook(KaggleSession):
         return end
 
     def fetch_output(self, folder: Path) -> list[Path]:
-        """Fetch the output and the log of the last run into ``folder``; return the files.
-
-        Names that lead out of the folder are left out.
+        """Fetch the output and the log of the last run into ``folder``, but for names that lead out of it.
 
         Raises:
             UserError: a file did not arrive.
@@ -249,11 +232,7 @@ class Notebook(KaggleSession):
 
 
 def full_ids(owner: str, slugs: Mapping[str, str]) -> dict[str, str]:
-    """Return ``OWNER/SLUG`` of the dataset and of each notebook.
-
-    Args:
-        owner: the name in the address of the user's profile.
-        slugs: for ``dataset`` and each notebook the last part of its address.
+    """Return ``OWNER/SLUG`` of the dataset and of each notebook; slugs are the last parts of addresses.
 
     Raises:
         UserError: the owner is still the placeholder, or a name cannot be one on Kaggle.
@@ -276,13 +255,7 @@ def full_ids(owner: str, slugs: Mapping[str, str]) -> dict[str, str]:
 
 
 def filled_metadata(path: Path, ids: Mapping[str, str], competition: str) -> dict[str, object]:
-    """Return the metadata file of the dataset or a notebook, with the ids filled in.
-
-    Args:
-        path: ``NAME/dataset-metadata.json`` or ``NAME/kernel-metadata.json``.
-        ids: ``OWNER/SLUG`` of the dataset and the notebooks.
-        competition: the input of the notebooks, beside the dataset.
-    """
+    """Return a ``dataset-metadata.json`` or ``kernel-metadata.json`` with ids and inputs filled in."""
     ref = ids[path.parent.name]
     # Kaggle derives a slug from the title, so they must agree.
     metadata = json.loads(path.read_text()) | {"id": ref, "title": ref.split("/")[1].replace("-", " ")}
@@ -299,11 +272,8 @@ class Push:
         root: the project's folder, which has the notebooks and their metadata in ``kernels``.
         kernels: the folder with the bundle; each notebook's output goes there too.
         ids: ``OWNER/SLUG`` of the dataset and the notebooks, see ``full_ids``.
-        competition: the notebooks' other input.
-        timeout: seconds without an answer after which a request has failed.
-        retries: how often a broken transfer goes on.
-        limit: seconds to wait for the dataset, and for each run.
-        interval: seconds between two looks.
+        timeout, retries: see ``KaggleSession``.
+        limit, interval: seconds to wait for the dataset and for each run, and between two looks.
     """
 
     root: Path

@@ -27,11 +27,7 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
 
     ``stage1_train.zip`` becomes ``stage1_train/``, whether or not its members begin with
     ``stage1_train/``; ``labels.csv.zip`` with the one member ``labels.csv`` becomes that file.
-    Every member is checked against its checksum.
-
-    Args:
-        archive: the outer zip; it stays.
-        folder: created if missing; after an error it holds an unfinished part.
+    Every member is checked against its checksum; after an error the folder holds an unfinished part.
 
     Raises:
         DamagedZip: a zip is damaged, locked with a password, or unsafe.
@@ -51,10 +47,7 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
 
 
 def move_into(stage: str | Path, folder: str | Path) -> list[str]:
-    """Move the files and folders in ``stage`` into ``folder`` and return their names.
-
-    What exists there already stays as it is, but for an empty folder.
-    """
+    """Move files and folders into ``folder``, where others but empty folders stay; return their names."""
     moved = []
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -146,14 +139,7 @@ def check_counts(place: Path, counts: Mapping[Split, int], allowed: Mapping[str,
 def install_files(archive: Path, root: Path, work: Path, allowed: Mapping[str, Sequence[int]]) -> list[str]:
     """Unpack the competition's zip, check its number of images, and move its files into ``root``.
 
-    Args:
-        archive: the zip; it stays.
-        root: the folder for the files; what is there already stays as it is.
-        work: a folder on the same disk for what is not complete yet.
-        allowed: for each split the numbers of images that it may have.
-
-    Returns:
-        The names of the files and folders that were added.
+    What is not complete yet lies in ``work``, on the same disk. ``allowed`` has numbers of images by split.
 
     Raises:
         DamagedZip: the zip cannot be read to its end.

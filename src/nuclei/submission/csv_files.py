@@ -125,13 +125,9 @@ def _read(path: Path) -> bytes:
 
 
 class SubmissionLine(NamedTuple):
-    """One line below the header, as far as its meaning can be told.
+    """One line below the header, as far as its meaning can be told; the header is line 1.
 
-    Attributes:
-        number: of the line; the header is line 1.
-        image_id: the first field, without quotes and spaces.
-        runs: whole numbers with one space between them; empty where there are none.
-        empty: whether the second field was meant to be empty.
+    The runs are whole numbers with one space between them; ``empty`` means that none were meant to be there.
     """
 
     number: int

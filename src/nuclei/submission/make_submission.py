@@ -30,15 +30,8 @@ COMMIT = "commit.json"
 class SubmissionRecord:
     """How a submission was made; each value is text, empty where nothing is known.
 
-    Attributes:
-        commit: the code's commit.
-        dirty: ``yes`` or ``no``, whether the code differed from the commit.
-        command: the command line.
-        members: the ensemble's runs that have a weight, with spaces between them.
-        weights: the weight of each of them.
-        postprocess: the post-processing steps with their settings.
-        oof_nested: the ensemble's nested out-of-fold score.
-        oof_tuned: its score on the images that it was tuned on.
+    ``dirty`` is ``yes`` where the code differed from its commit, else ``no``; members and weights have spaces
+    between them; ``oof_tuned`` is the score on the images that the ensemble was tuned on.
     """
 
     commit: str = ""
