@@ -25,6 +25,7 @@ import torch
 from omegaconf import OmegaConf
 from skimage.segmentation import expand_labels
 
+import nuclei.postprocess.second_stage as selection
 from nuclei.build import build_steps, trained_network
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
@@ -38,7 +39,6 @@ from nuclei.metrics import confusion, precision_at
 from nuclei.models.otsu import Otsu
 from nuclei.paths import FoldFolder
 from nuclei.postprocess.pipeline import postprocess, with_parameters
-from nuclei.postprocess.second_stage import selection
 from nuclei.progress import track
 from nuclei.reproduce.paper_page import hardware
 from nuclei.submission.make_submission import code_state

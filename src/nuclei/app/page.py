@@ -47,11 +47,7 @@ class Slider:
 class Page:
     """The page of one model.
 
-    Args:
-        model: the model that segments.
-        limits: limits on uploads.
-        sliders: sliders by the name of their parameter; those whose parameter no step of the model's
-            post-processing has are left out.
+    Sliders by the name of their parameter, but those whose parameter no step of the post-processing has.
     """
 
     def __init__(self, model: Segmenter, limits: Limits, sliders: Mapping[str, Slider]) -> None:

@@ -31,14 +31,7 @@ MANY = "{name} has {n:.1f} megapixels in all its pages; {left:.1f} of the {limit
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on uploads.
-
-    Attributes:
-        megabytes: size of one file.
-        megapixels: pixels of all pages of all files together; decoding and segmenting need memory in
-            proportion.
-        pages: pages of one file.
-    """
+    """Limits on uploads: size and pages of one file, and the pixels of all pages of all files together."""
 
     megabytes: float
     megapixels: float
@@ -75,13 +68,8 @@ def take(files: Iterable[Path], limits: Limits) -> tuple[dict[str, np.ndarray], 
 def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each page of a file with its name; nothing is decoded before the headers' sizes are checked.
 
-    Args:
-        file: a file of any name and content.
-        limits: limits on the file.
-        left: number of pixels that may still be taken.
-
     Raises:
-        UserError: the file is too large, or no image that can be read.
+        UserError: the file is too large, of more than ``left`` pixels, or no image that can be read.
     """
     if file.stat().st_size > limits.size:
         raise UserError(
@@ -168,14 +156,9 @@ class Session:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The nuclei of one image.
+    """The nuclei of one image: uint8 (H, W) or RGB (H, W, 3), with labels int32 (H, W), 1..N.
 
-    Attributes:
-        name: name of the image.
-        image: uint8 (H, W) or RGB (H, W, 3).
-        labels: int32 (H, W), 1..N.
-        class_names: names of the classes.
-        classes: (N,), index of each nucleus' class in ``class_names``.
+    ``classes`` (N,) has the index of each nucleus' class in ``class_names``.
     """
 
     name: str

@@ -27,16 +27,10 @@ class Step(Protocol):
 
 
 def postprocess(maps: np.ndarray, channels: Sequence[str], steps: Sequence[Step]) -> np.ndarray:
-    """Turn the maps of one image into its label map.
+    """Turn the maps of one image, (C, H, W), into its label map, int32 (H, W), nuclei 1..N without gaps.
 
-    Args:
-        maps: (C, H, W) probabilities; uint8 in 0..255, or float16, float32 or float64 in 0..1. Floats are
-            rounded to whole 255ths first, so that all dtypes give the same labels.
-        channels: the names of the C maps; ``nucleus`` must be among them.
-        steps: what to do, in order. No step changes its input.
-
-    Returns:
-        int32 (H, W), 0 for the background, nuclei 1..N without gaps.
+    Maps are probabilities, one of them named ``nucleus``: uint8 in 0..255, or floats in 0..1, which are
+    rounded to whole 255ths first, so that all dtypes give the same labels. The steps follow in order.
 
     Raises:
         UserError: there are no steps, or there is no channel ``nucleus``.

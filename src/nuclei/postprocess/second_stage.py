@@ -150,9 +150,7 @@ class Selection(MapWatershed):
     def select(self, candidates: list[np.ndarray], scores: list[np.ndarray]) -> np.ndarray:
         """Return the int32 (H, W) label map of the best candidates.
 
-        Args:
-            candidates: int32 (H, W) label maps.
-            scores: for each label map the scores of its objects, float64 (N,).
+        For each label map, int32 (H, W), there are the scores of its objects, float64 (N,).
         """
         layer = np.repeat(np.arange(len(scores)), [len(s) for s in scores])
         label = np.concatenate([np.arange(1, len(s) + 1) for s in scores])

@@ -19,7 +19,6 @@ class HeldOutScores:
     """The scores of one system, collected image by image.
 
     Attributes:
-        channels: names of the system's maps.
         membranes: whether to compute V_rand and V_info, which take a while.
         precision: float64 (10,) of each image, at the metric's thresholds.
         pixels: int64 (n, n) confusion of the pixel classes.
@@ -47,14 +46,9 @@ class HeldOutScores:
     def add(
         self, image_id: str, maps: np.ndarray, labels: np.ndarray, truth: np.ndarray, classes: np.ndarray
     ) -> None:
-        """Score one image.
+        """Score the maps of one image, uint8 (C, H, W), and the labels that post-processing made of them.
 
-        Args:
-            image_id: ImageId.
-            maps: uint8 (C, H, W).
-            labels: int32 (H, W), the result of post-processing.
-            truth: int32 (H, W), the true labels 1..N.
-            classes: (N + 1,), the class of each true nucleus.
+        Labels and truth are int32 (H, W); ``classes`` (N + 1,) has the class of each true nucleus, 1..N.
         """
         self.precision[image_id] = precision_at(confusion(truth, labels))
         nuclei = pixel_confusion(truth > 0, labels > 0, 2)
@@ -90,9 +84,7 @@ class HeldOutScores:
 def class_map(maps: np.ndarray, channels: Sequence[str]) -> np.ndarray:
     """Return the likeliest class of each pixel, int64 (H, W), 0 for background; the first of equals.
 
-    Args:
-        maps: uint8 (C, H, W), exclusive.
-        channels: names of the maps, ``background`` and the classes among them.
+    The maps are exclusive, uint8 (C, H, W); ``background`` must be among them.
     """
     order = [list(channels).index("background")]
     order += [n for n, c in enumerate(channels) if c.startswith(CLASS_PREFIX)]
@@ -110,10 +102,9 @@ def pixel_confusion(truth: np.ndarray, predicted: np.ndarray, n_classes: int) ->
 
 
 def pixel_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, recall, F1 and Jaccard index (IoU) of each class, (n,) each; NaN for absent classes.
+    """Return precision, recall, F1 and IoU (Jaccard index) of each class, (n,) each; NaN for absent classes.
 
-    Args:
-        confusion: int64 (n, n) of ``pixel_confusion``.
+    ``confusion`` is int64 (n, n), of ``pixel_confusion``.
     """
     hits, true, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     absent = (true == 0) & (predicted == 0)
@@ -132,18 +123,11 @@ def accuracy(confusion: np.ndarray) -> float:
 
 
 def v_scores(truth: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    """Return the F-scores of foreground-restricted V_rand and V_info (Arganda-Carreras et al. 2015).
+    """Return the F-scores of foreground-restricted V_rand and V_info (Arganda-Carreras et al. 2015), 0..1.
 
-    Pixels that are 0 in the truth do not count. With p the share of pixels in true cell t and predicted cell
-    s: ``V_rand = 2 sum(p_st**2) / (sum(p_s**2) + sum(p_t**2))`` and
-    ``V_info = 2 I(S; T) / (H(S) + H(T))``.
-
-    Args:
-        truth: integers (H, W), 0 on membranes.
-        predicted: integers (H, W), without 0.
-
-    Returns:
-        V_rand and V_info in [0, 1]; 1 for the same partition.
+    The truth is integers (H, W) whose 0, on membranes, does not count; the prediction has no 0. With p the
+    share of pixels in true cell t and predicted cell s: ``V_rand = 2 sum(p_st**2) / (sum(p_s**2) +
+    sum(p_t**2))`` and ``V_info = 2 I(S; T) / (H(S) + H(T))``.
     """
     table = contingency_table(truth, predicted, ignore_labels=(0,), normalize=True)
     p, t, s = (np.asarray(a).ravel() for a in (table.data, table.sum(axis=1), table.sum(axis=0)))
@@ -158,16 +142,10 @@ def _entropy(p: np.ndarray) -> float:
 
 
 def cells(inside: np.ndarray, threshold: float) -> np.ndarray:
-    """Split an image into cells: pieces of the inside, grown until their membranes are lines.
+    """Split an image into cells, int32 (H, W) without 0, whose membranes are lines.
 
-    The ISBI challenge thins membranes likewise before it scores.
-
-    Args:
-        inside: uint8 (H, W), probability times 255 of not being membrane.
-        threshold: in [0, 1].
-
-    Returns:
-        int32 (H, W) without 0.
+    ``inside`` is uint8 (H, W), the probability of not being membrane; its pieces above the ``threshold``,
+    0..1, grow together. The ISBI challenge thins membranes likewise before it scores.
     """
     pieces = cv2.connectedComponents((inside >= threshold * 255).astype(np.uint8), connectivity=4)[1]
     return np.asarray(watershed(255 - inside, pieces)) if pieces.any() else np.ones(inside.shape, np.int32)
@@ -176,8 +154,7 @@ def cells(inside: np.ndarray, threshold: float) -> np.ndarray:
 def best_v_scores(images: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
     """Return V_rand and V_info as in the ISBI challenge: means over images, each at its best threshold.
 
-    Args:
-        images: for each image the map that ``cells`` takes, and the true labels.
+    An image is the map that ``cells`` takes, and the true labels.
     """
     thresholds = np.arange(1, 10) / 10
     table = [[v_scores(truth, cells(inside, t)) for inside, truth in images] for t in thresholds]

@@ -25,21 +25,14 @@ from nuclei.reproduce.measures import HeldOutScores, class_map
 from nuclei.reproduce.systems import Draw, Paper, Reproduction
 
 WIDTH = 320  # of each panel of an example, in pixels
-LOGARITHMIC = (
-    30  # losses whose largest is more than this times their smallest are drawn on a logarithmic axis
-)
+LOGARITHMIC = 30  # losses that differ by more than this factor are drawn on a logarithmic axis
 TITLE_HEIGHT = 22  # of the line above a panel, in pixels
 
 Example = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def draw_curves(path: Path, logs: Mapping[str, Path]) -> None:
-    """Draw the loss by epoch, on training crops and on held-out crops.
-
-    Args:
-        path: the PNG file.
-        logs: ``metrics.csv`` of each system, by title; one or more.
-    """
+    """Draw the loss by epoch, on training and on held-out crops, from ``metrics.csv`` by system."""
     columns = min(3, len(logs))
     rows = -(-len(logs) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.5 * rows), layout="constrained")
@@ -65,11 +58,8 @@ def draw_curves(path: Path, logs: Mapping[str, Path]) -> None:
 def draw_examples(path: Path, examples: Sequence[Example], classes: Sequence[str]) -> None:
     """Draw rows of image, truth and prediction.
 
-    Args:
-        path: the JPEG file.
-        examples: image uint8 (H, W) or (H, W, 3), truth and prediction, integers (H, W): classes of pixels
-            where there are ``classes``, else labels.
-        classes: names of the classes, background first; empty for labels.
+    An image is uint8 (H, W) or (H, W, 3), the others integers (H, W): classes of pixels where there are
+    ``classes``, background first, else labels.
     """
     rows = []
     for image, *labels in examples:
@@ -136,11 +126,8 @@ class Row:
     """One system in the table.
 
     Attributes:
-        title: name of the system.
-        theirs: the paper's figures, by column.
-        test: the paper's figure on the competition's test images, or None.
-        ours: our scores, by column.
-        images: number of held-out images.
+        theirs, test: the paper's figures, by column, and the one on the competition's test images, or None.
+        ours, images: our scores, by column, and the number of held-out images.
         share: crops seen in training, as a share of the paper's own schedule; 0 without training.
         seconds: time of training and predicting.
         submission: path of the CSV file for the test images, or None.
@@ -162,21 +149,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything on a page.
-
-    Attributes:
-        paper: the paper.
-        command: the command that made the page.
-        commit: commit of the code.
-        seed: seed of everything random.
-        budget: name of the budget.
-        hardware: processor or GPU.
-        held_out: which folds were held out.
-        rows: the systems.
-        otsu: the systems without learning.
-        draws: for each title of a search its draws.
-        examples_by: title of the system that made the examples.
-    """
+    """Everything on a page; ``otsu`` are systems without learning, ``draws`` those of a search by title."""
 
     paper: Paper
     command: str
@@ -199,18 +172,9 @@ def reproduce(
     command: str,
     commit: str,
 ) -> str:
-    """Train what is missing, score, and write the page with its figures and submissions.
+    """Train what is missing, score, write the page with its figures and submissions; say what was written.
 
-    Args:
-        study: the paper, the data and the budget.
-        only: names of the systems; None for all.
-        folder: where the page goes.
-        submissions: where the submissions go.
-        command: the command that is run, for the page.
-        commit: commit of the code, for the page.
-
-    Returns:
-        A line that says what was written.
+    ``only`` names systems, None all of them; the command and the commit are for the page.
     """
     paper = study.paper
     names = paper.choose(only)

@@ -29,11 +29,9 @@ class PaperSystem:
     """One system of a paper: a network, or the average of others.
 
     Attributes:
-        title: name in the table.
         train: settings of ``./run.sh train``; empty for an average.
         average: names of the systems whose maps are averaged; empty for a network.
-        theirs: the paper's figures, by column.
-        test: the paper's figure on the competition's test images, or None.
+        theirs, test: the paper's figures, by column, and the one on the competition's test images, or None.
         share: share of a short budget's crops that this system is trained on, less than 1 for slow networks.
     """
 
@@ -50,9 +48,7 @@ class Budget:
     """How long the systems are trained.
 
     Attributes:
-        folds: folds to train.
-        epochs: number of epochs, unless a system sets its own.
-        samples: crops in an epoch.
+        epochs, samples: number of epochs, unless a system sets its own, and crops in an epoch.
         val_crops: held-out crops on which the loss is measured.
         draws: number of learning rates to try, where the paper searched for one.
         common: settings of ``./run.sh train`` for all systems.
@@ -68,13 +64,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Search:
-    """A random search for the learning rate.
-
-    Attributes:
-        measure: the score that chooses.
-        low, high: range of the log-uniform draws.
-        about: text for the page.
-    """
+    """A random search for the learning rate: the score that chooses, and the log-uniform range."""
 
     measure: str
     low: float
@@ -87,12 +77,10 @@ class Paper:
     """A paper to reproduce.
 
     Attributes:
-        name: name of the config.
         title, about, protocol, notes: texts of the page.
         main: the score that is compared in words.
         columns: scores in the table.
         submissions: whether to write a submission of each system for the competition's test images.
-        search: the search for a learning rate, or None.
         common: settings of ``./run.sh train`` for all systems.
         systems: the systems by name, in the paper's order.
         budgets: the budgets by name; ``full`` is the paper's own schedule.
@@ -112,28 +100,20 @@ class Paper:
     budgets: Mapping[str, Budget]
 
     def budget(self, name: str) -> Budget:
-        """Return a budget by its name.
-
-        Raises:
-            UserError: the paper has no such budget.
-        """
+        """Return a budget by its name; a UserError where the paper has none of that name."""
         if name not in self.budgets:
             raise UserError(f"budget={name}: expected {' or '.join(self.budgets)}")
         return self.budgets[name]
 
     def choose(self, names: Sequence[str] | None) -> list[str]:
-        """Return the names of the chosen systems in the paper's order; None chooses all.
-
-        Raises:
-            UserError: the paper has no system of a name.
-        """
+        """Return the names of the chosen systems, or of all, in the paper's order; refuse unknown ones."""
         if unknown := set(names or []) - set(self.systems):
             raise UserError(f"only={unknown.pop()}: paper={self.name} has {', '.join(self.systems)}")
         return [name for name in self.systems if not names or name in names]
 
 
 def parse_paper(settings: Mapping[str, Any]) -> Paper:
-    """Return the paper that a config describes; the settings are those of ``configs/paper``, resolved."""
+    """Return the paper that a config of ``configs/paper``, resolved, describes."""
     keys = {field.name for field in fields(Budget)}  # a budget may hold numbers for the settings of systems
     parsed = {
         "search": Search(**settings["search"]) if settings["search"] else None,
@@ -164,11 +144,7 @@ class Reproduction:
     """The systems of a paper, trained on one data set under one budget.
 
     Attributes:
-        paper: the paper.
-        budget_name: name of the budget.
         seed: seed of all trainings and of the search.
-        paths: of the data set.
-        store: images and label maps of the data set.
         train_command: called with overrides, runs ``./run.sh train`` on this data set.
         build_steps: builds the post-processing of a run, from the folder of one of its folds.
         load_network: loads the network of one fold, from the fold's folder and the network's weight.
@@ -190,11 +166,7 @@ class Reproduction:
 
     @cached_property
     def held_out(self) -> dict[int, list[str]]:
-        """ImageIds of each fold that the budget trains.
-
-        Raises:
-            UserError: the folds file lacks a fold.
-        """
+        """ImageIds of each fold that the budget trains; a UserError where the folds file lacks one."""
         rows = read_folds(self.paths.folds)
         images = {k: [row.image_id for row in rows if row.fold == k] for k in sorted(self.budget.folds)}
         if empty := [k for k, ids in images.items() if not ids]:
@@ -203,21 +175,14 @@ class Reproduction:
             )
         return images
 
-    def folder(self, run: RunName, fold: int) -> FoldFolder:
-        """Return the folder of one fold of a run."""
-        return self.paths.fold(run, fold)
-
     def folders(self, runs: Sequence[RunName]) -> list[FoldFolder]:
         """Return the folders of all folds of runs."""
-        return [self.folder(run, fold) for run in runs for fold in self.budget.folds]
+        return [self.paths.fold(run, fold) for run in runs for fold in self.budget.folds]
 
     def train(self, name: str, suffix: str = "", overrides: Sequence[str] = ()) -> RunName:
         """Train a system on the budget's folds; a finished run is not trained again.
 
-        Args:
-            name: name of the system in the paper's config.
-            suffix: appended to the name of the run.
-            overrides: settings beside those of the config.
+        ``suffix`` is appended to the run's name, ``overrides`` to the settings of the config.
         """
         system, budget = self.paper.systems[name], self.budget
         share = system.share if self.budget_name != "full" else 1.0
@@ -263,9 +228,6 @@ class Reproduction:
     def train_all(self, names: Sequence[str]) -> tuple[dict[str, list[RunName]], dict[str, list[Draw]]]:
         """Train systems and the parts of averages.
 
-        Args:
-            names: names of the systems.
-
         Returns:
             For each system the runs whose maps are averaged, and for each network of a search its draws.
         """
@@ -285,7 +247,7 @@ class Reproduction:
     def maps(self, runs: Sequence[RunName]) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each held-out image's ImageId and its maps, uint8 (C, H, W), averaged over runs."""
         for fold, ids in self.held_out.items():
-            files = [OofFile(self.folder(run, fold).maps) for run in runs]
+            files = [OofFile(self.paths.fold(run, fold).maps) for run in runs]
             for image_id in ids:
                 row = self.store.row(image_id)
                 shape = (len(files[0].channels), row.height, row.width)
@@ -294,11 +256,11 @@ class Reproduction:
 
     def steps(self, run: RunName) -> Sequence[Step]:
         """Build the post-processing that a run was trained with."""
-        return self.build_steps(self.folder(run, self.budget.folds[0]))
+        return self.build_steps(self.paths.fold(run, self.budget.folds[0]))
 
     def scores(self, runs: Sequence[RunName]) -> HeldOutScores:
         """Score the average of runs on the held-out images."""
-        channels = OofFile(self.folder(runs[0], min(self.held_out)).maps).channels
+        channels = OofFile(self.paths.fold(runs[0], min(self.held_out)).maps).channels
         scores = HeldOutScores(channels, membranes="V_rand" in self.paper.columns)
         steps = self.steps(runs[0])
         for image_id, maps in self.maps(runs):
@@ -310,7 +272,7 @@ class Reproduction:
         """Return the pixel accuracy of the first fold's network on images that it was trained on."""
         fold = self.budget.folds[0]
         ids = [row.image_id for row in read_folds(self.paths.folds) if row.fold != fold]
-        network = self.load_network(self.folder(run, fold), 1.0)
+        network = self.load_network(self.paths.fold(run, fold), 1.0)
         segmenter = Segmenter([network], network.channels, self.steps(run))
         scores = HeldOutScores(network.channels)
         for image_id in ids[:: max(1, len(ids) // TRAINING_IMAGES)]:

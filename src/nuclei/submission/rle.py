@@ -16,13 +16,7 @@ from nuclei.errors import UserError
 
 
 class Runs(NamedTuple):
-    """The runs of several nuclei: int64 arrays (k,), in the order of the rows.
-
-    Attributes:
-        row: for each run the number of its row, from 0.
-        start: first pixel, from 1.
-        length: number of pixels.
-    """
+    """The runs of several nuclei, int64 (k,): row from 0, first pixel from 1, number of pixels."""
 
     row: np.ndarray
     start: np.ndarray
@@ -49,13 +43,9 @@ class Runs(NamedTuple):
 
 
 def encode(labels: np.ndarray) -> list[np.ndarray]:
-    """Return the runs of every nucleus, in the order of the labels.
+    """Return the runs of every nucleus, by label: int64 (2k,) of start, length, start, length …
 
-    Args:
-        labels: integers (H, W); 0 is background. A number that no pixel has gives no row.
-
-    Returns:
-        For each nucleus an int64 array (2k,): start, length, start, length …
+    The labels are integers (H, W), 0 for background; a number that no pixel has gives no row.
 
     Raises:
         ValueError: ``labels`` is not two-dimensional, not of integers, or has negative numbers.
@@ -106,16 +96,13 @@ def to_lines(image_id: str, labels: np.ndarray) -> bytes:
 def decode(
     rows: Sequence[str | np.ndarray], shape: tuple[int, int], allow_overlap: bool = False
 ) -> np.ndarray:
-    """Return the label map that ``rows`` describe, the inverse of ``encode``.
+    """Return the label map, int32 (H, W) with ``n`` for the n-th row: the inverse of ``encode``.
 
     Args:
         rows: one text or integer array of ``start length`` pairs for each nucleus.
         shape: height and width of the image.
         allow_overlap: where rows share pixels let the smaller nucleus keep them, as ``prepare`` does with
             masks; the true nuclei that Kaggle published have a few such pixels.
-
-    Returns:
-        int32 (H, W), 0 for background, ``n`` for the n-th row.
 
     Raises:
         UserError: a row is empty, has an odd count or something that is no whole number, leaves the image,

@@ -28,13 +28,7 @@ UNBOUNDED = 2**40
 
 
 class Violation(NamedTuple):
-    """One broken rule.
-
-    Attributes:
-        line: the line in the file; the header is line 1, and 0 stands for the file as a whole.
-        image_id: the image of the line; empty where there is none.
-        reason: what is wrong.
-    """
+    """One broken rule, on a line and of an image; line 0 and no image stand for the file as a whole."""
 
     line: int
     image_id: str
@@ -52,10 +46,7 @@ Shapes = Mapping[str, tuple[int, int] | None]
 def find_violations(path: str | Path, shapes: Shapes | Collection[str]) -> list[Violation]:
     """Return every violation of the rules in a submission, in the order of its lines; none if it is valid.
 
-    Args:
-        path: the CSV file.
-        shapes: (height, width) of each expected image; None for a size, or ImageIds alone, leave the
-            upper bound of runs unchecked.
+    A size of None, or ImageIds alone in place of (height, width) by image, leave the ends of runs unchecked.
 
     Raises:
         UserError: the file cannot be read.
@@ -186,12 +177,10 @@ def not_ascending(runs: Runs) -> list[tuple[int, str]]:
 
 
 def overlaps(runs: Runs, images: np.ndarray) -> list[tuple[int, int, int]]:
-    """Find rows of one image that share pixels; ``images`` has the number of each row's image.
+    """Find rows of one image that share pixels: (later row, earlier row, pixel) for each pair of rows once.
 
     Every run that begins inside an earlier one is found, so when all of these are fixed nothing overlaps.
-
-    Returns:
-        (later row, earlier row, pixel) for each pair of rows once.
+    ``images`` has the number of each row's image.
     """
     valid = (runs.start >= 1) & (runs.length >= 1) & (runs.start < UNBOUNDED) & (runs.length < UNBOUNDED)
     # Within a row first, or a row that overlaps itself would hide what it shares with others.
