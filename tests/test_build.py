@@ -50,7 +50,7 @@ def test_paths_come_from_the_settings() -> None:
     data = {"name": "demo", "root": "r", "store": "s", "folds": "f"}
     cfg = OmegaConf.create({"paths": folders, "data": data})
     there = Path("there")
-    assert build.build_paths(cfg) == Paths("demo", Path("r"), Path("s"), Path("f"), *[there] * 5)
+    assert build.build_paths(cfg) == Paths(*[there] * 5, "demo", Path("r"), Path("s"), Path("f"))
 
 
 def test_weights_from_a_file_ask_for_no_pretrained_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_weights_from_a_file_ask_for_no_pretrained_ones(monkeypatch: pytest.Monk
 def otsu(tmp_path: Path, draw_runs: Callable[[Path], Path]) -> Paths:
     """Both folds of an Otsu run, finished."""
     place = draw_runs(tmp_path)
-    paths = Paths("demo", *(place / name for name in FOLDERS))
+    paths = Paths(*(place / name for name in FOLDERS[3:]), "demo", *(place / name for name in FOLDERS[:3]))
     for fold in (0, 1):
         folder = paths.fold(RunName("otsu", "default"), fold)
         text = folder.settings.read_text().replace(

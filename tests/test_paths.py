@@ -11,8 +11,8 @@ from nuclei import paths
 from nuclei.errors import UserError
 from nuclei.paths import FoldFolder, Paths, RunName
 
-FOLDERS = ("data/demo", "demo.store", "demo.csv", "runs", "ensembles", "submissions", "kernels", "reports")
-DEMO = Paths("demo", *map(Path, FOLDERS))
+FOLDERS = map(Path, ("runs", "ensembles", "submissions", "kernels", "reports"))
+DEMO = Paths(*FOLDERS, "demo", Path("data/demo"), Path("demo.store"), Path("demo.csv"))
 RUN = RunName("unet", "first")
 
 
@@ -32,6 +32,7 @@ def test_every_stage_has_its_place() -> None:
     assert DEMO.ensemble("mine") == Path("ensembles/demo/mine/ensemble.yaml")
     assert DEMO.scores("mine") == Path("ensembles/demo/mine/scores.csv")
     assert DEMO.submission("mine") == Path("submissions/mine.csv")
+    assert DEMO.ledger == Path("submissions/ledger.csv") and DEMO.bundle == Path("kernels/dataset/nuclei.zip")
     assert DEMO.report("unet/first") == Path("reports/demo/unet_first.html")
 
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
-from nuclei.paths import FoldFolder, Paths, RunName, default_model
+from nuclei.paths import Folders, FoldFolder, Paths, RunName, default_model
 
 if TYPE_CHECKING:
     from nuclei.data.folds import FoldRow
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from nuclei.training.train_fold import FoldTraining
 
 
+def build_folders(cfg: DictConfig) -> Folders:
+    """Return where the stages read and write."""
+    return Folders(**{field.name: Path(cfg.paths[field.name]) for field in dataclasses.fields(Folders)})
+
+
 def build_paths(cfg: DictConfig) -> Paths:
     """Return where the stages read and write, for the data set of a command's settings."""
-    folders = {
-        name: Path(cfg.paths[name]) for name in ("runs", "ensembles", "submissions", "kernels", "reports")
-    }
     data = {name: Path(cfg.data[name]) for name in ("root", "store", "folds")}
-    return Paths(data=cfg.data.name, **data, **folders)
+    return Paths(**vars(build_folders(cfg)), data=cfg.data.name, **data)
 
 
 def as_tree(cfg: DictConfig) -> dict[str, Any]:

@@ -99,26 +99,44 @@ class FoldFolder:
 
 
 @dataclass(frozen=True)
-class Paths:
+class Folders:
+    """The folders of the stages, and the files that are of no one data set."""
+
+    runs: Path
+    ensembles: Path
+    submissions: Path
+    kernels: Path
+    reports: Path
+
+    def submission(self, name: str) -> Path:
+        """Return the CSV of a submission."""
+        return self.submissions / f"{name}.csv"
+
+    @property
+    def ledger(self) -> Path:
+        """The table of what was submitted, with its leaderboard scores."""
+        return self.submissions / "ledger.csv"
+
+    @property
+    def bundle(self) -> Path:
+        """The zip that becomes a Kaggle dataset."""
+        return self.kernels / "dataset" / "nuclei.zip"
+
+
+@dataclass(frozen=True)
+class Paths(Folders):
     """Every folder and file of the stages, for one data set.
 
     Attributes:
-        data: name of the data set.
         root: folder with the competition's files.
         store: the prepared images and labels.
         folds: the table of folds.
-        runs, ensembles, submissions, kernels, reports: the folders of the later stages.
     """
 
     data: str
     root: Path
     store: Path
     folds: Path
-    runs: Path
-    ensembles: Path
-    submissions: Path
-    kernels: Path
-    reports: Path
 
     @property
     def data_runs(self) -> Path:
@@ -140,20 +158,6 @@ class Paths:
     def scores(self, name: str) -> Path:
         """Return the table of an ensemble's scores."""
         return self.ensemble(name).with_name("scores.csv")
-
-    def submission(self, name: str) -> Path:
-        """Return the CSV of a submission."""
-        return self.submissions / f"{name}.csv"
-
-    @property
-    def ledger(self) -> Path:
-        """The table of what was submitted, with its leaderboard scores."""
-        return self.submissions / "ledger.csv"
-
-    @property
-    def bundle(self) -> Path:
-        """The zip that becomes a Kaggle dataset."""
-        return self.kernels / "dataset" / "nuclei.zip"
 
     def report(self, name: str) -> Path:
         """Return the HTML report of a run or an ensemble."""

@@ -87,7 +87,7 @@ def test_a_run_that_is_no_member_or_not_finished(place: Path, tmp_path: Path) ->
     shutil.copytree(place / "runs", tmp_path / "runs")
     (tmp_path / "runs/demo/linknet/default/fold1/done.json").unlink()
     folders = dict.fromkeys(("root", "store", "folds", "ensembles", "submissions", "kernels", "reports"))
-    paths = Paths("demo", runs=tmp_path / "runs", **{name: tmp_path / name for name in folders})
+    paths = Paths(data="demo", runs=tmp_path / "runs", **{name: tmp_path / name for name in folders})
     with pytest.raises(UserError, match=r"fold1 is not finished; run .*model=linknet name=default fold=1"):
         list(network_files(keep_members(ensemble, None), paths, "default"))
 

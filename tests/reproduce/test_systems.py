@@ -72,7 +72,8 @@ PAPER = {
 }
 
 
-FOLDERS = ("data", "x.store", "folds.csv", "runs", "ensembles", "submissions", "kernels", "reports")
+FOLDERS = ("runs", "ensembles", "submissions", "kernels", "reports")
+DATA = ("data", "x.store", "folds.csv")
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def study(tmp_path):
         paper=parse_paper(PAPER),
         budget_name="default",
         seed=3,
-        paths=Paths("demo", *(tmp_path / name for name in FOLDERS)),
+        paths=Paths(*(tmp_path / name for name in FOLDERS), "demo", *(tmp_path / name for name in DATA)),
         store=Store(tmp_path / "x.store"),
         train_command=train,
         build_steps=lambda folder: [Components(low=0.5, high=0.5)],

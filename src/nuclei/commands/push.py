@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
+from nuclei.build import build_folders
 from nuclei.config import Call
 from nuclei.kaggle.notebooks import Push, full_ids
 from nuclei.paths import ROOT
@@ -15,7 +14,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     """Send the dataset, then each notebook in turn."""
     push = Push(
         root=ROOT,
-        kernels=Path(cfg.paths.kernels),
+        folders=build_folders(cfg),
         ids=full_ids(cfg.owner, {str(name): slug for name, slug in cfg.ids.items()}),
         competition=cfg.kaggle.competition,
         timeout=cfg.kaggle.patience,

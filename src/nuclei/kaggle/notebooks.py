@@ -29,6 +29,7 @@ from requests import HTTPError
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.kaggle.client import NOTEBOOKS, PIECE, SITE, KaggleSession, Unreachable, poll_until
+from nuclei.paths import Folders
 from nuclei.submission.make_submission import code_state
 
 ABSENT = (403, 404)  # how Kaggle answers for what is not there, or is somebody else's
@@ -270,14 +271,14 @@ class Push:
 
     Attributes:
         root: the project's folder, which has the notebooks and their metadata in ``kernels``.
-        kernels: the folder with the bundle; each notebook's output goes there too.
+        folders: the bundle is in ``kernels``; each notebook's output goes there too.
         ids: ``OWNER/SLUG`` of the dataset and the notebooks, see ``full_ids``.
         timeout, retries: see ``KaggleSession``.
         limit, interval: seconds to wait for the dataset and for each run, and between two looks.
     """
 
     root: Path
-    kernels: Path
+    folders: Folders
     ids: Mapping[str, str]
     competition: str
     timeout: float
@@ -293,10 +294,9 @@ class Push:
         """
         if unknown := [name for name in notebooks if name not in self.ids or name == "dataset"]:
             raise UserError(f"notebooks has '{unknown[0]}'; there are inference and train")
-        bundle = self.kernels / "dataset" / "nuclei.zip"
-        if not bundle.is_file():
-            raise UserError(f"no bundle at {bundle}; run ./run.sh bundle")
-        self.send_dataset(bundle)
+        if not self.folders.bundle.is_file():
+            raise UserError(f"no bundle at {self.folders.bundle}; run ./run.sh bundle")
+        self.send_dataset(self.folders.bundle)
         for name in notebooks:
             self.run_notebook(name)
 
@@ -320,7 +320,7 @@ class Push:
             UserError: the run failed; its log was fetched all the same.
         """
         notebook = Notebook(self.ids[name], self.timeout, self.retries)
-        source, folder = self.root / "kernels" / name, self.kernels / name
+        source, folder = self.root / "kernels" / name, self.folders.kernels / name
         metadata = filled_metadata(source / "kernel-metadata.json", self.ids, self.competition)
         address = notebook.send(source / f"{name}.ipynb", metadata)
         print(f"pushed {notebook.subject}: {address}", flush=True)
