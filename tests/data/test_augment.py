@@ -73,7 +73,7 @@ def test_a_tint_shifts_each_colour_independently(plain_augment):
 def test_piecewise_deformation_moves_image_and_labels_alike():
     labels = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((16, 16), int)).astype(np.int32)
     image = (labels * 10).astype(np.uint8)
-    warp = WholeImage(64, 0.0, 0.0, 0.0, 0.0, 0.0, (0.04, 0.04), 0.0, None)
+    warp = WholeImage(64, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.04, 0.04), 0.0, None)
     a, b = warp(image, labels, 3)
     assert not np.array_equal(b, labels)
     inside = np.abs(a.astype(int) - b * 10) <= 10  # interpolation along the edges
@@ -83,7 +83,7 @@ def test_piecewise_deformation_moves_image_and_labels_alike():
 
 
 def test_a_whole_image_is_resized():
-    plain = WholeImage(32, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), 0.0, None)
+    plain = WholeImage(32, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), 0.0, None)
     image, labels = np.full((50, 70, 3), 7, np.uint8), np.full((50, 70), 70_001, np.int32)
     a, b = plain(image, labels, 0)
     assert a.shape == (32, 32, 3) and (a == 7).all() and b.dtype == np.int32 and (b == 70_001).all()
@@ -91,13 +91,29 @@ def test_a_whole_image_is_resized():
 
 def test_a_window_of_the_whole_image_moves_at_random():
     image = np.arange(64, dtype=np.uint8)[None].repeat(64, 0)
-    window = WholeImage(64, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), 0.0, 16)
+    window = WholeImage(64, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), 0.0, 16)
     first_columns = set()
     for seed in range(9):
         a, b = window(image, image.astype(np.int32), seed)
         assert a.shape == b.shape == (16, 16) and np.array_equal(a, b)
         first_columns.add(int(a[0, 0]))
     assert len(first_columns) > 4
+
+
+def test_whole_images_are_displaced_elastically_by_the_stated_pixels():
+    ramp = np.arange(240, dtype=np.uint8)[None].repeat(240, 0)
+    elastic = WholeImage(240, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), 10.0, None)
+    moves = np.stack([elastic(ramp, ramp.astype(np.int32), seed)[0].astype(float) - ramp for seed in range(12)])
+    assert np.std(moves[:, 40:-40, 40:-40]) == pytest.approx(10, rel=0.25)
+    image, labels = elastic(ramp, ramp.astype(np.int32), 0)
+    assert np.abs(image.astype(int) - labels)[40:-40, 40:-40].max() <= 2
+
+
+def test_each_mirroring_has_a_probability_of_its_own():
+    image = np.arange(4, dtype=np.uint8).reshape(2, 2)
+    horizontal = WholeImage(2, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), 0.0, None)
+    seen = {horizontal(image, image.astype(np.int32), seed)[0].tobytes() for seed in range(20)}
+    assert seen == {image.tobytes(), image[:, ::-1].tobytes()}
 
 
 @pytest.fixture

@@ -155,11 +155,19 @@ def random_window(length: int, window: int, rng: np.random.Generator) -> np.ndar
 
 
 def deform(
-    image: np.ndarray, labels: np.ndarray, deviation: float, rng: np.random.Generator
+    image: np.ndarray, labels: np.ndarray, deviation: float, rng: np.random.Generator, spacing: int = 32
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Deform image and labels elastically, by displacements of a standard deviation in pixels."""
+    """Deform an image and its label map elastically (Ronneberger et al. 2015, section 3.1).
+
+    Args:
+        image: ``uint8 (H, W)`` or ``(H, W, 3)``.
+        labels: ``int32 (H, W)``.
+        deviation: standard deviation of the displacement along each axis, in pixels.
+        rng: source of the displacements.
+        spacing: of the points that move independently of one another, in pixels.
+    """
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
-    dx, dy = (deviation * smooth_noise(labels.shape, 32, rng) for _ in range(2))
+    dx, dy = (deviation * smooth_noise(labels.shape, spacing, rng) for _ in range(2))
     grid, border = (x + dx, y + dy), cv2.BORDER_REFLECT_101
     deformed = cv2.remap(labels.astype(np.float32), *grid, cv2.INTER_NEAREST, borderMode=border)
     return cv2.remap(image, *grid, cv2.INTER_LINEAR, borderMode=border), deformed.astype(np.int32)
@@ -271,19 +279,21 @@ class WholeImage:
 
     Attributes:
         crop: side of the result in pixels.
-        flip: probability of each mirroring.
+        horizontal_flip, vertical_flip: probability of each mirroring.
         rotate: greatest angle in degrees.
         shift: greatest shift as a share of the side.
         shear: greatest angle of shear in degrees.
         zoom: greatest change of magnification, as a share.
         piecewise: standard deviation by which points of a regular grid move, as a share of the side: least
             and greatest; [0, 0] for none.
-        elastic: strength of the elastic deformation in pixels; 0 for none.
+        elastic: standard deviation of an elastic displacement in pixels, of points a third of the side
+            apart; 0 for none.
         window: side of a random square that is cut from the varied image, for shorter trainings; or None.
     """
 
     crop: int
-    flip: float
+    horizontal_flip: float
+    vertical_flip: float
     rotate: float
     shift: float
     shear: float
@@ -298,8 +308,8 @@ class WholeImage:
         resize = {"interpolation": cv2.INTER_AREA, "mask_interpolation": cv2.INTER_NEAREST_EXACT}
         steps = [
             A.Resize(self.crop, self.crop, **resize),
-            A.HorizontalFlip(p=self.flip),
-            A.VerticalFlip(p=self.flip),
+            A.HorizontalFlip(p=self.horizontal_flip),
+            A.VerticalFlip(p=self.vertical_flip),
             A.Affine(
                 rotate=(-self.rotate, self.rotate),
                 translate_percent=(-self.shift, self.shift),
@@ -309,10 +319,6 @@ class WholeImage:
                 **nearest,
             ),
         ]
-        if self.elastic:
-            steps.append(A.ElasticTransform(alpha=self.elastic, sigma=8, p=1.0, **nearest))
-        if self.window:
-            steps.append(A.RandomCrop(self.window, self.window))
         return A.Compose(steps)
 
     def __call__(self, image: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -328,11 +334,16 @@ class WholeImage:
         """
         self._transform.set_random_seed(seed)
         varied = self._transform(image=image, mask=labels.astype(np.float32))  # OpenCV resizes no int32
-        image, mask = varied["image"], varied["mask"]
+        image, mask, rng = varied["image"], varied["mask"], np.random.default_rng(seed)
         if max(self.piecewise) > 0:
-            grid = displaced_grid(mask.shape[0], self.piecewise, np.random.default_rng(seed))
+            grid = displaced_grid(mask.shape[0], self.piecewise, rng)
             image = cv2.remap(image, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             mask = cv2.remap(mask, *grid, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        if self.elastic:
+            image, mask = deform(image, mask, self.elastic, rng, self.crop // 3)
+        if self.window:
+            y, x = rng.integers(0, self.crop - self.window + 1, 2)
+            image, mask = (a[y : y + self.window, x : x + self.window] for a in (image, mask))
         return image, mask.astype(np.int32)
 
 

@@ -1,40 +1,49 @@
-"""Mask R-CNN (He et al. 2017; Wang 2021, section III.B.4): torchvision's, behind the common base class."""
+"""Mask R-CNN (He et al. 2017; Wang 2021, section III.B.4): torchvision's heads, behind the common base class."""
 
 from __future__ import annotations
 
 from typing import ClassVar
-from urllib.error import URLError
 
+import timm
 import torch
+from timm.layers import GroupNorm, freeze_batch_norm_2d
 from torch import nn
 from torch.nn.functional import max_pool2d
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNN as TorchvisionMaskRCNN
-from torchvision.ops import masks_to_boxes
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.ops import FeaturePyramidNetwork, masks_to_boxes
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
 from nuclei.models.base import SegmentationNetwork
-from nuclei.models.pretrained import no_weights
+from nuclei.models.blocks import keep_depthwise_in_float32
+from nuclei.models.pretrained import pretrained_features
+
+ANCHORS = (8, 16, 32, 64, 128)
+"""Sides of the anchors in pixels, one for each level of the pyramid: nuclei are smaller than COCO's objects."""
 
 
 class MaskRCNN(SegmentationNetwork):
-    """Torchvision's Mask R-CNN with a feature pyramid; its objects become ``nucleus`` and ``border`` maps.
+    """A feature pyramid with torchvision's heads; its objects become ``nucleus`` and ``border`` maps.
 
-    Each object gives its mask's probability times its score; ``nucleus`` is the highest at each pixel,
-    ``border`` the highest among the rims of the masks (cut at a half), so that touching objects stay apart
-    in both.
+    Unlike torchvision's, the network sees training and test images at the same size. Boxes are computed in
+    float32, since bfloat16 has steps of two pixels beyond 256. Batch normalisation, which batches of two
+    images cannot learn, is frozen where it is pretrained and replaced by group normalisation where it is not.
 
     Args:
-        backbone: ``resnet18`` to ``resnet101``.
-        weights: of the backbone, or None.
+        backbone: timm's name of an encoder, such as ``resnet101`` or ``tf_efficientnet_lite0``.
+        weights: ``imagenet``, or None to train from scratch.
         n_channels: 2.
         detections: most objects in an image.
+        regions: regions of an image from which the heads learn in a step.
         preprocessing: how images are shown; a single plane is repeated three times.
         size: side that whole images are resized to, or None.
 
     Raises:
-        UserError: ``n_channels`` is not 2, or the weights cannot be fetched.
+        UserError: ``n_channels`` is not 2, the backbone is unknown, or the weights cannot be fetched.
     """
 
     has_own_loss: ClassVar[bool] = True
@@ -45,30 +54,82 @@ class MaskRCNN(SegmentationNetwork):
         weights: str | None,
         n_channels: int,
         detections: int = 300,
+        regions: int = 64,
         preprocessing: Preprocessing = "rgb",
         size: int | None = None,
     ) -> None:
         super().__init__(32, preprocessing, size)
         if n_channels != 2:
             raise UserError(f"Mask R-CNN gives the channels nucleus and border, got {n_channels} channels")
-        try:
-            pyramid = resnet_fpn_backbone(backbone_name=backbone, weights=weights, trainable_layers=5)
-        except (URLError, OSError, ValueError) as e:
-            raise no_weights(backbone, weights, "model.network.weights", e) from e
-        self.body = TorchvisionMaskRCNN(pyramid, 2, box_detections_per_img=detections, _skip_resize=True)
+        self.body = TorchvisionMaskRCNN(
+            Pyramid(backbone, weights),
+            num_classes=2,
+            rpn_anchor_generator=AnchorGenerator(
+                tuple((side,) for side in ANCHORS), ((0.5, 1.0, 2.0),) * len(ANCHORS)
+            ),
+            box_detections_per_img=detections,
+            box_batch_size_per_image=regions,
+            box_score_thresh=0.5,
+        )
 
     def training_loss(
         self, images: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor, loss: nn.Module
     ) -> torch.Tensor:
         """Return the sum of torchvision's losses of classes, boxes and masks; ``loss`` is not used."""
-        losses = self.body(list(images.expand(-1, 3, -1, -1)), [objects_of(each) for each in labels])
+        _, losses = self._detect(images, [objects_of(each) for each in labels])
         return sum(losses.values(), images.new_zeros(()))
 
     def predict_maps(self, images: torch.Tensor) -> torch.Tensor:
-        """Return probabilities ``(B, 2, H, W)`` of images ``(B, C, H, W)``."""
-        detections = self.body(list(images.expand(-1, 3, -1, -1)))
-        shape = images.shape[-2:]
-        return torch.stack([maps_of(d["masks"][:, 0], d["scores"], shape) for d in detections])
+        """Return ``float32 (B, 2, H, W)`` in [0, 1] of images ``(B, C, H, W)``."""
+        shape = (images.shape[2], images.shape[3])
+        detections, _ = self._detect(images, None)
+        return torch.stack([maps_of(paste_masks_in_image(d["masks"], d["boxes"], shape)[:, 0]) for d in detections])
+
+    def _detect(
+        self, images: torch.Tensor, objects: list[dict[str, torch.Tensor]] | None
+    ) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+        """Return the objects found in each image, in evaluation mode, and the losses, in training mode."""
+        sizes = [(images.shape[2], images.shape[3])] * len(images)
+        features = {name: level.float() for name, level in self.body.backbone(images).items()}
+        with torch.autocast(images.device.type, enabled=False):
+            proposals, losses = self.body.rpn(ImageList(images.float(), sizes), features, objects)
+            detections, head_losses = self.body.roi_heads(features, proposals, sizes, objects)
+        return detections, losses | head_losses
+
+
+class Pyramid(nn.Module):
+    """A feature pyramid (Lin et al. 2017) of strides 4 to 64 on an encoder, behind the scaling of its input.
+
+    Args:
+        encoder: timm's name of it.
+        weights: ``imagenet``, or None for an untrained encoder with group normalisation.
+    """
+
+    out_channels = 256
+
+    def __init__(self, encoder: str, weights: str | None) -> None:
+        super().__init__()
+        levels = (1, 2, 3, 4)
+        if weights:
+            self.encoder = freeze_batch_norm_2d(pretrained_features(encoder, weights, levels))
+        else:
+            self.encoder = timm.create_model(
+                encoder, features_only=True, out_indices=levels, norm_layer=GroupNorm
+            )
+        keep_depthwise_in_float32(self.encoder)
+        self.pyramid = FeaturePyramidNetwork(
+            self.encoder.feature_info.channels(), self.out_channels, LastLevelMaxPool()
+        )
+        scaling = timm.get_pretrained_cfg(encoder)
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.register_buffer("mean", torch.tensor(scaling.mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(scaling.std).view(1, -1, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return features ``(B, 256, H / stride, W / stride)`` by level of images ``(B, 1 or 3, H, W)``."""
+        features = self.encoder((x - self.mean) / self.std)
+        return self.pyramid({str(n): level for n, level in enumerate(features)})
 
 
 def objects_of(labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -84,12 +145,23 @@ def objects_of(labels: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"boxes": boxes[kept].float(), "labels": classes, "masks": masks[kept].to(torch.uint8)}
 
 
-def maps_of(masks: torch.Tensor, scores: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Return ``nucleus`` and ``border`` ``(2, H, W)`` of masks ``(N, H, W)`` in [0, 1], scores ``(N,)``."""
-    maps = masks.new_zeros((2, *shape))
-    for mask, score in zip(masks, scores, strict=True):  # one at a time: hundreds of masks fill the memory
-        inside = (mask > 0.5).float()
-        rim = inside - (1 - max_pool2d(1 - inside[None], 3, stride=1, padding=1)[0])
-        maps[0] = torch.maximum(maps[0], mask * score)
-        maps[1] = torch.maximum(maps[1], rim * score)
-    return maps
+def maps_of(masks: torch.Tensor) -> torch.Tensor:
+    """Return the maps ``nucleus`` and ``border`` of the masks of objects.
+
+    Each pixel belongs to the mask that is surest of it; ``nucleus`` is that mask's probability, ``border`` is
+    1 where objects touch, on both sides, so that post-processing keeps them apart.
+
+    Args:
+        masks: ``float32 (N, H, W)`` in [0, 1].
+
+    Returns:
+        ``float32 (2, H, W)``.
+    """
+    if not len(masks):
+        return masks.new_zeros((2, *masks.shape[1:]))
+    nucleus, owner = masks.max(0)
+    number = torch.where(nucleus > 0.5, owner + 1, 0)[None].float()
+    absent = float(len(masks) + 1)
+    highest = max_pool2d(number, 3, stride=1, padding=1)
+    lowest = absent - max_pool2d(torch.where(number > 0, absent - number, 0.0), 3, stride=1, padding=1)
+    return torch.stack([nucleus, ((number > 0) & (highest != lowest))[0].float()])

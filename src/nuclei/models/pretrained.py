@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import timm
 import torch
 from torch import nn
 
@@ -111,6 +112,31 @@ def load_in_order(network: nn.Module, tensors: list[torch.Tensor]) -> None:
             raise UserError(f"pretrained weights: expected {expected} for {name}, got {got}")
         state[name] = tensor
     network.load_state_dict(state)
+
+
+def pretrained_features(encoder: str, weights: str, levels: tuple[int, ...]) -> nn.Module:
+    """Return a timm encoder with pretrained weights that gives the features of some of its levels.
+
+    Args:
+        encoder: timm's name of it.
+        weights: ``imagenet``.
+        levels: their numbers; level n has a stride of 2 ** (n + 1).
+
+    Raises:
+        UserError: the encoder is unknown, or no source has its weights.
+    """
+    package = installed_package(encoder) if weights == "imagenet" else None
+    if not package:
+        announce_download(encoder, weights)
+    try:
+        model = timm.create_model(encoder, pretrained=not package, features_only=True, out_indices=levels)
+    except OSError as e:
+        raise no_weights(encoder, weights, "model.network.weights", e) from e
+    except RuntimeError as e:
+        raise UserError(f"model.network.backbone={encoder}: {str(e).splitlines()[0]}") from e
+    if package:
+        load_in_order(model, read_packaged_weights(package))
+    return model
 
 
 def announce_download(encoder: str, weights: str) -> None:
