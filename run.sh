@@ -113,8 +113,9 @@ install() {
     exec 9>&-
 }
 
-# Whether the words ask for more than a line of text: train's settings, or a command that has a config.
+# Whether the words ask for more than text: train's settings, or a command that has a config.
 runs_something() {
+    [[ "${1:-}" == test || (" $* " != *" --help "* && " $* " != *" -h "*) ]] || return
     [[ "${1:-}" == *=* || "${1:-}" == -m || "${1:-}" == --multirun || "${1:-}" == test ]] ||
         [[ -n "${1:-}" && -f "$here/configs/$1.yaml" ]]
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from nuclei.cli import COMMANDS, composed_runs, main
+import nuclei
+from nuclei.cli import COMMANDS, composed_runs, help_text, main, split_words
 from nuclei.commands import prepare
-from nuclei.config import Call, compose_config
+from nuclei.config import Call, compose_config, expand_sweep
 from nuclei.errors import UserError
 
 DEMO_LINE = (
@@ -257,10 +259,32 @@ def test_a_data_set_without_a_smaller_recipe_refuses_one() -> None:
         composed_runs("train", ["data=demo", "recipe=small"], sweep=False)
 
 
-def test_help_of_a_command_shows_its_settings_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "model=otsu", "--help"]) == 0
+def test_help_of_a_command_shows_examples_settings_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("./run.sh train key=value ...    train one model on one fold")
+    assert "  ./run.sh train fold=0\n" in out
     assert "fold: 0 # held out; all trains on every image" in out
-    assert "# loss: one of bce, bce_dice" in out
-    assert "nuclei.models.otsu.Otsu" in out
+    assert "loss: bce_dice; or one of bce, bce_dice" in out
+    assert main(["help", "train", "optimizer", "model=otsu"]) == 0
+    longer = capsys.readouterr().out
+    assert longer.startswith(out.rstrip()) and "lr: 2e-3" in longer and "nuclei.models.otsu.Otsu" in longer
+    assert main(["help", "train", "optimiser"]) == 2
+    assert "train has no group 'optimiser'; expected one of paths, data, loss" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("help", "test")])
+def test_help_fits_a_screen_and_its_examples_are_right(command: str) -> None:
+    lines = help_text(command, []).splitlines()
+    assert len(lines) <= 40
+    examples = [shlex.split(line)[2:] for line in lines if line.startswith(f"  ./run.sh {command}")]
+    assert len(examples) == 2
+    for words in examples:
+        flags, settings = split_words(words)
+        for each in expand_sweep(settings) if flags else [settings]:
+            assert compose_config(command, each)
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"nuclei {nuclei.__version__}\n"

@@ -4,7 +4,7 @@ import pytest
 
 from nuclei.errors import nearest_name
 
-NAMES = ["fold", "name", "batch_size", "trainer.max_epochs", "optimizer.lr"]
+NAMES = ["fold", "name", "batch_size", "data.budget.max_epochs", "trainer.max_epochs", "optimizer.lr"]
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,8 @@ NAMES = ["fold", "name", "batch_size", "trainer.max_epochs", "optimizer.lr"]
         ("max_epoch", "trainer.max_epochs"),  # its group may be left out
         ("train.max_epochs", "trainer.max_epochs"),
         ("lr", "optimizer.lr"),
+        ("epochs", "trainer.max_epochs"),  # of two the one in fewer groups
+        ("batch", "batch_size"),  # a word of it
         ("nmae", "name"),
     ],
 )

@@ -73,6 +73,8 @@ def test_help_needs_no_environment(clone: Path, bin: Path) -> None:
         done = run(clone, bin, *words)
         assert done.returncode == 0
         assert "  train " in done.stdout
+    for words in ["help", "predict"], ["predict", "--help"]:
+        assert "  ./run.sh predict input=image.png\n" in run(clone, bin, *words).stdout
     assert run(clone, bin, "trian").stderr.startswith("error: no command 'trian'; did you mean 'train'?")
     assert not (clone / ".venv").exists()
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
+from textwrap import indent, wrap
 from typing import TYPE_CHECKING
 
 from nuclei.errors import UserError, nearest_name
-from nuclei.paths import ROOT
+from nuclei.paths import ROOT, shipped
 from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
 
 if TYPE_CHECKING:
@@ -83,11 +85,21 @@ def run(words: list[str]) -> None:
     if "=" in command or command in ("-m", "--multirun"):
         command, rest = "train", words
     if command in ("help", "-h", "--help"):
-        print(usage())
+        if not rest:
+            print(usage())
+            return
+        command, rest = rest[0], [*rest[1:], "--help"]
+    if command in ("version", "--version"):
+        from nuclei import __version__
+
+        print(f"nuclei {__version__}")
         return
     if command not in COMMANDS:
         meant = nearest_name(command, COMMANDS)
         raise UserError(f"no command '{command}'; did you mean '{meant}'? ./run.sh help lists them")
+    if {"-h", "--help"} & {*rest} and command != "test":
+        print(help_text(command, [word for word in rest if word not in FLAGS]))
+        return
     if sys.version_info < (3, 11):  # noqa: UP036 (NUCLEI_PYTHON may name an older one)
         raise UserError(f"Python 3.11 or 3.12 is needed; {sys.executable} is {sys.version.split()[0]}")
     if command == "test":
@@ -95,9 +107,6 @@ def run(words: list[str]) -> None:
         workers = ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile", "--max-worker-restart", "2"]
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *workers, *rest])
     flags, settings = split_words(rest)
-    if {"-h", "--help"} & set(flags):
-        print(help_text(command, settings))
-        return
     runs = composed_runs(command, settings, sweep=bool(flags))
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else each import of it asks the network for a newer one
     module = importlib.import_module(f"nuclei.commands.{command}")
@@ -112,26 +121,36 @@ def usage() -> str:
         [
             "./run.sh [COMMAND] [key=value ...]    with no COMMAND it is train: ./run.sh fold=0",
             *lines,
-            "./run.sh COMMAND --help shows its settings; -m key=a,b runs each; --debug shows tracebacks",
+            "./run.sh help COMMAND shows its settings; -m key=a,b runs each; --debug shows tracebacks",
         ]
     )
 
 
-def help_text(command: str, settings: list[str]) -> str:
-    """Show the settings of a command, with their comments, and the groups that it is composed of."""
-    from omegaconf import OmegaConf
+def help_text(command: str, words: list[str]) -> str:
+    """Show what a command does, examples, its settings with their comments, and its groups of settings.
 
-    from nuclei.config import Call, compose_config, config_folder
+    The YAML files speak for themselves, so that no package is needed.
 
-    text = (config_folder() / f"{command}.yaml").read_text(encoding="utf-8")
-    own = text.partition("- _self_\n")[2].strip("\n")
-    cfg = compose_config(command, settings)
-    groups = [name for name in map(str, cfg) if f"\n{name}:" not in f"\n{own}"]
-    lines = [f"{Call(command).text} key=value ...    {COMMANDS[command]}", "", own, ""]
-    for name in groups:
-        options = sorted(path.stem for path in (config_folder() / name).glob("*.yaml"))
-        lines += [f"# {name}: one of {', '.join(options)}"] if options else []
-        lines.append(OmegaConf.to_yaml({name: cfg[name]}).rstrip())
+    Args:
+        command: its name.
+        words: groups whose settings are shown too, ``GROUP`` or ``GROUP=OPTION``.
+    """
+    folder, door = shipped("configs"), f"./run.sh {command}"
+    head, _, body = (folder / f"{command}.yaml").read_text(encoding="utf-8").partition("defaults:")
+    defaults, _, own = body.partition("- _self_\n")
+    chosen = dict(re.findall(r"- (\w+)[^:]*: (\w+)", defaults))
+    lines = [f"{door} key=value ...    {COMMANDS[command]}", *head.replace("# ", "  ").splitlines(), ""]
+    lines += [own.strip("\n"), ""] if own.strip() else []
+    lines += [f"Groups; '{door} --help {next(iter(chosen))}' shows the settings of one:"]
+    for name, option in chosen.items():
+        options = ", ".join(sorted(path.stem for path in (folder / name).glob("*.yaml")))
+        lines += wrap(f"{name}: {option}" + (f"; or one of {options}" if options != option else ""), 110)
+    for word in words:
+        name, _, option = word.partition("=")
+        path = folder / name / f"{option or chosen.get(name)}.yaml"
+        if not path.is_file():
+            raise UserError(f"{command} has no group '{word}'; expected one of {', '.join(chosen)}")
+        lines += ["", f"{name}:", indent(path.read_text(encoding="utf-8").rstrip(), "  ")]
     return "\n".join(lines)
 
 

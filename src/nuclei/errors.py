@@ -17,15 +17,19 @@ class UserError(Exception):
 def nearest_name(name: str, names: Iterable[str]) -> str:
     """Return the name that ``name`` was most likely meant to be.
 
-    A name that was given without its group counts as a full match.
+    A name that was given without its group counts as a full match, and so does a word of it; of several the
+    one in the fewest groups is meant.
 
-    >>> nearest_name("max_epoch", ["fold", "trainer.max_epochs"])
+    >>> nearest_name("epochs", ["fold", "data.budget.max_epochs", "trainer.max_epochs"])
     'trainer.max_epochs'
     """
-    names = list(names)
+    names = sorted(names, key=lambda full: full.count("."))
     last_parts = {full.rsplit(".", 1)[-1]: full for full in reversed(names)}
     if close := get_close_matches(name, names, n=1, cutoff=0.75):
         return close[0]
-    if close := get_close_matches(name.rsplit(".", 1)[-1], last_parts, n=1, cutoff=0.75):
+    last = name.rsplit(".", 1)[-1]
+    if close := get_close_matches(last, last_parts, n=1, cutoff=0.8):
         return last_parts[close[0]]
+    if whole := [full for full in names if last in full.rsplit(".", 1)[-1].split("_")]:
+        return whole[0]
     return get_close_matches(name, names, n=1, cutoff=0)[0]

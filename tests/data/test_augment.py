@@ -103,7 +103,9 @@ def test_a_window_of_the_whole_image_moves_at_random():
 def test_whole_images_are_displaced_elastically_by_the_stated_pixels():
     ramp = np.arange(240, dtype=np.uint8)[None].repeat(240, 0)
     elastic = WholeImage(240, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), 10.0, None)
-    moves = np.stack([elastic(ramp, ramp.astype(np.int32), seed)[0].astype(float) - ramp for seed in range(12)])
+    moves = np.stack(
+        [elastic(ramp, ramp.astype(np.int32), seed)[0].astype(float) - ramp for seed in range(12)]
+    )
     assert np.std(moves[:, 40:-40, 40:-40]) == pytest.approx(10, rel=0.25)
     image, labels = elastic(ramp, ramp.astype(np.int32), 0)
     assert np.abs(image.astype(int) - labels)[40:-40, 40:-40].max() <= 2

@@ -1,4 +1,4 @@
-"""Mask R-CNN (He et al. 2017; Wang 2021, section III.B.4): torchvision's heads, behind the common base class."""
+"""Mask R-CNN (He et al. 2017; Wang 2021, section III.B.4): torchvision's heads, and maps of its objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nuclei.models.blocks import keep_depthwise_in_float32
 from nuclei.models.pretrained import pretrained_features
 
 ANCHORS = (8, 16, 32, 64, 128)
-"""Sides of the anchors in pixels, one for each level of the pyramid: nuclei are smaller than COCO's objects."""
+"""Sides of the anchors in pixels, one a level of the pyramid; nuclei are smaller than COCO's objects."""
 
 
 class MaskRCNN(SegmentationNetwork):
@@ -83,7 +83,9 @@ class MaskRCNN(SegmentationNetwork):
         """Return ``float32 (B, 2, H, W)`` in [0, 1] of images ``(B, C, H, W)``."""
         shape = (images.shape[2], images.shape[3])
         detections, _ = self._detect(images, None)
-        return torch.stack([maps_of(paste_masks_in_image(d["masks"], d["boxes"], shape)[:, 0]) for d in detections])
+        return torch.stack(
+            [maps_of(paste_masks_in_image(d["masks"], d["boxes"], shape)[:, 0]) for d in detections]
+        )
 
     def _detect(
         self, images: torch.Tensor, objects: list[dict[str, torch.Tensor]] | None
