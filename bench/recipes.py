@@ -14,15 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from omegaconf import OmegaConf
 
+from nuclei.build import build_steps
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.oof import load_oof
 from nuclei.metrics import confusion, precision_at
-from nuclei.models.registry import build_steps
 from nuclei.postprocess.pipeline import postprocess
 
 HERE = Path(__file__).parents[1]
+WATERSHED = build_steps(OmegaConf.load(HERE / "configs" / "postprocess" / "watershed.yaml").steps)
 MODALITIES = ("fluorescence", "histology", "brightfield")
 
 
@@ -33,7 +35,7 @@ def common_folds(data: str, runs: Sequence[str]) -> set[int]:
 
 
 def row(data: str, run: str, rows: Sequence[FoldRow]) -> list[str]:
-    """Return the cells of one run on one cross-validation: mAP, AP at 0.5, 0.75 and 0.9, modalities, found."""
+    """Return the cells of one run on one cross-validation."""
     store = Store(HERE / "data" / "dsb2018.store")
     member = load_oof(HERE / "runs" / data / run, rows, folds_sha256(HERE / "folds" / f"{data}.csv"))
     precisions, predicted = [], 0
@@ -43,7 +45,8 @@ def row(data: str, run: str, rows: Sequence[FoldRow]) -> list[str]:
         precisions.append(precision_at(confusion(store.labels(r.image_id), labels)))
     scores, modality = np.array(precisions), np.array([r.modality for r in rows])
     by_modality = [scores[modality == m].mean() if (modality == m).any() else np.nan for m in MODALITIES]
-    figures = [scores.mean(), *scores.mean(0)[[0, 5, 8]], *by_modality, predicted / sum(r.nuclei for r in rows)]
+    found = predicted / sum(r.nuclei for r in rows)
+    figures = [scores.mean(), *scores.mean(0)[[0, 5, 8]], *by_modality, found]
     return ["–" if np.isnan(x) else f"{x:.3f}" for x in figures]
 
 
@@ -55,7 +58,8 @@ def main() -> None:
             continue
         rows = [r for r in read_folds(HERE / "folds" / f"{data}.csv") if r.fold in folds]
         print(f"\n{data}, folds {', '.join(map(str, sorted(folds)))}: {len(rows)} images\n")
-        print("| run | mAP | AP 0.50 | AP 0.75 | AP 0.90 | fluo | histo | bright | found |\n" + "|---" * 9 + "|")
+        print("| run | mAP | AP 0.50 | AP 0.75 | AP 0.90 | fluo | histo | bright | found |")
+        print("|---" * 9 + "|")
         for run in runs:
             print(f"| {run} | " + " | ".join(row(data, run, rows)) + " |", flush=True)
 

@@ -225,3 +225,12 @@ def ensure_data(cfg: DictConfig, call: Call) -> None:
     for command, path in (("prepare", cfg.data.store), ("folds", cfg.data.folds)):
         if not Path(path).exists():
             run_step(command, cfg, call)
+
+
+def fold_numbers(cfg: DictConfig) -> set[int]:
+    """Return the numbers of the folds in the folds file, or of those that ``folds`` would make."""
+    from nuclei.data.folds import read_folds
+
+    if Path(cfg.data.folds).exists():
+        return {row.fold for row in read_folds(cfg.data.folds)}
+    return set(range(compose_config("folds", [f"data={cfg.data.name}"]).n_folds))

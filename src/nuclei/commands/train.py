@@ -6,7 +6,7 @@ import shlex
 
 from omegaconf import DictConfig
 
-from nuclei.build import as_tree, build_paths, build_training, ensure_data
+from nuclei.build import as_tree, build_paths, build_training, ensure_data, fold_numbers
 from nuclei.config import Call
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.errors import UserError
@@ -20,12 +20,11 @@ FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "trainer.dev
 
 def main(cfg: DictConfig, call: Call) -> None:
     """Train, predict the held-out images, keep their maps; go on where a killed run stopped."""
-    ensure_data(cfg, call)
-    paths = build_paths(cfg)
-    rows, sha256 = read_folds(paths.folds), folds_sha256(paths.folds)
-    folds = {row.fold for row in rows}
+    paths, folds = build_paths(cfg), fold_numbers(cfg)
     if cfg.fold != "all" and cfg.fold not in folds:
-        raise UserError(f"fold={cfg.fold}: expected 0 to {max(folds)}, the folds in {paths.folds}, or all")
+        raise UserError(f"fold={cfg.fold}: expected 0 to {max(folds)}, the folds of {paths.folds}, or all")
+    ensure_data(cfg, call)
+    rows, sha256 = read_folds(paths.folds), folds_sha256(paths.folds)
     folder = paths.fold(RunName(cfg.model.name, cfg.name), cfg.fold)
     with locked(folder):
         claim(folder, as_tree(cfg) | {"folds_sha256": sha256}, FREE)
