@@ -122,11 +122,11 @@ class Pyramid(nn.Module):
         self.pyramid = FeaturePyramidNetwork(
             self.encoder.feature_info.channels(), self.out_channels, LastLevelMaxPool()
         )
-        scaling = timm.get_pretrained_cfg(encoder)
+        scaling = timm.data.resolve_data_config({}, model=self.encoder)
         self.mean: torch.Tensor
         self.std: torch.Tensor
-        self.register_buffer("mean", torch.tensor(scaling.mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(scaling.std).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(scaling["mean"]).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(scaling["std"]).view(1, -1, 1, 1))
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return features ``(B, 256, H / stride, W / stride)`` by level of images ``(B, 1 or 3, H, W)``."""
