@@ -35,7 +35,7 @@ ROOMS += (
     "cli",
     "__main__",
 )
-COMMON = ("errors", "atomic", "progress", "parallel", "paths", "metrics")
+COMMON = ("errors", "atomic", "progress", "paths", "metrics")
 # Anyone may import these, so they may import nothing of ours but errors and one another.
 FREE = ("nuclei.submission.rle",)
 LIGHTNING = ("data.datamodule", "training.module", "training.callbacks", "training.trainer")

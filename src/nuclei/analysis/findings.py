@@ -26,10 +26,9 @@ from nuclei.ensemble.blend import blend
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.ensemble.oof import Member, load_oof
 from nuclei.metrics import confusion, precision_at
-from nuclei.parallel import parallel_map
 from nuclei.paths import Paths, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
-from nuclei.progress import track
+from nuclei.progress import parallel_map, track
 from nuclei.training.run_folder import read_settings
 
 DESCRIPTIONS = {

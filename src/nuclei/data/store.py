@@ -23,8 +23,7 @@ import numpy as np
 from nuclei.atomic import atomic_write
 from nuclei.data.sources.protocols import SPLITS, Item, Source, Split
 from nuclei.errors import UserError
-from nuclei.parallel import parallel_map
-from nuclei.progress import track
+from nuclei.progress import parallel_map, track
 
 COLUMNS = ("ImageId", "split", "height", "width", "channels", "nuclei", "modality", "parent", "classes")
 DAMAGED = "{path} is damaged at {member}; delete it and run ./run.sh prepare data={path.stem}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nuclei.errors import UserError
-from nuclei.labelmap.map_arithmetic import weighted_mean
+from nuclei.labelmap.flooding import weighted_mean
 
 
 def blend(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float]) -> np.ndarray:

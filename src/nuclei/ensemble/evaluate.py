@@ -16,9 +16,8 @@ from nuclei.ensemble.blend import blend
 from nuclei.ensemble.ensemble_file import Score
 from nuclei.ensemble.oof import Member
 from nuclei.metrics import confusion, precision_at
-from nuclei.parallel import parallel_map
 from nuclei.postprocess.pipeline import Step, postprocess, with_parameters
-from nuclei.progress import track
+from nuclei.progress import parallel_map, track
 
 
 @dataclass(frozen=True)

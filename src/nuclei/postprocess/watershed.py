@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from nuclei.labelmap.flooding import flood
-from nuclei.labelmap.map_arithmetic import local_maxima, marker_score
+from nuclei.labelmap.flooding import flood, local_maxima, marker_score
 from nuclei.labelmap.regions import squared_distances
 from nuclei.postprocess.components import hysteresis_mask, uint8_threshold
 
