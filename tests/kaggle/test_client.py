@@ -17,6 +17,7 @@ from nuclei.kaggle.client import (
     PIECE,
     KaggleSession,
     TimedAdapter,
+    Unfinished,
     Unreachable,
     explain_refusal,
     poll_until,
@@ -175,7 +176,8 @@ def test_polling_ends_with_a_result_the_limit_or_the_last_fault() -> None:
         return answer
 
     assert poll_until(look, "x", limit=5, interval=0.01) == 3
-    assert poll_until(lambda: None, "x", limit=0.02, interval=0.01) is None
+    with pytest.raises(Unfinished, match="x: not done after 0 s"):
+        poll_until(lambda: None, "x", limit=0.02, interval=0.01)
     answers = iter([Unreachable("down")] * 100)
     with pytest.raises(Unreachable, match="down"):
         poll_until(look, "x", limit=0.02, interval=0.01)

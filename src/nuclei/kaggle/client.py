@@ -97,6 +97,10 @@ class Unreachable(UserError):
     """A fault that may pass by itself: the network, a time limit, an error on Kaggle's side."""
 
 
+class Unfinished(UserError):
+    """What was waited for is not done yet."""
+
+
 @contextmanager
 def explain_errors(subject: str, causes: Causes = COMPETITION) -> Iterator[None]:
     """Turn whatever the client raises about a competition, dataset or notebook into one line.
@@ -380,13 +384,12 @@ def _pause(attempt: int) -> None:
     time.sleep(min(2.0 ** (attempt - 1), 30.0) if attempt else 0.0)
 
 
-def poll_until(look: Callable[[], T | None], name: str, limit: float, interval: float) -> T | None:
-    """Call ``look`` every ``interval`` seconds until it returns something, or ``limit`` seconds are over.
-
-    A fault that may pass by itself counts as nothing; the progress is shown under ``name``.
+def poll_until(look: Callable[[], T | None], name: str, limit: float, interval: float) -> T:
+    """Call ``look`` every ``interval`` seconds until it returns something; show progress under ``name``.
 
     Raises:
-        Unreachable: the fault of the last call.
+        Unfinished: ``limit`` seconds are over.
+        Unreachable: they are, and the last call met a fault that may pass by itself.
     """
     fault: Unreachable | None = None
     for _ in track(_ticks(limit, interval), name, total=math.ceil(limit / interval) + 1):
@@ -396,9 +399,7 @@ def poll_until(look: Callable[[], T | None], name: str, limit: float, interval: 
             fault = None
         except Unreachable as e:
             fault = e
-    if fault:
-        raise fault
-    return None
+    raise fault or Unfinished(f"{name}: not done after {limit:.0f} s")
 
 
 def _ticks(limit: float, interval: float) -> Iterator[None]:

@@ -15,7 +15,7 @@ from kagglesdk.competitions.types.competition_api_service import (
 )
 
 from nuclei.errors import UserError
-from nuclei.kaggle.client import SITE, KaggleSession, Unreachable, poll_until
+from nuclei.kaggle.client import SITE, KaggleSession, Unfinished, Unreachable, poll_until
 from nuclei.kaggle.ledger import LedgerRow, newest_row, write_row
 from nuclei.submission.make_submission import SubmissionRecord, code_state, read_record, sha256_of
 from nuclei.submission.rules import find_violations
@@ -84,7 +84,10 @@ class Competition(KaggleSession):
             score = self.score(number, message)
             return score if score and score.status != "pending" else None
 
-        return poll_until(look, "waiting for the score", limit, interval) or Score("pending")
+        try:
+            return poll_until(look, "waiting for the score", limit, interval)
+        except Unfinished:
+            return Score("pending")
 
     def submissions_left_today(self) -> int | None:
         """Return how many submissions remain today; None where Kaggle does not say."""

@@ -139,11 +139,7 @@ class Dataset(KaggleSession):
                 )
             return version if status == "ready" and version > previous else None
 
-        label = f"waiting for the dataset {self.subject}"
-        version = poll_until(look, label, limit, interval)
-        if version is None:
-            raise UserError(f"{label}: not done after {limit:.0f} s")
-        return version
+        return poll_until(look, f"waiting for the dataset {self.subject}", limit, interval)
 
 
 class Notebook(KaggleSession):
@@ -191,11 +187,7 @@ class Notebook(KaggleSession):
             running = status in ("queued", "running", "new_script")
             return None if running else (status, session.failure_message or "")
 
-        label = f"waiting for {self.subject}"
-        end = poll_until(look, label, limit, interval)
-        if end is None:
-            raise UserError(f"{label}: not done after {limit:.0f} s")
-        return end
+        return poll_until(look, f"waiting for {self.subject}", limit, interval)
 
     def fetch_output(self, folder: Path) -> list[Path]:
         """Fetch the output and the log of the last run into ``folder``, but for names that lead out of it.
