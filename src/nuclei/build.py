@@ -90,6 +90,18 @@ def build_steps(steps: Iterable[Mapping[str, Any]]) -> list[Step]:
     return built
 
 
+def named_steps(name: str) -> list[Step]:
+    """Build the post-processing of a name, an option of the group ``postprocess``."""
+    return build_steps(compose_config("train", [f"postprocess={name}"]).postprocess.steps)
+
+
+def run_steps(folder: FoldFolder) -> list[Step]:
+    """Build the post-processing that a run was trained with."""
+    from nuclei.training.run_folder import read_settings
+
+    return build_steps(read_settings(folder).steps)
+
+
 def build_network(
     settings: Mapping[str, Any], channels: Sequence[str], pretrained: bool = True
 ) -> SegmentationNetwork:

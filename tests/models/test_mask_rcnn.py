@@ -23,7 +23,7 @@ def test_objects_become_maps_that_keep_touching_ones_apart():
 def test_most_nuclei_have_an_anchor_of_their_size():
     sides = torch.tensor([9.0, 11.0, 16.0, 24.0, 40.0, 90.0])
     nuclei = torch.stack([200 - sides / 2, 200 - sides / 2, 200 + sides / 2, 200 + sides / 2], 1)
-    network = MaskRCNN("resnet18", None, 2).eval()
+    network = MaskRCNN("resnet18", None, 2, "group").eval()
     images = ImageList(torch.zeros(1, 3, 384, 384), [(384, 384)])
     levels = [torch.zeros(1, 256, 384 // 2**n, 384 // 2**n) for n in range(2, 7)]
     anchors = network.body.rpn.anchor_generator(images, levels)[0]
@@ -31,7 +31,7 @@ def test_most_nuclei_have_an_anchor_of_their_size():
 
 
 def test_training_and_prediction_see_one_size_and_boxes_stay_in_float32():
-    network, seen = MaskRCNN("resnet18", None, 2, regions=8), []
+    network, seen = MaskRCNN("resnet18", None, 2, "group", regions=8), []
     network.body.backbone.register_forward_hook(
         lambda _, inputs, features: seen.append((inputs[0].shape, [f.shape[-1] for f in features.values()]))
     )
@@ -45,7 +45,10 @@ def test_training_and_prediction_see_one_size_and_boxes_stay_in_float32():
 
 
 def test_no_batch_of_two_images_changes_a_batch_normalisation():
-    networks = MaskRCNN("resnet18", None, 2), MaskRCNN("tf_efficientnet_lite0", "imagenet", 2)
+    networks = (
+        MaskRCNN("resnet18", None, 2, "group"),
+        MaskRCNN("tf_efficientnet_lite0", "imagenet", 2, "frozen"),
+    )
     kinds = [{type(m) for m in network.modules()} for network in networks]
     assert GroupNorm in kinds[0] and FrozenBatchNormAct2d in kinds[1]
     assert not any(issubclass(kind, nn.BatchNorm2d) for kind in kinds[0] | kinds[1])
@@ -61,4 +64,4 @@ def test_labels_become_boxes_and_masks_but_for_lines():
 
 def test_other_channels_are_refused():
     with pytest.raises(UserError, match="nucleus and border, got 3 channels"):
-        MaskRCNN("resnet18", None, 3)
+        MaskRCNN("resnet18", None, 3, "group")

@@ -74,13 +74,13 @@ def cells(table):
 
 def test_the_table_has_only_columns_with_figures():
     a = Row("A", {"x": 0.5}, None, {"x": 0.25, "y": 0.001}, 9)
-    assert cells(systems_table(["x", "y"], [a])) == [
+    assert cells(systems_table(["x", "y"], [a], "x", 0)) == [
         ["system", "x, theirs", "x, ours", "y, ours", "trained", "time"],
         ["A", "0.500", "0.250", "0.0010", "–", "0 s"],
     ]
-    b = Row("B", {}, 0.1, {"x": 0.25, "y": 1.0}, 9, share=0.125, seconds=61, submission="s/b.csv")
-    last = cells(systems_table(["y"], [a, b]))[-1]
-    assert last == ["B", "0.100", "[CSV](../../s/b.csv)", "1.000", "12.5% of theirs", "61 s"]
+    b = Row("B", {}, 0.1, {"x": 0.25, "y": 1.0}, 9, share=0.25, seconds=61, submission="s/b.csv")
+    last = cells(systems_table(["y"], [a, b], "y", 0))[-1]
+    assert last == ["B", "0.100", "[CSV](../../s/b.csv)", "1.000", "25.0% of theirs", "61 s"]
 
 
 def test_the_search_has_a_row_for_each_draw():
@@ -102,3 +102,10 @@ def test_a_class_that_is_nowhere_has_a_dash():
     heading, table = class_table(Row("A", {}, None, {}, 9, class_scores=scores))
     assert heading == "A, pixels by class:"
     assert cells(table) == [["class", "recall"], ["round", "0.500"], ["long", "–"]]
+
+
+def test_systems_that_say_nothing_are_marked_in_the_table():
+    rows = [Row("A", {}, None, {"x": 0.5}, 9, share=0.1), Row("B", {}, None, {"x": 0.3}, 9, share=1.0)]
+    rows += [Row("C", {}, None, {"x": 0.5}, 9, share=1.0), Row("Otsu", {}, None, {"x": 0.4}, 9)]
+    titles = [line[0] for line in cells(systems_table(["x"], rows, "x", 0.4))[1:]]
+    assert titles == ["A †", "B †", "C", "Otsu"]

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
+from nuclei.build import named_steps
+from nuclei.config import compose_config
 from nuclei.data.store import Store, StoreRow, encode_image, encode_labels, write_store
 from nuclei.errors import UserError
 from nuclei.inference.predict_maps import write_maps
@@ -28,7 +31,7 @@ def read(path):
 def test_a_system_is_a_network_or_an_average_of_networks(path):
     paper = read(path)
     assert (
-        paper.name == path.stem and paper.main in paper.columns and set(paper.budgets) == {"default", "full"}
+        paper.name == path.stem and paper.main in paper.columns and set(paper.budgets) == {"default", "paper"}
     )
     for name, system in paper.systems.items():
         assert bool(system.train) != bool(system.average), name
@@ -39,12 +42,26 @@ def test_a_system_is_a_network_or_an_average_of_networks(path):
     assert (paper.search is None) == all(budget.draws == 0 for budget in paper.budgets.values())
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_settings_of_every_system_are_right(path):
+    cfg = compose_config("table", [f"paper={path.stem}", "budget=paper"])
+    paper = parse_paper(OmegaConf.to_container(cfg.paper, resolve=True))
+    for system in paper.systems.values():
+        if system.train:
+            words = [*paper.common, *paper.budget("paper").common, *system.train]
+            train = compose_config("train", [f"data={cfg.data.name}", *words])
+            assert f"model={train.model.name}" in system.train
+        if system.postprocess:
+            assert named_steps(system.postprocess)
+    assert all(set(budget.shares) <= set(paper.systems) for budget in paper.budgets.values())
+
+
 def test_unknown_budgets_and_systems_are_refused():
     paper = read(next(path for path in CONFIGS if path.stem == "arra2018"))
-    assert paper.choose(["linknet", "unet"]) == ["unet", "linknet"] and len(paper.choose(None)) == 6
+    assert paper.choose(["linknet", "unet"]) == ["unet", "linknet"] and len(paper.choose(None)) == 11
     with pytest.raises(UserError, match="only=net: paper=arra2018 has fcn, unet"):
         paper.choose(["net"])
-    with pytest.raises(UserError, match="budget=long: expected default or full"):
+    with pytest.raises(UserError, match="budget=long: expected default or paper"):
         paper.budget("long")
 
 
@@ -61,13 +78,20 @@ PAPER = {
     "search": None,
     "common": ["loss=bce"],
     "systems": {
-        "a": {"title": "A", "train": ["model=x"], "share": 0.5},
+        "a": {"title": "A", "train": ["model=x"]},
         "b": {"title": "B", "train": ["model=y", "trainer.max_epochs=9"]},
         "both": {"title": "A and B", "average": ["a", "b"]},
     },
     "budgets": {
-        "default": {"folds": [0], "epochs": 2, "samples": 10, "val_crops": 1, "draws": 3},
-        "full": {"folds": [0, 1], "epochs": 4, "samples": 20, "val_crops": 1},
+        "default": {
+            "folds": [0],
+            "epochs": 2,
+            "samples": 10,
+            "val_crops": 1,
+            "draws": 3,
+            "shares": {"a": 0.5},
+        },
+        "paper": {"folds": [0, 1], "epochs": 4, "samples": 20, "val_crops": 1},
     },
 }
 
@@ -100,7 +124,7 @@ def study(tmp_path):
         paths=Paths(*(tmp_path / name for name in FOLDERS), "demo", *(tmp_path / name for name in DATA)),
         store=Store(tmp_path / "x.store"),
         train_command=train,
-        build_steps=lambda folder: [Components(low=0.5, high=0.5)],
+        build_steps=lambda folder, name: [Components(low=0.99 if name else 0.5, high=0.99 if name else 0.5)],
         load_network=lambda folder, weight: None,
     )
     return study, trainings
@@ -113,6 +137,7 @@ def test_an_average_is_the_mean_of_the_maps_of_its_parts(study):
     ((image_id, mean),) = study.maps(runs["both"])
     assert image_id == "i" and mean.dtype == np.uint8 and (mean == np.where(LABELS > 0, 150, 0)).all()
     assert study.scores(runs["both"]).scores()["mAP"] == 1
+    assert study.scores(runs["both"], "stricter").scores()["mAP"] == 0
     first, second = trainings
     assert first["samples_per_epoch"] == "5" and first["trainer.max_epochs"] == "2" and first["seed"] == "3"
     assert second["samples_per_epoch"] == "10" and second["trainer.max_epochs"] == "9"
@@ -130,9 +155,20 @@ def test_a_search_draws_the_same_rates_for_each_system_and_takes_the_best(study)
     assert runs["b"] == [RunName("y", "paper_default_b_draw0")], "of equal scores the first"
 
 
+def test_a_system_with_a_rate_of_its_own_is_not_searched(study):
+    study, trainings = study
+    search = {"measure": "IoU", "low": 1e-5, "high": 1e-2, "about": ""}
+    systems = {"a": {"title": "A", "train": ["model=x", "optimizer.lr=0.5"]}}
+    runs, draws = replace(
+        study, paper=parse_paper({**PAPER, "search": search, "systems": systems})
+    ).train_all(["a"])
+    assert runs == {"a": [RunName("x", "paper_default_a")]} and not draws
+    assert [t["optimizer.lr"] for t in trainings] == ["0.5"]
+
+
 def test_a_fold_without_images_is_refused(study):
     with pytest.raises(UserError, match="has no fold 1, which paper=paper trains"):
-        _ = replace(study[0], budget_name="full").held_out
+        _ = replace(study[0], budget_name="paper").held_out
 
 
 def test_otsu_is_trained_with_the_named_post_processing(study):

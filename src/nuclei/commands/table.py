@@ -7,14 +7,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.build import as_tree, build_paths, build_steps, ensure_data, run_step, trained_network
+from nuclei.build import as_tree, build_paths, ensure_data, named_steps, run_step, run_steps, trained_network
 from nuclei.config import Call
 from nuclei.data.store import Store
 from nuclei.paths import ROOT
 from nuclei.reproduce.paper_page import reproduce
 from nuclei.reproduce.systems import Reproduction, parse_paper
 from nuclei.submission.make_submission import code_state
-from nuclei.training.run_folder import read_settings
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -30,7 +29,7 @@ def main(cfg: DictConfig, call: Call) -> None:
         paths=paths,
         store=Store(cfg.data.store),
         train_command=partial(run_step, "train", cfg, call),
-        build_steps=lambda folder: build_steps(read_settings(folder).steps),
+        build_steps=lambda folder, name: named_steps(name) if name else run_steps(folder),
         load_network=trained_network,
     )
     commit, changed = code_state(ROOT)

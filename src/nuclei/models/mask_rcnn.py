@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import timm
 import torch
@@ -20,7 +20,9 @@ from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
 from nuclei.models.base import SegmentationNetwork
 from nuclei.models.blocks import keep_depthwise_in_float32
-from nuclei.models.pretrained import pretrained_features
+from nuclei.models.pretrained import timm_features
+
+Norm = Literal["group", "frozen"]
 
 ANCHORS = (8, 16, 32, 64, 128)
 """Sides of the anchors in pixels, one a level of the pyramid; nuclei are smaller than COCO's objects."""
@@ -30,13 +32,14 @@ class MaskRCNN(SegmentationNetwork):
     """A feature pyramid with torchvision's heads; its objects become ``nucleus`` and ``border`` maps.
 
     Unlike torchvision's, the network sees training and test images at the same size. Boxes are computed in
-    float32, since bfloat16 has steps of two pixels beyond 256. Batch normalisation, which batches of two
-    images cannot learn, is frozen where it is pretrained and replaced by group normalisation where it is not.
+    float32, since bfloat16 has steps of two pixels beyond 256. Batches of two images cannot learn a batch
+    normalisation, so it is frozen where the encoder is pretrained, else replaced by group normalisation.
 
     Args:
         backbone: timm's name of an encoder, such as ``resnet101`` or ``tf_efficientnet_lite0``.
-        weights: ``imagenet``, or None to train from scratch.
+        weights: ``imagenet``, or None for untrained ones.
         n_channels: 2.
+        norm: of the backbone, ``group`` or ``frozen`` batch normalisation.
         detections: most objects in an image.
         regions: regions of an image from which the heads learn in a step.
         preprocessing: how images are shown; a single plane is repeated three times.
@@ -53,6 +56,7 @@ class MaskRCNN(SegmentationNetwork):
         backbone: str,
         weights: str | None,
         n_channels: int,
+        norm: Norm,
         detections: int = 300,
         regions: int = 64,
         preprocessing: Preprocessing = "rgb",
@@ -62,7 +66,7 @@ class MaskRCNN(SegmentationNetwork):
         if n_channels != 2:
             raise UserError(f"Mask R-CNN gives the channels nucleus and border, got {n_channels} channels")
         self.body = TorchvisionMaskRCNN(
-            Pyramid(backbone, weights),
+            Pyramid(backbone, weights, norm),
             num_classes=2,
             rpn_anchor_generator=AnchorGenerator(
                 tuple((side,) for side in ANCHORS), ((0.5, 1.0, 2.0),) * len(ANCHORS)
@@ -104,20 +108,19 @@ class Pyramid(nn.Module):
 
     Args:
         encoder: timm's name of it.
-        weights: ``imagenet``, or None for an untrained encoder with group normalisation.
+        weights: ``imagenet``, or None for untrained ones.
+        norm: ``group`` or ``frozen`` batch normalisation.
     """
 
     out_channels = 256
 
-    def __init__(self, encoder: str, weights: str | None) -> None:
+    def __init__(self, encoder: str, weights: str | None, norm: Norm) -> None:
         super().__init__()
-        levels = (1, 2, 3, 4)
-        if weights:
-            self.encoder = freeze_batch_norm_2d(pretrained_features(encoder, weights, levels))
-        else:
-            self.encoder = timm.create_model(
-                encoder, features_only=True, out_indices=levels, norm_layer=GroupNorm
-            )
+        self.encoder = timm_features(
+            encoder, weights, (1, 2, 3, 4), **({"norm_layer": GroupNorm} if norm == "group" else {})
+        )
+        if norm == "frozen":
+            self.encoder = freeze_batch_norm_2d(self.encoder)
         keep_depthwise_in_float32(self.encoder)
         self.pyramid = FeaturePyramidNetwork(
             self.encoder.feature_info.channels(), self.out_channels, LastLevelMaxPool()

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -114,25 +115,28 @@ def load_in_order(network: nn.Module, tensors: list[torch.Tensor]) -> None:
     network.load_state_dict(state)
 
 
-def pretrained_features(encoder: str, weights: str, levels: tuple[int, ...]) -> nn.Module:
-    """Return a timm encoder with pretrained weights that gives the features of some of its levels.
+def timm_features(encoder: str, weights: str | None, levels: tuple[int, ...], **options: Any) -> nn.Module:
+    """Return a timm encoder that gives the features of some of its levels.
 
     Args:
         encoder: timm's name of it.
-        weights: ``imagenet``.
+        weights: ``imagenet``, or None for untrained ones.
         levels: their numbers; level n has a stride of 2 ** (n + 1).
+        **options: more of timm's arguments.
 
     Raises:
-        UserError: the encoder is unknown, or no source has its weights.
+        UserError: the encoder or an option is unknown, or no source has the weights.
     """
     package = installed_package(encoder) if weights == "imagenet" else None
-    if not package:
-        announce_download(encoder, weights)
+    fetched = weights if weights and not package else None
+    if fetched:
+        announce_download(encoder, fetched)
+    options |= {"features_only": True, "out_indices": levels}
     try:
-        model = timm.create_model(encoder, pretrained=not package, features_only=True, out_indices=levels)
+        model = timm.create_model(encoder, pretrained=bool(fetched), **options)
     except OSError as e:
         raise no_weights(encoder, weights, "model.network.weights", e) from e
-    except RuntimeError as e:
+    except (RuntimeError, TypeError) as e:
         raise UserError(f"model.network.backbone={encoder}: {str(e).splitlines()[0]}") from e
     if package:
         load_in_order(model, read_packaged_weights(package))

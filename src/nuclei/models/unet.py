@@ -26,6 +26,7 @@ class UNet(SegmentationNetwork):
         last_convs: the same on the highest level of the way up; None for ``convs_up``.
         decoder: channels of each level on the way up, lowest first; None mirrors ``features``.
         up: ``transpose`` learns the upsampling, ``bilinear`` interpolates.
+        first_kernel: side of the convolutions of the first level, odd.
         up_kernel: side of a transposed convolution, 2 or 3.
         norm: batch normalisation.
         dropout: probability, behind the convolutions of each level.
@@ -51,13 +52,14 @@ class UNet(SegmentationNetwork):
         softmax: bool = False,
         stems: bool = False,
         initialisation: Initialisation = "he",
+        first_kernel: int = 3,
     ) -> None:
         super().__init__(2 ** (len(features) - 1), preprocessing, size, "softmax" if softmax else "sigmoid")
         colours = in_channels(preprocessing)
         back = list(decoder or features[-2::-1])
         self.stems = Stems(features[0]) if stems else None
         self.down = nn.ModuleList(
-            [convolutions(features[0] if stems else colours, features[0], convs, norm, dropout)]
+            [convolutions(features[0] if stems else colours, features[0], convs, norm, dropout, first_kernel)]
             + [convolutions(a, b, convs, norm, dropout) for a, b in pairwise(features)]
         )
         self.upsampling, self.up = nn.ModuleList(), nn.ModuleList()

@@ -19,7 +19,7 @@ from skimage.segmentation import find_boundaries
 from nuclei.atomic import atomic_write
 from nuclei.data.preprocessing import stretch_contrast
 from nuclei.paths import RunName
-from nuclei.postprocess.pipeline import postprocess
+from nuclei.postprocess.pipeline import Step, postprocess
 from nuclei.progress import track
 from nuclei.reproduce.measures import HeldOutScores, class_map
 from nuclei.reproduce.systems import Draw, Paper, Reproduction
@@ -111,8 +111,14 @@ def _legend(classes: Sequence[str], width: int) -> np.ndarray:
     return line
 
 
-TOO_SHORT = 0.1
+TOO_SHORT = 0.2
 """A run with less than this share of a paper's own training says nothing about the system."""
+
+SILENT = "†"
+SILENT_MEANS = (
+    "says nothing about the paper's system: it was trained for less than a fifth of the paper's schedule, "
+    "or its score is below that of Otsu's threshold, which learns nothing."
+)
 
 OTSU = {
     "components": ("Otsu, connected components", " (0.255 on the 65 test images)"),
@@ -146,6 +152,10 @@ class Row:
     class_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     log: Path | None = None
 
+    def silent(self, main: str, floor: float) -> bool:
+        """Return whether the row says nothing: trained too short, or scored below the floor."""
+        return 0 < self.share < TOO_SHORT or (self.share > 0 and self.ours[main] < floor)
+
 
 @dataclass(frozen=True)
 class Page:
@@ -163,6 +173,11 @@ class Page:
     draws: Mapping[str, Sequence[Draw]]
     examples_by: str
 
+    @property
+    def floor(self) -> float:
+        """The best score in the main column without learning; 0 where that was not measured."""
+        return max((row.ours[self.paper.main] for row in self.otsu), default=0.0)
+
 
 def reproduce(
     study: Reproduction,
@@ -179,13 +194,14 @@ def reproduce(
     paper = study.paper
     names = paper.choose(only)
     runs, draws = study.train_all(names)
-    scores = {name: study.scores(runs[name]) for name in track(names, "score")}
+    scores = {n: study.scores(runs[n], paper.systems[n].postprocess) for n in track(names, "score")}
     rows = {name: _row(study, name, runs[name], scores[name], submissions) for name in names}
     logs = {row.title: row.log for row in rows.values() if row.log}
     draw_curves(folder / f"{paper.name}_curves.png", logs)
     # Maps of classes show more than outlines do.
     best = max(names, key=lambda name: (len(scores[name].classes), rows[name].ours[paper.main]))
-    _draw_examples(study, folder / f"{paper.name}_examples.jpg", runs[best], scores[best])
+    steps = study.steps(runs[best][0], paper.systems[best].postprocess)
+    _draw_examples(study, folder / f"{paper.name}_examples.jpg", runs[best], steps, scores[best])
     page = Page(
         paper=paper,
         command=command,
@@ -214,7 +230,7 @@ def _row(
         ours["training accuracy"] = study.training_accuracy(runs[0])
     submission = submissions / "papers" / f"{study.paper.name}_{name}.csv"
     if study.paper.submissions:
-        study.write_submission(submission, runs)
+        study.write_submission(submission, runs, system.postprocess)
     return Row(
         title=system.title,
         theirs=system.theirs or {},
@@ -236,11 +252,13 @@ def _otsu_row(study: Reproduction, postprocess_name: str) -> Row:
     return Row(title, {}, None, scores.scores(), len(scores.precision))
 
 
-def _draw_examples(study: Reproduction, path: Path, runs: Sequence[RunName], scores: HeldOutScores) -> None:
+def _draw_examples(
+    study: Reproduction, path: Path, runs: Sequence[RunName], steps: Sequence[Step], scores: HeldOutScores
+) -> None:
     """Draw two held-out images: at the 80th and at the 20th percentile of the score."""
     order = sorted(scores.precision, key=lambda i: (float(scores.precision[i].mean()), i))
     chosen = [order[round(share * (len(order) - 1))] for share in (0.8, 0.2)]
-    has_classes, steps, examples = len(scores.classes) > 2, study.steps(runs[0]), {}
+    has_classes, examples = len(scores.classes) > 2, {}
     for image_id, maps in study.maps(runs):
         if image_id in chosen:
             truth, labels = study.store.labels(image_id), postprocess(maps, scores.channels, steps)
@@ -275,8 +293,10 @@ def page_text(page: Page) -> str:
         paper.about.strip(),
         f"```\n{page.command}\n```",
         made,
-        systems_table(paper.columns, [*rows, *page.otsu]),
+        systems_table(paper.columns, [*rows, *page.otsu], paper.main, page.floor),
+        *([f"{SILENT} {SILENT_MEANS}"] if any(row.silent(paper.main, page.floor) for row in rows) else []),
         "\n".join(f"- **{row.title}**: {difference(paper.main, row)}" for row in rows),
+        *([paper.below_otsu.strip()] if any(row.ours[paper.main] < page.floor for row in rows) else []),
         *(part for row in rows if len(row.class_scores) > 2 for part in class_table(row)),
     ]
     if paper.search and page.draws:
@@ -294,9 +314,13 @@ def page_text(page: Page) -> str:
     return "\n\n".join(paragraphs)
 
 
-def systems_table(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """Return the table of systems: the paper's figures and ours, and the submissions for the test images."""
-    table: dict[str, list[str]] = {"system": [row.title for row in rows]}
+def systems_table(columns: Sequence[str], rows: Sequence[Row], main: str, floor: float) -> str:
+    """Return the table of systems: the paper's figures and ours, and the submissions for the test images.
+
+    Systems that say nothing, by the column ``main`` and the ``floor`` in it, are marked.
+    """
+    titles = [f"{row.title} {SILENT}" if row.silent(main, floor) else row.title for row in rows]
+    table: dict[str, list[str]] = {"system": titles}
     if any(row.test is not None for row in rows):
         table["test images, theirs"] = [_figure(row.test) for row in rows]
     if any(row.submission for row in rows):

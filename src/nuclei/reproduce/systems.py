@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,16 +31,16 @@ class PaperSystem:
     Attributes:
         train: settings of ``./run.sh train``; empty for an average.
         average: names of the systems whose maps are averaged; empty for a network.
+        postprocess: name of the post-processing of an average; None for that of its first network.
         theirs, test: the paper's figures, by column, and the one on the competition's test images, or None.
-        share: share of a short budget's crops that this system is trained on, less than 1 for slow networks.
     """
 
     title: str
     train: Sequence[str] = ()
     average: Sequence[str] = ()
+    postprocess: str | None = None
     theirs: Mapping[str, float] | None = None
     test: float | None = None
-    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Budget:
         val_crops: held-out crops on which the loss is measured.
         draws: number of learning rates to try, where the paper searched for one.
         common: settings of ``./run.sh train`` for all systems.
+        shares: by system the share of the crops, where it is less than all; for slow networks.
     """
 
     folds: Sequence[int]
@@ -60,6 +61,7 @@ class Budget:
     val_crops: int
     draws: int = 0
     common: Sequence[str] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Paper:
         submissions: whether to write a submission of each system for the competition's test images.
         common: settings of ``./run.sh train`` for all systems.
         systems: the systems by name, in the paper's order.
-        budgets: the budgets by name; ``full`` is the paper's own schedule.
+        budgets: the budgets by name; ``paper`` is the paper's own schedule.
+        below_otsu: why systems score below Otsu's threshold, if some do.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Paper:
     common: Sequence[str]
     systems: Mapping[str, PaperSystem]
     budgets: Mapping[str, Budget]
+    below_otsu: str = ""
 
     def budget(self, name: str) -> Budget:
         """Return a budget by its name; a UserError where the paper has none of that name."""
@@ -146,7 +150,7 @@ class Reproduction:
     Attributes:
         seed: seed of all trainings and of the search.
         train_command: called with overrides, runs ``./run.sh train`` on this data set.
-        build_steps: builds the post-processing of a run, from the folder of one of its folds.
+        build_steps: builds the post-processing of that name, or that of a run, from the folder of a fold.
         load_network: loads the network of one fold, from the fold's folder and the network's weight.
     """
 
@@ -156,7 +160,7 @@ class Reproduction:
     paths: Paths
     store: Store
     train_command: Callable[..., None]
-    build_steps: Callable[[FoldFolder], Sequence[Step]]
+    build_steps: Callable[[FoldFolder, str | None], Sequence[Step]]
     load_network: Callable[[FoldFolder, float], WeightedNetwork]
 
     @property
@@ -185,7 +189,7 @@ class Reproduction:
         ``suffix`` is appended to the run's name, ``overrides`` to the settings of the config.
         """
         system, budget = self.paper.systems[name], self.budget
-        share = system.share if self.budget_name != "full" else 1.0
+        share = budget.shares.get(name, 1.0)
         run_name = f"{self.paper.name}_{self.budget_name}_{name}{suffix}"
         settings = [*self.paper.common, *budget.common, *system.train, *overrides]
         settings += [f"name={run_name}", f"seed={self.seed}", "trainer.limit_val_batches=0"]
@@ -236,7 +240,8 @@ class Reproduction:
         def runs_of(name: str) -> list[RunName]:
             if parts := self.paper.systems[name].average:
                 return [run for part in parts for run in runs_of(part)]
-            if self.paper.search is None:
+            settings = self.paper.systems[name].train
+            if self.paper.search is None or any(s.startswith("optimizer.lr=") for s in settings):
                 return [self.train(name)]
             if name not in draws:
                 draws[name] = self.search(name)
@@ -254,15 +259,15 @@ class Reproduction:
                 maps = [file.maps(image_id, shape) for file in files]
                 yield image_id, blend(maps, [1 / len(maps)] * len(maps))
 
-    def steps(self, run: RunName) -> Sequence[Step]:
-        """Build the post-processing that a run was trained with."""
-        return self.build_steps(self.paths.fold(run, self.budget.folds[0]))
+    def steps(self, run: RunName, name: str | None = None) -> Sequence[Step]:
+        """Build the post-processing that a run was trained with, or that of a name."""
+        return self.build_steps(self.paths.fold(run, self.budget.folds[0]), name)
 
-    def scores(self, runs: Sequence[RunName]) -> HeldOutScores:
+    def scores(self, runs: Sequence[RunName], postprocess_name: str | None = None) -> HeldOutScores:
         """Score the average of runs on the held-out images."""
         channels = OofFile(self.paths.fold(runs[0], min(self.held_out)).maps).channels
         scores = HeldOutScores(channels, membranes="V_rand" in self.paper.columns)
-        steps = self.steps(runs[0])
+        steps = self.steps(runs[0], postprocess_name)
         for image_id, maps in self.maps(runs):
             labels = postprocess(maps, channels, steps)
             scores.add(image_id, maps, labels, self.store.labels(image_id), self.store.classes(image_id))
@@ -284,18 +289,18 @@ class Reproduction:
     def trained_share(self, runs: Sequence[RunName]) -> float:
         """Return the number of crops that runs were trained on, as a share of the paper's own schedule."""
         crops = [read_settings(folder).crops for folder in self.folders(runs)]
-        full = self.paper.budgets["full"]
-        return float(np.mean(crops)) / (full.epochs * full.samples)
+        own = self.paper.budgets["paper"]
+        return float(np.mean(crops)) / (own.epochs * own.samples)
 
     def seconds(self, runs: Sequence[RunName]) -> float:
         """Return the time that training and predicting took."""
         results = map(read_result, self.folders(runs))
         return sum(result.seconds for result in results if result is not None)
 
-    def write_submission(self, path: Path, runs: Sequence[RunName]) -> None:
+    def write_submission(self, path: Path, runs: Sequence[RunName], postprocess_name: str | None) -> None:
         """Write a submission for the competition's test images, by all folds of runs with equal weights."""
         folders = self.folders(runs)
         networks = [self.load_network(folder, 1 / len(folders)) for folder in folders]
-        segmenter = Segmenter(networks, networks[0].channels, self.steps(runs[0]))
+        segmenter = Segmenter(networks, networks[0].channels, self.steps(runs[0], postprocess_name))
         ids = track(self.store.ids("test"), path.stem)
         write_submission(path, ((i, segmenter.labels(segmenter.maps(self.store.image(i)))) for i in ids))
