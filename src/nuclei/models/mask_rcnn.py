@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import timm
 import torch
@@ -116,16 +116,13 @@ class Pyramid(nn.Module):
 
     def __init__(self, encoder: str, weights: str | None, norm: Norm) -> None:
         super().__init__()
-        self.encoder = timm_features(
-            encoder, weights, (1, 2, 3, 4), **({"norm_layer": GroupNorm} if norm == "group" else {})
-        )
-        if norm == "frozen":
-            self.encoder = freeze_batch_norm_2d(self.encoder)
+        options = {"norm_layer": GroupNorm} if norm == "group" else {}
+        features: Any = timm_features(encoder, weights, (1, 2, 3, 4), **options)
+        self.encoder: nn.Module = freeze_batch_norm_2d(features) if norm == "frozen" else features
         keep_depthwise_in_float32(self.encoder)
-        self.pyramid = FeaturePyramidNetwork(
-            self.encoder.feature_info.channels(), self.out_channels, LastLevelMaxPool()
-        )
-        scaling = timm.data.resolve_data_config({}, model=self.encoder)
+        channels = features.feature_info.channels()
+        self.pyramid = FeaturePyramidNetwork(channels, self.out_channels, LastLevelMaxPool())
+        scaling = timm.data.resolve_data_config({}, model=features)
         self.mean: torch.Tensor
         self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor(scaling["mean"]).view(1, -1, 1, 1))
