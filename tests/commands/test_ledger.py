@@ -14,7 +14,7 @@ from nuclei.kaggle.ledger import LedgerRow, write_row
 def sent(folder: Path, *scores: tuple[str, str, str]) -> None:
     for n, (nested, public, private) in enumerate(scores):
         row = LedgerRow(
-            ref=str(n), file=f"submissions/{n}.csv", oof_nested=nested, public=public, private=private
+            message=str(n), file=f"submissions/{n}.csv", oof_nested=nested, public=public, private=private
         )
         write_row(folder / "ledger.csv", row)
 

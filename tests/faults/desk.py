@@ -25,16 +25,24 @@ class Desk:
         self, *words: str, before: Callable[[], None] | None = None, **credentials: str
     ) -> subprocess.CompletedProcess[str]:
         """Run ``./run.sh WORDS`` without the installation; ``before`` runs in the new process first."""
+        process = self.start(*words, before=before, **credentials)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def start(
+        self, *words: str, before: Callable[[], None] | None = None, **credentials: str
+    ) -> subprocess.Popen[str]:
+        """Start what ``run`` waits for."""
         env = self.server.environment(str(self.home), **credentials)
         # "" stands for: no such variable
         env = {k: v for k, v in env.items() if v} | {"PYTHONPATH": str(ROOT / "src")}
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "nuclei", words[0], *HASTE, *words[1:]],
             cwd=self.folder,
             env=env,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
             preexec_fn=before,
         )
 

@@ -37,6 +37,15 @@ class State:
     )
     left: int = 4
     today: int = 1
+    ref: Callable[[int], dict[str, Any]] = field(default=lambda number: {"ref": number})
+    """What CreateSubmission says of the number that it gave."""
+    lose: list[str] = field(default_factory=list)
+    """Methods that do their work, but whose answer is lost; each entry is used once."""
+    retry_after: dict[str, int] = field(default_factory=dict)
+    """Method: seconds to wait, with which it is refused once by status 429."""
+    meanwhile: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """Method: what happens after its work and before its answer."""
+    page_size: int = 20
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Method: status and message; the method is refused each time."""
     delay: dict[str, float] = field(default_factory=dict)
@@ -93,6 +102,7 @@ class KaggleServer:
 
 class _Handler(BaseHTTPRequestHandler, Workshop):
     state: State
+    method, wait = "", ""
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
@@ -108,10 +118,12 @@ class _Handler(BaseHTTPRequestHandler, Workshop):
         if method not in OPEN and self.headers.get("Authorization") not in GOOD:
             self._refuse(401, "Unauthenticated")
             return
+        self.method = method
         answer: Callable[[dict[str, Any]], None] = getattr(self, method)
         answer(body)
 
     def do_PUT(self) -> None:
+        self.method = "PUT"
         self.state.calls.append("PUT")
         data, path = self._body(), urlparse(self.path).path
         if self._faulty("PUT"):
@@ -153,12 +165,14 @@ class _Handler(BaseHTTPRequestHandler, Workshop):
     def CreateSubmission(self, body: dict[str, Any]) -> None:
         ref = 100 + len(self.state.submissions)
         self.state.submissions.insert(0, {"ref": ref, "description": body.get("submissionDescription", "")})
-        self._json({"message": "Successfully submitted to 2018 Data Science Bowl", "ref": ref})
+        self._json({"message": "Successfully submitted to 2018 Data Science Bowl", **self.state.ref(ref)})
 
     def ListSubmissions(self, body: dict[str, Any]) -> None:
         self.state.pending_looks -= 1
         verdict = {"status": "PENDING"} if self.state.pending_looks >= 0 else self.state.verdict
-        self._json({"submissions": [s | verdict for s in self.state.submissions]})
+        start = (max(body.get("page", 1), 1) - 1) * self.state.page_size
+        listed = self.state.submissions[start : start + self.state.page_size]
+        self._json({"submissions": [s | verdict for s in listed]})
 
     def GetSubmissionLimits(self, body: dict[str, Any]) -> None:
         self._json({"numToday": self.state.today, "numTotal": 9, "numAllowedNow": self.state.left})
@@ -175,6 +189,10 @@ class _Handler(BaseHTTPRequestHandler, Workshop):
     def _faulty(self, method: str) -> bool:
         """Wait, and refuse, where that was asked for; say whether the request is done with."""
         time.sleep(self.state.delay.get(method, 0))
+        if seconds := self.state.retry_after.pop(method, None):
+            self.wait = str(seconds)
+            self._refuse(429, "Too Many Requests")
+            return True
         if method in self.state.refuse:
             self._refuse(*self.state.refuse[method])
         return method in self.state.refuse
@@ -187,9 +205,17 @@ class _Handler(BaseHTTPRequestHandler, Workshop):
         self._send(200, json.dumps(body).encode(), "application/json")
 
     def _send(self, status: int, body: bytes, kind: str) -> None:
+        self.state.meanwhile.pop(self.method, lambda: None)()
+        if self.method in self.state.lose:
+            self.state.lose.remove(self.method)
+            self.close_connection = True
+            return
         try:
             self.send_response(status, REASON.get(status))
             self.send_header("Content-Type", kind)
+            if self.wait:
+                self.send_header("Retry-After", self.wait)
+                self.wait = ""
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

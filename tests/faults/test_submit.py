@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import resource
 import time
 
 import pytest
@@ -50,14 +51,14 @@ def test_a_submission_arrives_is_scored_and_written_down(desk: Desk, server: Kag
     server.state.pending_looks = 2
     out = succeeds(desk, "message=a first try: 50% done")
     assert server.state.uploads == {"/up/x.csv": ENTRY.encode()}
-    assert server.state.submissions[0]["description"] == "a first try: 50% done"
+    assert server.state.submissions[0]["description"].startswith("a first try: 50% done [")
     assert server.state.calls.count("ListSubmissions") == 3
     assert "public 0.42, private 0.43; 4 submissions left today" in out.splitlines()[-1]
     (row,) = ledger(desk)
     assert row["sha256"] == hashlib.sha256(ENTRY.encode()).hexdigest()
     assert (row["file"], row["status"], row["ref"]) == ("submissions/x.csv", "complete", "100")
     assert (row["public"], row["private"]) == ("0.42", "0.43")
-    assert row["message"] == "a first try: 50% done"
+    assert row["message"] == server.state.submissions[0]["description"]
     assert len(row["commit"]) in (0, 40)
 
 
@@ -125,10 +126,10 @@ def test_a_damaged_key_file_is_named(desk: Desk) -> None:
 def test_a_server_that_falls_silent_ends_the_wait(desk: Desk, server: KaggleServer, method: str) -> None:
     server.state.delay[method] = 20
     start = time.monotonic()
-    said = fails(desk, "kaggle.patience=0.5")
+    said = one_line(desk.run(*SUBMIT, "kaggle.patience=0.5"))
     assert time.monotonic() - start < 15
     assert "imed out" in said
-    assert ("it may have arrived" in said) == (method == "CreateSubmission")
+    assert ("may have arrived" in said) == (method == "CreateSubmission") == bool(ledger(desk))
 
 
 def test_a_slow_server_is_waited_for(desk: Desk, server: KaggleServer) -> None:
@@ -189,7 +190,9 @@ def test_the_ledger_says_how_the_file_was_made(desk: Desk, server: KaggleServer)
     done = desk.run(*SUBMIT)
     assert "made by code that differs from commit 01234567" in done.stderr
     (row,) = ledger(desk)
-    assert {name: row[name] for name in made} == made and row["message"] == "x 01234567 and changes"
+    assert {name: row[name] for name in made} == made and row["message"].startswith(
+        "x 01234567 and changes ["
+    )
 
 
 def test_without_a_record_that_is_said(desk: Desk) -> None:
@@ -200,3 +203,112 @@ def test_what_is_left_today_is_said_before_anything_is_sent(desk: Desk, server: 
     server.state.left = 2
     assert succeeds(desk).splitlines()[0] == "2 submissions left today"
     assert server.state.calls.index("GetSubmissionLimits") < server.state.calls.index("CreateSubmission")
+
+
+CREATE = "CreateSubmission"
+
+
+def sent_once(desk: Desk, server: KaggleServer) -> None:
+    """Check that the file was sent once, that the ledger has its one row, and that the row has its score."""
+    assert len(server.state.submissions) == 1
+    assert [(r["ref"], r["status"], r["public"]) for r in ledger(desk)] == [("100", "complete", "0.42")]
+    assert server.state.submissions[0]["description"] == ledger(desk)[0]["message"]
+
+
+@pytest.mark.parametrize("method", ["StartSubmissionUpload", "PUT", CREATE, "ListSubmissions"])
+def test_killed_at_any_step_it_goes_on_and_sends_once(desk: Desk, server: KaggleServer, method: str) -> None:
+    killed = []
+    server.state.meanwhile[method] = lambda: killed.append(process.kill())
+    process = desk.start(*SUBMIT)
+    process.communicate(timeout=60)
+    assert process.returncode == -9 and killed
+    succeeds(desk)
+    sent_once(desk, server)
+
+
+def test_a_lost_answer_is_looked_up(desk: Desk, server: KaggleServer) -> None:
+    server.state.lose = [CREATE]
+    said = one_line(desk.run(*SUBMIT))
+    assert "may have arrived" in said and "./run.sh submit" in said
+    assert [row["status"] for row in ledger(desk)] == ["sending"]
+    succeeds(desk)
+    sent_once(desk, server)
+
+
+def test_a_request_that_did_not_arrive_is_sent_again(desk: Desk, server: KaggleServer) -> None:
+    server.state.refuse[CREATE] = (503, "")
+    assert "may have arrived" in one_line(desk.run(*SUBMIT))
+    server.state.refuse.clear()
+    succeeds(desk)
+    sent_once(desk, server)
+
+
+@pytest.mark.parametrize("answer", [{"ref": "100"}, {"ref": None}, {}, {"ref": [1]}, {"ref": "soon"}])
+def test_a_number_of_any_form(desk: Desk, server: KaggleServer, answer: dict[str, object]) -> None:
+    server.state.ref = lambda number: answer
+    succeeds(desk)
+    sent_once(desk, server)
+
+
+def test_an_answer_that_makes_no_sense_may_have_arrived(desk: Desk, server: KaggleServer) -> None:
+    server.state.refuse[CREATE] = (200, "")
+    assert "log-in page" in one_line(desk.run(*SUBMIT))
+    assert [row["status"] for row in ledger(desk)] == ["sending"]
+
+
+def test_a_refused_submission_leaves_no_row(desk: Desk, server: KaggleServer) -> None:
+    server.state.refuse[CREATE] = (400, "Submission limit exceeded")
+    assert "daily limit" in fails(desk)
+    assert ledger(desk) == []
+
+
+def test_a_disk_that_fills_up_before_the_row(desk: Desk, server: KaggleServer) -> None:
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    assert "nothing was sent" in one_line(desk.run(*SUBMIT, before=small_disk))
+    assert server.state.submissions == []
+    succeeds(desk)
+    sent_once(desk, server)
+
+
+def test_a_ledger_that_cannot_be_written_after_the_answer(desk: Desk, server: KaggleServer) -> None:
+    folder, gone = desk.folder / "submissions", desk.folder / "gone"
+    server.state.meanwhile[CREATE] = lambda: (folder.rename(gone), folder.touch())
+    assert "submissions/x.csv was sent (number 100), but not written down" in one_line(desk.run(*SUBMIT))
+    folder.unlink()
+    gone.rename(folder)
+    succeeds(desk)
+    sent_once(desk, server)
+
+
+def test_two_at_once_send_once(desk: Desk, server: KaggleServer) -> None:
+    server.state.delay[CREATE] = 1.0
+    processes = [desk.start(*SUBMIT) for _ in range(2)]
+    said = [process.communicate(timeout=60) for process in processes]
+    codes = [process.returncode for process in processes]
+    assert 0 in codes and all(
+        code == 0 or "the same file was sent" in err for code, (_, err) in zip(codes, said, strict=True)
+    )
+    sent_once(desk, server)
+
+
+def test_a_submission_that_is_far_down_the_list_is_found(desk: Desk, server: KaggleServer) -> None:
+    server.state.lose, server.state.page_size = [CREATE], 2
+    one_line(desk.run(*SUBMIT))
+    server.state.submissions[:0] = [{"ref": 200 + n, "description": "x"} for n in range(5)]
+    succeeds(desk)
+    assert ledger(desk)[0]["ref"] == "100" and server.state.calls.count(CREATE) == 1
+
+
+def test_kaggle_says_how_long_to_wait(desk: Desk, server: KaggleServer) -> None:
+    server.state.retry_after = {CREATE: 1, "StartSubmissionUpload": 1}
+    start = time.monotonic()
+    succeeds(desk)
+    assert time.monotonic() - start > 2
+    sent_once(desk, server)
+
+
+def test_a_long_wait_is_the_users_choice(desk: Desk, server: KaggleServer) -> None:
+    server.state.retry_after = {"StartSubmissionUpload": 7200}
+    assert "try again in 7200 s" in fails(desk)

@@ -8,7 +8,7 @@ import pytest
 from kaggle_server import KaggleServer
 
 from nuclei.errors import UserError
-from nuclei.kaggle.client import Unreachable
+from nuclei.kaggle.client import Refused, Unreachable
 from nuclei.kaggle.competition import Competition, Score, Submission, find_submission, refuse_invalid
 from nuclei.kaggle.ledger import read_ledger
 from nuclei.submission.solution import ExpectedImages
@@ -29,22 +29,35 @@ def test_a_submission_has_a_number_and_a_score(
     server: KaggleServer, competition: Competition, file: Path
 ) -> None:
     server.state.pending_looks = 1
-    number = competition.submit(file, "first")
-    assert server.state.uploads == {"/up/x.csv": file.read_bytes()}
-    assert competition.score(number, "first") == Score("pending")
-    assert competition.score(number, "first") == Score("complete", "0.42", "0.43")
-    assert competition.score(0, "first") == Score("complete", "0.42", "0.43")
-    assert competition.score(number + 1, "first") is None
+    ref = competition.create_submission(competition.upload_submission(file), "the first")
+    assert server.state.uploads == {"/up/x.csv": file.read_bytes()} and ref == "100"
+    assert competition.score(ref, "another") == Score("pending", ref="100")
+    assert competition.score("", "the first") == Score("complete", "0.42", "0.43", ref="100")
+    assert competition.score("101", "another") is None
     assert competition.submissions_left_today() == 4
 
 
-def test_a_fault_after_the_upload_may_have_arrived(
-    server: KaggleServer, competition: Competition, file: Path
+def test_a_submission_may_have_arrived_unless_it_was_refused(
+    server: KaggleServer, competition: Competition
 ) -> None:
     server.state.refuse["CreateSubmission"] = (503, "")
-    with pytest.raises(Unreachable, match=r"it may have arrived all the same: look at .*/c/bowl/submissions"):
-        competition.submit(file, "first")
-    assert server.state.calls.count("CreateSubmission") == 1
+    with pytest.raises(Unreachable):
+        competition.create_submission("token", "the first")
+    server.state.refuse["CreateSubmission"] = (400, "")
+    with pytest.raises(Refused):
+        competition.create_submission("token", "the first")
+    assert server.state.calls.count("CreateSubmission") == 2
+
+
+def test_a_sent_file_that_kaggle_does_not_list_is_not_sent_again(
+    server: KaggleServer, competition: Competition, file: Path, tmp_path: Path
+) -> None:
+    submission = Submission(file, competition, tmp_path / "ledger.csv", tmp_path)
+    submission.send("first", again=False)
+    server.state.submissions.clear()
+    with pytest.raises(UserError, match=r"/c/bowl/submissions does not list it\); .*again=true"):
+        submission.send("first", again=False)
+    assert submission.send("first", again=True).status == "pending"
 
 
 def test_a_limit_without_a_score_leaves_it_pending(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import subprocess
@@ -16,7 +17,7 @@ from nuclei.submission.make_submission import SubmissionRecord
 
 
 def row(ref: str, **values: str) -> LedgerRow:
-    return LedgerRow(**{"ref": ref, "sha256": "s", **values})
+    return LedgerRow(**{"ref": ref, "sha256": "s", "status": "pending", "message": ref, **values})
 
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir() if not p.name.endswith(".lock")] == ["ledger.csv"]
 
 
-def test_a_score_replaces_the_row_of_the_same_number(tmp_path: Path) -> None:
+def test_a_score_replaces_the_row_of_the_same_message(tmp_path: Path) -> None:
     path = tmp_path / "ledger.csv"
     for each in (row("1"), row("2"), row("1", status="complete", public="0.4")):
         write_row(path, each)
@@ -51,14 +52,10 @@ def test_the_newest_row_of_a_file_or_none(tmp_path: Path) -> None:
 def test_the_row_of_a_submission_has_its_record(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("1")
-    sent = LedgerRow.of_submission(path, SubmissionRecord(commit="abc", members="unet/cpu"), "first", 7)
-    assert (sent.commit, sent.members, sent.message, sent.ref, sent.status) == (
-        "abc",
-        "unet/cpu",
-        "first",
-        "7",
-        "pending",
-    )
+    record = SubmissionRecord(commit="abc", members="unet/cpu")
+    sent, another = (LedgerRow.of_submission(path, record, "first") for _ in range(2))
+    assert (sent.commit, sent.members, sent.ref, sent.status) == ("abc", "unet/cpu", "", "sending")
+    assert sent.message.startswith("first [") and sent.message != another.message
     assert sent.sha256 == hashlib.sha256(b"1").hexdigest() and sent.date.endswith("+00:00")
 
 
@@ -85,11 +82,40 @@ def test_two_writers_lose_no_row(tmp_path: Path) -> None:
     path = tmp_path / "ledger.csv"
     code = (
         "import sys; from nuclei.kaggle.ledger import LedgerRow, write_row\n"
-        "for n in range(15): write_row(sys.argv[1], LedgerRow(ref=sys.argv[2] + str(n)))"
+        "for n in range(15): write_row(sys.argv[1], LedgerRow(message=sys.argv[2] + str(n)))"
     )
     same_path = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     writers = [
         subprocess.Popen([sys.executable, "-c", code, str(path), name], env=same_path) for name in "ab"
     ]
     assert [w.wait(timeout=60) for w in writers] == [0, 0]
-    assert sorted(r.ref for r in read_ledger(path)) == sorted(f"{w}{n}" for w in "ab" for n in range(15))
+    assert sorted(r.message for r in read_ledger(path)) == sorted(f"{w}{n}" for w in "ab" for n in range(15))
+
+
+def test_a_row_can_be_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    write_row(path, row("1"))
+    write_row(path, row("2"))
+    write_row(path, row("1"), remove=True)
+    assert read_ledger(path) == [row("2")]
+
+
+@pytest.mark.parametrize("position", range(0, 60, 7))
+def test_a_flipped_bit_in_a_row_is_noticed(tmp_path: Path, position: int) -> None:
+    path = tmp_path / "ledger.csv"
+    write_row(path, row("1", file="submissions/x.csv", oof_nested="0.5981", public="0.4213"))
+    data = bytearray(path.read_bytes())
+    begin = data.index(b"\n") + 1
+    data[begin + position % (len(data) - begin - 1)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"ledger\.csv, row 2: expected|cannot read the ledger"):
+        read_ledger(path)
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@SUM(A1)", "\tx", "'quoted", "''", "plain"])
+def test_a_formula_is_written_as_text_and_comes_back(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "ledger.csv"
+    write_row(path, row("1", message=text, file=text))
+    assert read_ledger(path)[0].message == read_ledger(path)[0].file == text
+    (cells,) = list(csv.DictReader(path.open(newline="")))
+    assert cells["message"][0] == ("p" if text == "plain" else "'")

@@ -25,12 +25,14 @@ from kagglesdk import KaggleClient, KaggleCredentials, get_access_token_from_env
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 from requests import HTTPError, Response
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import MaxRetryError
 from urllib3.util import Retry
 
 from nuclei.errors import UserError
 from nuclei.kaggle.unpack import check_space
 from nuclei.progress import track
 
+LONGEST_WAIT = 120  # seconds that Kaggle may ask for before a request is repeated
 PIECE = 2**20  # bytes that are written to the disk at a time
 ARRIVED, INCOMPLETE = (200, 201), 308  # how the storage answers an upload
 BROKEN_OFF = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
@@ -97,6 +99,10 @@ class Unreachable(UserError):
     """A fault that may pass by itself: the network, a time limit, an error on Kaggle's side."""
 
 
+class Refused(UserError):
+    """Kaggle has understood a request, and will not do it."""
+
+
 class Unfinished(UserError):
     """What was waited for is not done yet."""
 
@@ -140,14 +146,16 @@ def explain_refusal(error: HTTPError, subject: str, causes: Causes = COMPETITION
     status, message = response.status_code, _message(response)
     answer = f"Kaggle answered {status} {response.reason}" + (f" ('{message}')" if message else "")
     if status == 401:
-        return UserError(f"{answer}: it does not know these credentials; {TOKEN}")
+        return Refused(f"{answer}: it does not know these credentials; {TOKEN}")
     if status == 429 or status >= 500:
-        return Unreachable(f"{answer}: a fault or too many requests; try again in some minutes")
+        wait = response.headers.get("Retry-After", "").strip()
+        when = f"{wait} s" if wait.isdecimal() else "some minutes"
+        return Unreachable(f"{answer}: a fault or too many requests; try again in {when}")
     matching = [advice for pattern, advice in causes.patterns.values() if re.search(pattern, message, re.I)]
     likely = causes.by_status.get(status, causes.by_status[400])
     advices = matching or [causes.patterns[cause][1] for cause in likely]
     prefix = "" if matching else "known causes: "
-    return UserError(f"{answer}; {prefix}{'; or '.join(advices).format(subject)}")
+    return Refused(f"{answer}; {prefix}{'; or '.join(advices).format(subject)}")
 
 
 def innermost_reason(error: BaseException) -> str:
@@ -168,16 +176,31 @@ def _message(response: Response) -> str:
     return "" if text.lower() == str(response.reason).lower() else text
 
 
-class TimedAdapter(HTTPAdapter):
-    """An adapter that limits every request in time and repeats failed connections.
+class RepeatUnsent(Retry):
+    """Repeat failed connections, and what Kaggle put off by 429, after the wait that it names, if short.
 
-    A request that may have arrived is not repeated: a submission must not be sent twice. ``timeout`` is in
-    seconds, for a connection and between two pieces of an answer.
+    A request that may have arrived is not repeated: a submission must not be sent twice.
+    """
+
+    def increment(
+        self, method: str | None = None, url: str | None = None, response: Any = None, *args: Any, **more: Any
+    ) -> RepeatUnsent:
+        """Count one more attempt, or end the attempts."""
+        if response and (self.get_retry_after(response) or 0) > LONGEST_WAIT:
+            raise MaxRetryError(more["_pool"], str(url))
+        return super().increment(method, url, response, *args, **more)
+
+
+class TimedAdapter(HTTPAdapter):
+    """An adapter that limits every request in time, and repeats what has not arrived.
+
+    ``timeout`` is in seconds, for a connection and between two pieces of an answer.
     """
 
     def __init__(self, timeout: float, retries: int) -> None:
+        repeat = RepeatUnsent(None, retries, False, status=retries, other=0, status_forcelist=[429])
         super().__init__(
-            max_retries=Retry(None, connect=retries, read=False, status=0, other=0, backoff_factor=0.5)
+            max_retries=repeat.new(allowed_methods=None, backoff_factor=0.5, raise_on_status=False)
         )
         self.timeout = timeout
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from kagglesdk.competitions.types.competition_api_service import (
     ApiCreateSubmissionRequest,
     ApiDownloadDataFilesRequest,
@@ -15,11 +18,13 @@ from kagglesdk.competitions.types.competition_api_service import (
 )
 
 from nuclei.errors import UserError
-from nuclei.kaggle.client import SITE, KaggleSession, Unfinished, Unreachable, poll_until
+from nuclei.kaggle.client import SITE, KaggleSession, Refused, Unfinished, poll_until
 from nuclei.kaggle.ledger import LedgerRow, newest_row, write_row
 from nuclei.submission.make_submission import SubmissionRecord, code_state, read_record, sha256_of
 from nuclei.submission.rules import find_violations
 from nuclei.submission.solution import ExpectedImages
+
+MOST_PAGES = 100  # of the list of submissions
 
 
 @dataclass(frozen=True)
@@ -30,50 +35,63 @@ class Score:
     public: str = ""
     private: str = ""
     reason: str = ""
+    ref: str = ""
+
+
+def _number(ref: object) -> str:
+    """Return the number of a submission as text, empty where an answer has none."""
+    return str(ref) if str(ref).isdecimal() and ref != 0 else ""
 
 
 class Competition(KaggleSession):
     """One competition on Kaggle; for the arguments see ``KaggleSession``."""
 
-    def submit(self, path: Path, message: str) -> int:
-        """Send a file and return the number that Kaggle gave the submission.
+    def upload_submission(self, path: Path) -> str:
+        """Send a file to Kaggle's storage, and return the token by which it can be submitted."""
+        request = ApiStartSubmissionUploadRequest()
+        request.competition_name, request.file_name = self.subject, path.name
+        request.content_length = path.stat().st_size
+        request.last_modified_epoch_seconds = int(path.stat().st_mtime)
+        with self.open() as client:
+            target = client.competitions.competition_api_client.start_submission_upload(request)
+            self.upload(path, target.create_url)
+        return str(target.token)
+
+    def create_submission(self, token: str, message: str) -> str:
+        """Submit an uploaded file; return the number that Kaggle gave it, empty where the answer has none.
 
         Raises:
-            UserError: the file was not sent, or Kaggle refused it; nothing counts as submitted.
+            Refused: Kaggle refused; nothing counts as submitted.
+            UserError: the answer was lost or makes no sense; the submission may have arrived.
         """
-        start = ApiStartSubmissionUploadRequest()
-        start.competition_name, start.file_name = self.subject, path.name
-        start.content_length = path.stat().st_size
-        start.last_modified_epoch_seconds = int(path.stat().st_mtime)
-        with self.open() as client:
-            target = client.competitions.competition_api_client.start_submission_upload(start)
-            self.upload(path, target.create_url)
         request = ApiCreateSubmissionRequest()
-        request.competition_name, request.blob_file_tokens = self.subject, target.token
+        request.competition_name, request.blob_file_tokens = self.subject, token
         request.submission_description = message
-        try:
-            with self.open() as client:
-                return int(client.competitions.competition_api_client.create_submission(request).ref)
-        except Unreachable as e:
-            page = f"{SITE}/c/{self.subject}/submissions"
-            raise Unreachable(f"{e}; it may have arrived all the same: look at {page} first") from e
+        with self.open() as client:
+            return _number(client.competitions.competition_api_client.create_submission(request).ref)
 
-    def score(self, number: int, message: str) -> Score | None:
-        """Return the state of a submission, by its number or, where that is 0, as the newest of its message.
+    def score(self, ref: str, message: str) -> Score | None:
+        """Return the state of the submission with this number, or with the last word of this message.
 
         None where Kaggle lists no such submission.
         """
         request = ApiListSubmissionsRequest()
-        request.competition_name, request.page = self.subject, 1
-        with self.open() as client:
-            listed = client.competitions.competition_api_client.list_submissions(request).submissions or []
-        for s in listed:
-            if s.ref == number or (not number and s.description == message):
-                reason = s.error_description or ""
-                return Score(s.status.name.lower(), s.public_score or "", s.private_score or "", reason)
+        request.competition_name, word = self.subject, message.rpartition(" ")[2]
+        seen: set[str] = set()
+        for request.page in range(1, MOST_PAGES + 1):
+            with self.open() as client:
+                listed = client.competitions.competition_api_client.list_submissions(request).submissions
+            for s in listed or []:
+                if (ref and _number(s.ref) == ref) or word in (s.description or ""):
+                    shown = s.public_score or "", s.private_score or "", s.error_description or ""
+                    return Score(s.status.name.lower(), *shown, ref=_number(s.ref))
+            known = {f"{s.ref} {s.description}" for s in listed or []}
+            if known <= seen:  # the list is at its end, or the server knows no pages
+                break
+            seen |= known
         return None
 
-    def wait_for_score(self, number: int, message: str, limit: float, interval: float) -> Score:
+    def wait_for_score(self, ref: str, message: str, limit: float, interval: float) -> Score:
         """Look every ``interval`` seconds until there is a score or an error, at most ``limit`` seconds.
 
         Raises:
@@ -81,7 +99,7 @@ class Competition(KaggleSession):
         """
 
         def look() -> Score | None:
-            score = self.score(number, message)
+            score = self.score(ref, message)
             return score if score and score.status != "pending" else None
 
         try:
@@ -155,6 +173,10 @@ class Submission:
     ledger: Path
     root: Path
 
+    @property
+    def _resume(self) -> str:
+        return f"./run.sh submit submission={self.path} looks again, without sending it twice"
+
     def send(self, message: str | None, again: bool) -> LedgerRow:
         """Send the file and write its row; a file whose score is still to come is not sent again.
 
@@ -165,8 +187,11 @@ class Submission:
         Raises:
             UserError: the same bytes were sent and judged, or the file cannot be sent.
         """
-        if row := self._sent_before(again):
-            return row
+        with one_at_a_time(self.ledger.with_name(".submit.lock")):
+            return self._sent_before(again) or self._send(message)
+
+    def _send(self, message: str | None) -> LedgerRow:
+        """Send the file; its row is written before, so that whatever happens the next call can look it up."""
         record = read_record(self.path) or self._unrecorded()
         changed = record.dirty == "yes"
         if changed:
@@ -177,27 +202,47 @@ class Submission:
         if (left := self.competition.submissions_left_today()) is not None:
             print(f"{left} submissions left today", flush=True)
         default = f"{self.path.stem} {record.commit[:8]}{' and changes' if changed else ''}".strip()
-        message = str(message or default)
-        row = LedgerRow.of_submission(self.path, record, message, self.competition.submit(self.path, message))
+        row = LedgerRow.of_submission(self.path, record, message or default)
+        token = self.competition.upload_submission(self.path)
+        try:
+            write_row(self.ledger, row)
+        except UserError as e:
+            raise UserError(f"{e}; nothing was sent") from e
+        try:
+            ref = self.competition.create_submission(token, row.message)
+        except Refused:
+            write_row(self.ledger, row, remove=True)
+            raise
+        except UserError as e:
+            raise UserError(f"{e}; {self.path} may have arrived all the same: {self._resume}") from e
+        row = replace(row, status="pending", ref=ref)
         self._keep(row)
-        print(f"sent {self.path} to {self.competition.subject} as '{message}'", flush=True)
+        print(f"sent {self.path} to {self.competition.subject} as '{row.message}'", flush=True)
         return row
 
     def _sent_before(self, again: bool) -> LedgerRow | None:
         """Return the row of a file whose score is still to come; refuse one that was judged."""
         row = newest_row(self.ledger, sha256_of(self.path))
-        if row is None or (again and row.status != "pending"):
+        if row is None:
             return None
-        if row.status != "pending":
-            score = f"public {row.public}, private {row.private}" if row.public else row.status
-            raise UserError(
-                f"the same file was sent as {row.file} on {row.date} ({score}); "
-                "it would score the same; again=true sends it all the same"
-            )
-        if self.competition.score(int(row.ref), row.message) is None:
+        if row.status in ("sending", "pending"):
+            if score := self.competition.score(row.ref, row.message):
+                print(f"{row.file} was sent on {row.date}; waiting for that score", flush=True)
+                row = replace(row, status="pending", ref=score.ref or row.ref)
+                self._keep(row)
+                return row
+            if row.status == "sending":
+                write_row(self.ledger, row, remove=True)  # it did not arrive
+                return None
+        if again:
             return None
-        print(f"{row.file} was sent on {row.date}; waiting for that score", flush=True)
-        return row
+        state = f"public {row.public}, private {row.private}" if row.public else row.status
+        if row.status == "pending":
+            state = f"{SITE}/c/{self.competition.subject}/submissions does not list it"
+        raise UserError(
+            f"the same file was sent as {row.file} on {row.date} ({state}); "
+            "it would score the same; again=true sends it all the same"
+        )
 
     def _unrecorded(self) -> SubmissionRecord:
         """Warn that the file has no record; return one of the code that is here."""
@@ -218,14 +263,16 @@ class Submission:
         Raises:
             UserError: there is no score after ``limit`` seconds, or Kaggle could not score the file.
         """
-        resume = f"./run.sh submit submission={self.path} looks again, without sending it twice"
         try:
-            score = self.competition.wait_for_score(int(row.ref), row.message, limit, interval)
+            score = self.competition.wait_for_score(row.ref, row.message, limit, interval)
         except UserError as e:
-            raise UserError(f"{self.path} was sent, but its score could not be read: {e}; {resume}") from e
-        self._keep(replace(row, public=score.public, private=score.private, status=score.status))
+            raise UserError(
+                f"{self.path} was sent, but its score could not be read: {e}; {self._resume}"
+            ) from e
+        ref, state = score.ref or row.ref, score.status
+        self._keep(replace(row, public=score.public, private=score.private, status=state, ref=ref))
         if score.status == "pending":
-            raise UserError(f"no score after {limit:.0f} s; {self.path} was sent; {resume}")
+            raise UserError(f"no score after {limit:.0f} s; {self.path} was sent; {self._resume}")
         if score.status == "error":
             reason = score.reason or "it gave no reason"
             raise UserError(f"Kaggle took {self.path} but could not score it: {reason}")
@@ -233,6 +280,22 @@ class Submission:
         today = "" if left is None else f"; {left} submissions left today"
         public, private = score.public or "not shown", score.private or "not shown"
         print(f"public {public}, private {private}{today}; wrote {self.ledger}; next: ./run.sh ledger")
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Hold a lock, and say so where another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("another submission is being sent; waiting for it", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _warn(text: str) -> None:

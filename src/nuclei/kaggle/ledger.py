@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,46 +23,44 @@ Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class LedgerRow:
-    """One submission that was sent; the fields are the columns of the file, in their order.
+class LedgerRow(SubmissionRecord):
+    """One submission, beside the record of how the file was made.
 
-    The date is in UTC; for ``commit`` and the next seven see ``SubmissionRecord``. A score is empty until it
-    is known; the status is ``pending``, ``complete`` or ``error``; ``ref`` is the number that Kaggle gave.
+    Attributes:
+        date: when it was sent, UTC.
+        public, private: scores on the leaderboards; empty until they are known.
+        message: what Kaggle shows beside the score; of no two submissions the same.
+        status: ``sending`` until Kaggle's answer is here, then ``pending``, ``complete`` or ``error``.
+        ref: the number that Kaggle gave; empty where it is not known.
     """
 
     date: str = ""
     file: str = ""
     sha256: str = ""
-    commit: str = ""
-    dirty: str = ""
-    command: str = ""
-    members: str = ""
-    weights: str = ""
-    postprocess: str = ""
-    oof_nested: str = ""
-    oof_tuned: str = ""
     public: str = ""
     private: str = ""
     message: str = ""
-    status: str = "pending"
+    status: str = "sending"
     ref: str = ""
 
     @classmethod
-    def of_submission(cls, path: Path, record: SubmissionRecord, message: str, ref: int) -> LedgerRow:
-        """Return the row of a file that was just sent."""
+    def of_submission(cls, path: Path, record: SubmissionRecord, message: str) -> LedgerRow:
+        """Return the row of a file that is about to be sent; a unique word is added to the message."""
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        sha256 = sha256_of(path)
-        return cls(date, str(path), sha256, **asdict(record), message=message, ref=str(ref))
+        message = f"{message} [{secrets.token_hex(4)}]"
+        return cls(**vars(record), date=date, file=str(path), sha256=sha256_of(path), message=message)
 
 
-COLUMNS = tuple(field.name for field in fields(LedgerRow))
+RECORD = tuple(field.name for field in fields(SubmissionRecord))
+COLUMNS = ("date", "file", "sha256", *RECORD, "public", "private", "message", "status", "ref")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # a spreadsheet would run what begins so; ' marks a text
 
 
 def read_ledger(path: str | Path) -> list[LedgerRow]:
     """Return the rows, oldest first; none where there is no ledger yet.
 
     Raises:
-        UserError: the file cannot be read, or is no ledger.
+        UserError: the file cannot be read, is no ledger, or a row differs from its checksum.
     """
     try:
         with open(path, newline="", encoding="utf-8") as f:
@@ -70,16 +70,23 @@ def read_ledger(path: str | Path) -> list[LedgerRow]:
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"cannot read the ledger {path}: {e}; correct it or move it away") from e
     for number, line in enumerate(lines, 1):
-        if len(line) != len(COLUMNS) or (number == 1 and tuple(line) != COLUMNS):
+        expected = [*COLUMNS, "check"] if number == 1 else [*line[:-1], _check(line[:-1])]
+        if line != expected or len(line) != len(COLUMNS) + 1:
             raise UserError(
-                f"{path}, row {number}: expected {','.join(COLUMNS)}, got {','.join(line)[:80]}; "
+                f"{path}, row {number}: expected {','.join(expected)[-80:]}, got {','.join(line)[-80:]}; "
                 "correct it, or move it away and the next ./run.sh submit begins a new one"
             )
-    return [LedgerRow(*line) for line in lines[1:]]
+    values = ([text.removeprefix("'") for text in line] for line in lines[1:])
+    return [LedgerRow(**dict(zip(COLUMNS, line, strict=False))) for line in values]
 
 
-def write_row(path: str | Path, row: LedgerRow) -> None:
-    """Add a row, or replace the one of the same ``ref``; the file is written whole or stays as it was.
+def _check(cells: Sequence[str]) -> str:
+    """Return the checksum of a row, which stands in its last cell."""
+    return hashlib.sha256("\n".join(cells).encode()).hexdigest()[:8]
+
+
+def write_row(path: str | Path, row: LedgerRow, remove: bool = False) -> None:
+    """Add a row, replace or ``remove`` the one of the same message; the file is written whole or not at all.
 
     Raises:
         UserError: the ledger is damaged or cannot be written.
@@ -88,14 +95,17 @@ def write_row(path: str | Path, row: LedgerRow) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):  # of two writers neither loses the other's row
-            rows = read_ledger(path)
-            same = [i for i, other in enumerate(rows) if row.ref and other.ref == row.ref]
-            position = same[-1] if same else len(rows)
-            rows[position : position + 1] = [row]
+            rows = {other.message: other for other in read_ledger(path)}
+            rows[row.message] = row
+            if remove:
+                del rows[row.message]
             with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
-                table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
-                table.writeheader()
-                table.writerows(map(asdict, rows))
+                table = csv.writer(f, lineterminator="\n")
+                table.writerow([*COLUMNS, "check"])
+                for each in rows.values():
+                    texts = [str(getattr(each, name)) for name in COLUMNS]
+                    cells = [f"'{text}" if text.startswith(FORMULA) else text for text in texts]
+                    table.writerow([*cells, _check(cells)])
     except OSError as e:
         raise UserError(f"cannot use the folder {path.parent}: {e.strerror or e}") from e
 
