@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -78,3 +79,9 @@ def test_files_hold_the_label_map(segmentation):
 
 def test_an_image_without_nuclei_can_be_downloaded(empty):
     assert all(write(empty) for write in WRITE.values())
+
+
+def test_a_table_holds_no_formulas(segmentation):
+    evil = replace(segmentation, name="-1+1", class_names=["=HYPERLINK(1)", "@SUM(A1)"])
+    table = pd.read_csv(io.BytesIO(WRITE["_nuclei.csv"](evil)), dtype=str)
+    assert set(table["image"]) == {"'-1+1"} and set(table["class"]) == {"'=HYPERLINK(1)", "'@SUM(A1)"}

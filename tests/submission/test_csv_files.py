@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nuclei.errors import UserError
-from nuclei.submission.csv_files import read_solution, read_submission, write_submission
+from nuclei.submission.csv_files import as_text, read_solution, read_submission, write_submission
 
 TWO = np.array([[1, 0, 2], [1, 0, 2]])
 
@@ -36,7 +36,9 @@ def test_one_image_is_held_at_a_time(tmp_path: Path) -> None:
     assert write_submission(tmp_path / "s.csv", rows()) == 3
 
 
-@pytest.mark.parametrize("image_id", ["a", "", "a,b", "a b", 'a"', "a\n"])
+@pytest.mark.parametrize(
+    "image_id", ["a", "", "a,b", "a b", 'a"', "a\n", "=HYPERLINK(1)", "+1+1", "@SUM(A1)", "-1+1"]
+)
 def test_a_wrong_id_leaves_the_old_file(tmp_path: Path, image_id: str) -> None:
     path = tmp_path / "s.csv"
     path.write_text("old")
@@ -44,6 +46,16 @@ def test_a_wrong_id_leaves_the_old_file(tmp_path: Path, image_id: str) -> None:
         write_submission(path, [("a", TWO), (image_id, TWO)])
     assert [p.name for p in tmp_path.iterdir()] == ["s.csv"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("image_id", ["-1", "+a.b", "@x_2", "=", "a=1+1", "µ-2", "a'"])
+def test_an_id_that_is_no_formula_stays_as_it_is(tmp_path: Path, image_id: str) -> None:
+    write_submission(tmp_path / "s.csv", [(image_id, TWO)])
+    assert list(read_submission(tmp_path / "s.csv")) == [image_id]
+
+
+def test_a_formula_becomes_a_text() -> None:
+    assert [as_text(text) for text in ("=1+1", "\tx", "'a", "a", "")] == ["'=1+1", "'\tx", "''a", "a", ""]
 
 
 def test_read_solution(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun
 from nuclei.errors import UserError
 from nuclei.paths import RunName
+from nuclei.submission import make_submission
 from nuclei.submission.make_submission import (
     COMMIT,
     SubmissionRecord,
@@ -82,3 +83,11 @@ def test_code_state_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_code_state_of_a_copy_without_git(tmp_path: Path) -> None:
     (tmp_path / COMMIT).write_text('{"commit": "abc", "dirty": "no"}')
     assert code_state(tmp_path) == ("abc", "no")
+
+
+def test_a_folder_named_like_a_formula_is_refused_before_anything_is_predicted(tmp_path: Path) -> None:
+    image = tmp_path / "stage1_test/=HYPERLINK(1)/images/x.png"
+    image.parent.mkdir(parents=True)
+    image.touch()
+    with pytest.raises(UserError, match=r"stage1_test.*ImageId '=HYPERLINK\(1\)'.*rename"):
+        make_submission.test_images(tmp_path, tmp_path / "no.store")

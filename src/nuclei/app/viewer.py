@@ -14,7 +14,7 @@ import numpy as np
 
 from nuclei.app.upload_session import Segmentation
 from nuclei.inference.exports import to_geojson
-from nuclei.submission.csv_files import write_submission
+from nuclei.submission.csv_files import as_text, write_submission
 
 SIDE = 2048  # larger images are shown smaller; what is measured and downloaded has full size
 # Numbers are no photograph: without PNG's filters they take a sixth of the time to write.
@@ -100,7 +100,9 @@ def geojson(nuclei: Segmentation) -> bytes:
 
 def csv(nuclei: Segmentation) -> bytes:
     """Write the measurements as CSV, one row for each nucleus."""
-    return nuclei.measurements().to_csv(index=False, float_format="%.3f").encode()
+    table = nuclei.measurements()
+    table[["image", "class"]] = table[["image", "class"]].map(as_text)
+    return table.to_csv(index=False, float_format="%.3f").encode()
 
 
 def rle_csv(nuclei: Segmentation) -> bytes:

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
+from nuclei.submission.csv_files import as_text
 from nuclei.submission.make_submission import SubmissionRecord, sha256_of
 
 SHOWN = ("date", "file", "commit", "members", "oof_nested", "oof_tuned", "public", "private", "message")
@@ -53,7 +54,6 @@ class LedgerRow(SubmissionRecord):
 
 RECORD = tuple(field.name for field in fields(SubmissionRecord))
 COLUMNS = ("date", "file", "sha256", *RECORD, "public", "private", "message", "status", "ref")
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # a spreadsheet would run what begins so; ' marks a text
 
 
 def read_ledger(path: str | Path) -> list[LedgerRow]:
@@ -103,8 +103,7 @@ def write_row(path: str | Path, row: LedgerRow, remove: bool = False) -> None:
                 table = csv.writer(f, lineterminator="\n")
                 table.writerow([*COLUMNS, "check"])
                 for each in rows.values():
-                    texts = [str(getattr(each, name)) for name in COLUMNS]
-                    cells = [f"'{text}" if text.startswith(FORMULA) else text for text in texts]
+                    cells = [as_text(str(getattr(each, name))) for name in COLUMNS]
                     table.writerow([*cells, _check(cells)])
     except OSError as e:
         raise UserError(f"cannot use the folder {path.parent}: {e.strerror or e}") from e

@@ -24,9 +24,20 @@ if TYPE_CHECKING:
 HEADER = "ImageId,EncodedPixels"
 # 18 digits always fit into 64 bits.
 VALID_LINE = re.compile(r'([^\s,"\']+),((?:[0-9]{1,18}(?: [0-9]{1,18})*)?)')
+PLAIN_ID = re.compile(r'(?![=+@-][^,"]*[^\w.-])[^\s,"]+')
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 INTEGRAL_FLOAT = re.compile(r"(-?[0-9]{1,18})\.0*")
 FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def as_text(value: str) -> str:
+    """Return a value as a spreadsheet takes it for a text: ' before what might begin a formula."""
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else value
+
+
+def is_plain(image_id: str) -> bool:
+    """Return whether an ImageId is a word without commas and quotes, and no formula, such as ``-1+1``."""
+    return bool(PLAIN_ID.fullmatch(image_id))
 
 
 def write_submission(path: str | Path, labelled_images: Iterable[tuple[str, np.ndarray]]) -> int:
@@ -45,7 +56,7 @@ def write_submission(path: str | Path, labelled_images: Iterable[tuple[str, np.n
     with atomic_write(path) as part, open(part, "wb") as f:
         f.write(f"{HEADER}\n".encode())
         for image_id, labels in labelled_images:
-            if image_id in written or not image_id or set(image_id) & set(', \t\r\n"'):
+            if image_id in written or not is_plain(image_id):
                 raise ValueError(f"ImageId {image_id!r} comes twice, or is no plain word")
             written.add(image_id)
             lines = to_lines(image_id, labels)

@@ -19,7 +19,7 @@ from nuclei.atomic import atomic_write
 from nuclei.ensemble.ensemble_file import EnsembleFile
 from nuclei.errors import UserError
 from nuclei.progress import track
-from nuclei.submission.csv_files import write_submission
+from nuclei.submission.csv_files import is_plain, write_submission
 from nuclei.submission.rules import find_violations
 
 COMMIT = "commit.json"
@@ -126,14 +126,26 @@ NO_NUCLEI = np.zeros((1, 1), np.int32)
 
 
 def test_images(folder: Path | None, store: Path) -> dict[str, ReadImage]:
-    """Return how to read each test image in the competition's files, or in the store without a ``folder``."""
+    """Return how to read each test image in the competition's files, or in the store without a ``folder``.
+
+    Raises:
+        UserError: an ImageId cannot stand in a submission.
+    """
     from nuclei.data.sources.dsb2018 import find_test_images, read_or_warn
     from nuclei.data.store import Store
 
+    images: dict[str, ReadImage]
     if folder is not None:
-        return {item.image_id: partial(read_or_warn, item) for item in find_test_images(folder)}
-    images = Store(store)
-    return {image_id: partial(images.image, image_id) for image_id in images.ids("test")}
+        images = {item.image_id: partial(read_or_warn, item) for item in find_test_images(folder)}
+    else:
+        stored = Store(store)
+        images = {image_id: partial(stored.image, image_id) for image_id in stored.ids("test")}
+    if wrong := [image_id for image_id in images if not is_plain(image_id)]:
+        raise UserError(
+            f"{folder / 'stage1_test' if folder else store}: the ImageId {wrong[0]!r} is no word without "
+            "commas and quotes, or a spreadsheet's formula; rename it"
+        )
+    return images
 
 
 def predict_submission(
