@@ -15,7 +15,6 @@
 # %%
 import json
 import os
-import shlex
 import sys
 import time
 import zipfile
@@ -59,5 +58,5 @@ data = [
     f"data.folds={bundle / 'folds' / settings['data']}.csv",
 ]
 run(["prepare", *data], environment)
-run(["train", *data, f"paths.runs={WORKING / 'runs'}", *shlex.split(settings["train"])], environment)
+run(["train", *data, f"paths.runs={WORKING / 'runs'}", *settings["train"]], environment)
 print(f"{time.monotonic() - BEGIN:.0f} s in all")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, is_dataclass, make_dataclass
 from itertools import product
@@ -331,7 +331,7 @@ class Bundle(DataSchema):
     runs: Any
     tta: int | None
     time_limit: float
-    train: str
+    train: OptionSettings
 
 
 @dataclass
@@ -465,6 +465,21 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
         words = [word_of(override, override in groups, command, schema, plain) for override in parsed]
         composed = compose_plain(command, words)
     return check_types(schema, composed)
+
+
+def override_words(settings: Mapping[str, Any]) -> list[str]:
+    """Write settings as on a command line.
+
+    >>> override_words({"model": "unet", "optimizer.lr": 0.001, "size": None, "scales": [1, 1.5]})
+    ['model=unet', 'optimizer.lr=0.001', 'size=null', 'scales=[1,1.5]']
+    """
+
+    def text(value: Any) -> str:
+        if isinstance(value, list | tuple):
+            return f"[{','.join(map(text, value))}]"
+        return "null" if value is None else str(value)
+
+    return [f"{key}={text(value)}" for key, value in settings.items()]
 
 
 def expand_sweep(words: Sequence[str]) -> list[list[str]]:

@@ -167,11 +167,9 @@ def machine(tmp_path: Path) -> Machine:
 @pytest.fixture
 def bundle(place: Path, offline_pip: Path) -> Path:
     """A bundle of the tiny runs, that trains one as tiny."""
-    train = (
-        "model=linknet model.network.encoder=mobilenet_v2 augment.crop=64 batch_size=2 samples_per_epoch=2"
-    )
-    train += " trainer.max_epochs=1 fold=1 name=kaggle tta=1"
-    assert main(["bundle", "data=demo", f"train={train}"]) == 0
+    train = "model:linknet,model.network.encoder:mobilenet_v2,augment.crop:64,batch_size:2"
+    train += ",samples_per_epoch:2,trainer.max_epochs:1,fold:1,name:kaggle,tta:1"
+    assert main(["bundle", "data=demo", f"train={{{train}}}"]) == 0
     return place / "kernels/dataset/nuclei.zip"
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from omegaconf import DictConfig
 
 from nuclei.build import ensure_data, run_step
-from nuclei.config import Call
+from nuclei.config import Call, override_words
 from nuclei.data.folds import read_folds
 
 
@@ -19,12 +16,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     for model in cfg.models:
         for fold in folds:
             names = (f"model={model}", f"fold={fold}", f"name={cfg.name}", f"recipe='{cfg.recipe}'")
-            run_step("train", cfg, call, *names, *overrides(cfg.train))
+            run_step("train", cfg, call, *names, *override_words(cfg.train))
     runs = ",".join(f"{model}/{cfg.name}" for model in cfg.models)
-    run_step("ensemble", cfg, call, f"runs=[{runs}]", f"name={cfg.name}", *overrides(cfg.ensemble))
-    run_step("submission", cfg, call, f"ensemble={cfg.name}", *overrides(cfg.submission))
-
-
-def overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Write the settings of a stage as on its command line."""
-    return [f"{key}={'null' if value is None else value}" for key, value in settings.items()]
+    run_step("ensemble", cfg, call, f"runs=[{runs}]", f"name={cfg.name}", *override_words(cfg.ensemble))
+    run_step("submission", cfg, call, f"ensemble={cfg.name}", *override_words(cfg.submission))

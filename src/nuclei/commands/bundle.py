@@ -7,7 +7,7 @@ import json
 from omegaconf import DictConfig
 
 from nuclei.build import build_paths
-from nuclei.config import Call
+from nuclei.config import Call, override_words
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.kaggle.bundle import Entry, keep_members, network_files, project_files, wheel_files, write_bundle
 from nuclei.paths import ROOT
@@ -19,7 +19,8 @@ def main(cfg: DictConfig, call: Call) -> None:
     paths = build_paths(cfg)
     full_ensemble = read_ensemble(paths.ensemble(cfg.ensemble))
     ensemble = keep_members(full_ensemble, [cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)
-    settings = {key: cfg[key] for key in ("ensemble", "tta", "time_limit", "train")} | {"data": paths.data}
+    settings = {key: cfg[key] for key in ("ensemble", "tta", "time_limit")}
+    settings |= {"data": paths.data, "train": override_words(cfg.train)}
     entries: list[Entry] = [
         ("bundle.json", json.dumps(settings, indent=2, sort_keys=True) + "\n"),
         (f"folds/{paths.data}.csv", paths.folds),

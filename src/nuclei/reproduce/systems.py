@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nuclei.config import override_words
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.blend import blend
@@ -36,7 +37,7 @@ class PaperSystem:
     """
 
     title: str
-    train: Sequence[str] = ()
+    train: Mapping[str, Any] = field(default_factory=dict)
     average: Sequence[str] = ()
     postprocess: str | None = None
     theirs: Mapping[str, float] | None = None
@@ -60,7 +61,7 @@ class Budget:
     samples: int
     val_crops: int
     draws: int = 0
-    common: Sequence[str] = ()
+    common: Mapping[str, Any] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -98,7 +99,7 @@ class Paper:
     columns: Sequence[str]
     submissions: bool
     search: Search | None
-    common: Sequence[str]
+    common: Mapping[str, Any]
     systems: Mapping[str, PaperSystem]
     budgets: Mapping[str, Budget]
     below_otsu: str = ""
@@ -183,7 +184,7 @@ class Reproduction:
         """Return the folders of all folds of runs."""
         return [self.paths.fold(run, fold) for run in runs for fold in self.budget.folds]
 
-    def train(self, name: str, suffix: str = "", overrides: Sequence[str] = ()) -> RunName:
+    def train(self, name: str, suffix: str = "", overrides: Mapping[str, Any] | None = None) -> RunName:
         """Train a system on the budget's folds; a finished run is not trained again.
 
         ``suffix`` is appended to the run's name, ``overrides`` to the settings of the config.
@@ -191,16 +192,13 @@ class Reproduction:
         system, budget = self.paper.systems[name], self.budget
         share = budget.shares.get(name, 1.0)
         run_name = f"{self.paper.name}_{self.budget_name}_{name}{suffix}"
-        settings = [*self.paper.common, *budget.common, *system.train, *overrides]
-        settings += [f"name={run_name}", f"seed={self.seed}", "trainer.limit_val_batches=0"]
-        if not any(setting.startswith("trainer.max_epochs=") for setting in system.train):
-            settings.append(f"trainer.max_epochs={budget.epochs}")
-        settings.append(f"samples_per_epoch={max(1, round(budget.samples * share))}")
-        settings.append(f"val_crops={budget.val_crops}")
+        settings = {"trainer.max_epochs": budget.epochs, **self.paper.common, **budget.common, **system.train}
+        settings |= {**(overrides or {}), "name": run_name, "seed": self.seed, "trainer.limit_val_batches": 0}
+        settings["samples_per_epoch"] = max(1, round(budget.samples * share))
+        settings["val_crops"] = budget.val_crops
         for fold in budget.folds:
-            self.train_command(*settings, f"fold={fold}")
-        model = next(s.partition("=")[2] for s in system.train if s.startswith("model="))
-        return RunName(model, run_name)
+            self.train_command(*override_words(settings), f"fold={fold}")
+        return RunName(system.train["model"], run_name)
 
     def train_otsu(self, postprocess_name: str) -> RunName:
         """Segment the held-out images by Otsu's threshold, without learning."""
@@ -225,7 +223,7 @@ class Reproduction:
         draws = []
         for n in range(self.budget.draws):
             rate = float(study.ask({"lr": space}).params["lr"])
-            run = self.train(name, f"_draw{n}", [f"optimizer.lr={rate!r}"])
+            run = self.train(name, f"_draw{n}", {"optimizer.lr": rate})
             draws.append(Draw(rate, run, self.scores([run]).scores()[search.measure]))
         return draws
 
@@ -241,7 +239,7 @@ class Reproduction:
             if parts := self.paper.systems[name].average:
                 return [run for part in parts for run in runs_of(part)]
             settings = self.paper.systems[name].train
-            if self.paper.search is None or any(s.startswith("optimizer.lr=") for s in settings):
+            if self.paper.search is None or "optimizer.lr" in settings:
                 return [self.train(name)]
             if name not in draws:
                 draws[name] = self.search(name)
