@@ -3,7 +3,9 @@
 import base64
 import json
 
+import cv2
 import gradio as gr
+import numpy as np
 import pytest
 
 from nuclei.app.page import Page, Slider, figures
@@ -45,9 +47,27 @@ def test_a_download_is_named_after_the_image(page, session, segmentation):
         page.save(csv, Session(), None, *page.model_values())
 
 
+def test_a_file_that_was_not_uploaded_is_neither_read_nor_deleted(page, tmp_path):
+    example = tmp_path / "example.png"
+    example.write_bytes(cv2.imencode(".png", np.zeros((9, 9), np.uint8))[1].tobytes())
+    session = Session()
+    _, alert, _ = page.drop(session, [str(example)])
+    assert example.exists() and not session.images and "example.png was not uploaded" in alert.value
+    page.uploads.add(str(example))
+    page.drop(session, [str(example)])
+    assert list(session.images) == ["example"] and not example.exists() and not page.uploads
+
+
+def test_a_file_that_is_gone_is_named(page, tmp_path):
+    page.uploads.add(str(tmp_path / "x.png"))
+    _, alert, _ = page.drop(Session(), [str(tmp_path / "x.png")])
+    assert "x.png is gone" in alert.value
+
+
 def test_unreadable_files_leave_the_open_images(page, tmp_path):
     session = Session({"before": None}, {})
     (tmp_path / "x.png").write_text("<b>no image</b>")
+    page.uploads.add(str(tmp_path / "x.png"))
     _, alert, _ = page.drop(session, [str(tmp_path / "x.png")])
     assert list(session.images) == ["before"] and "x.png is no PNG" in alert.value and alert.visible
 

@@ -1,8 +1,11 @@
 """The server's guard: long requests end, nothing is fetched from elsewhere, nothing stays behind."""
 
 import os
+import socket
+import subprocess
+import sys
 import tempfile
-import time
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -11,32 +14,93 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from nuclei.app.serve import Guard, private_folder, sweep
+from nuclei.app.serve import Guard, private_folder
+
+HERE = "http://localhost:7860"
 
 
 async def length(request):
     return PlainTextResponse(str(len(await request.body())))
 
 
-APP = Guard(Starlette(routes=[Route("/", length, methods=["POST"])]), limit=1000)
+async def upload(request):
+    """Write what arrives, as gradio does: a part under a name of its own stays where the request breaks off."""
+    with tempfile.NamedTemporaryFile(delete=False) as part:
+        part.write(await request.body())
+    if part.name and await request.body() == b"refused":
+        return PlainTextResponse("", 413)
+    Path(part.name).rename(Path(part.name).with_name(f"kept{len(os.listdir(tempfile.gettempdir()))}"))
+    return PlainTextResponse("")
 
 
-def test_a_request_is_read_up_to_the_limit_alone():
-    client = TestClient(APP)
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    """A visitor of this machine's own page."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    routes = [Route("/", length, methods=["POST", "GET"]), Route("/upload", upload, methods=["POST"])]
+    return TestClient(Guard(Starlette(routes=routes), limit=1000, host="127.0.0.1"), base_url=HERE)
+
+
+def test_a_request_is_read_up_to_the_limit_alone(client):
     answer = client.post("/", content=bytes(1000))
     assert answer.text == "1000" and "default-src 'self'" in answer.headers["content-security-policy"]
     with pytest.raises(ClientDisconnect):
         client.post("/", content=bytes(1001))
 
 
-def test_parts_of_broken_uploads_go_after_a_while(tmp_path):
-    old, new, other = (tmp_path / name for name in ("tmp1", "tmp2", "kept"))
-    for file in (old, new, other):
-        file.touch()
-    for file in (old, other):
-        os.utime(file, (time.time() - 1000,) * 2)
-    sweep(tmp_path)
-    assert not old.exists() and new.exists() and other.exists()
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1:80", "[::1]:80", "192.168.1.5", socket.gethostname()]
+)
+def test_the_machine_is_asked_by_its_own_names(client, host):
+    assert client.get("/", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "localhost.evil.example", "", "[x"])
+def test_another_name_may_have_been_bent_to_this_machine(client, host):
+    answer = client.get("/", headers={"host": host})
+    assert answer.status_code == 403 and "Host" in answer.text
+
+
+def test_another_sites_page_sends_nothing_here(client):
+    for origin in ("http://evil.example", "http://localhost:9999", "https://localhost:7860", "null"):
+        assert client.post("/upload", headers={"origin": origin}, content=b"x").status_code == 403
+    assert client.post("/upload", headers={"origin": HERE}, content=b"x").status_code == 200
+    assert client.post("/upload", headers={"sec-fetch-site": "cross-site"}, content=b"x").status_code == 403
+
+
+def test_refused_and_cut_uploads_go_at_once(client, tmp_path):
+    assert client.post("/upload", content=b"refused").status_code == 413
+    with pytest.raises(ClientDisconnect):
+        client.post("/upload", content=bytes(1001))
+    assert os.listdir(tmp_path) == []
+    client.post("/upload", content=b"good")
+    assert len(os.listdir(tmp_path)) == 1
+
+
+def test_uploads_have_a_share_of_the_disk_and_no_more(client, tmp_path):
+    codes = [client.post("/upload", content=bytes(1000)).status_code for _ in range(6)]
+    assert codes == [200, 200, 200, 200, 507, 507]
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert client.post("/upload", content=bytes(1000)).status_code == 200
+
+
+def test_folders_of_killed_pages_go_at_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = "import time; from nuclei.app.serve import private_folder\n"
+    code += "with private_folder(): print(1, flush=True); time.sleep(60)"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE) as killed:
+        killed.stdout.readline()
+        (folder,) = tmp_path.iterdir()
+        with private_folder():
+            assert folder.exists()  # its page is alive
+        killed.kill()
+        killed.wait()
+    assert folder.exists()
+    with private_folder():
+        assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_private_folder_is_private_and_goes(monkeypatch):

@@ -54,11 +54,13 @@ class Page:
         self.model, self.limits = model, limits
         self.values = {k: getattr(step, k) for step in model.steps for k in fields(step) if k in sliders}
         self.sliders = {name: sliders[name] for name in sliders if name in self.values}
+        self.uploads: set[str] = set()
 
     def build(self) -> gr.Blocks:
         """Lay out the page and connect its parts."""
         # Gradio deletes files of a visit that are older than ten minutes.
         with gr.Blocks(title="Nuclei", analytics_enabled=False, delete_cache=(60, 600)) as blocks:
+            self.uploads = blocks.upload_file_set
             session = gr.State(Session(), time_to_live=3600)
             gr.Markdown("# Nuclei\nFind every nucleus in a microscopy image. Nothing leaves this machine.")
             with gr.Row():
@@ -153,8 +155,16 @@ class Page:
         return [self.values[name] for name in self.sliders]
 
     def drop(self, session: Session, files: Sequence[str] | None) -> tuple[None, Any, Any]:
-        """Open the dropped files in place of the images before, or keep these where no file can be read."""
-        images, refused = take([Path(file) for file in files or ()], self.limits)
+        """Open the dropped files in place of the images before, or keep these where no file can be read.
+
+        A visitor can name any file in the server's folder, such as an example; none but uploads are touched.
+        """
+        uploads = [file for file in files or () if file in self.uploads]
+        self.uploads.difference_update(uploads)
+        images, refused = take(map(Path, uploads), self.limits)
+        refused += [
+            f"{Path(f).name} was not uploaded; drop it again" for f in files or () if f not in uploads
+        ]
         if images:
             session.images, session.maps = images, {}
         alerts = "".join(f"<p role='alert'>{html.escape(line)}</p>" for line in refused)

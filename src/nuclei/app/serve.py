@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from filelock import FileLock, Timeout
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nuclei.errors import UserError
@@ -22,22 +28,27 @@ if TYPE_CHECKING:
 
 # The browser itself refuses whatever the page would fetch from elsewhere.
 POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'self'"
-UPLOADS = 4  # how many files of the largest size one request may hold
+UPLOADS = 4  # files of the largest size in one request, and such requests on the disk
 
 
 @contextmanager
 def private_folder() -> Iterator[None]:
     """Keep all temporary files, gradio's among them, in a private folder that is deleted in the end.
 
-    Enter this context before importing gradio, which reads its settings then.
+    The folders of killed pages, whose locks are free, are deleted too. Enter this context before importing
+    gradio, which reads its settings then.
     """
+    for lock in Path(tempfile.gettempdir()).glob("nuclei-app-*/.lock"):
+        with suppress(OSError, Timeout), FileLock(lock, timeout=0):  # another user's, or a living page's
+            shutil.rmtree(lock.parent)
     with tempfile.TemporaryDirectory(prefix="nuclei-app-", ignore_cleanup_errors=True) as folder:
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
         # Gradio asks its own page whether the page is up, which a proxy could not know.
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
         before, tempfile.tempdir = tempfile.tempdir, folder
         try:
-            yield
+            with FileLock(Path(folder, ".lock")):
+                yield
         finally:
             tempfile.tempdir = before
 
@@ -52,7 +63,7 @@ def serve(page: Page, host: str, port: int | None) -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     blocks = page.build()
-    limit = UPLOADS * page.limits.size
+    guard = Middleware(Guard, limit=UPLOADS * page.limits.size, host=host)
     try:
         _, url, _ = blocks.launch(
             server_name=host,
@@ -67,7 +78,7 @@ def serve(page: Page, host: str, port: int | None) -> None:
             footer_links=[],
             theme=THEME,
             css=STYLE,
-            app_kwargs={"middleware": [Middleware(Guard, limit=limit)], "docs_url": None, "redoc_url": None},
+            app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None},
         )
     except (OSError, ValueError) as e:
         raise UserError(f"cannot serve at {host}, port {port or '7860 to 7959'}: {e}") from e
@@ -80,25 +91,30 @@ def serve(page: Page, host: str, port: int | None) -> None:
         blocks.close(verbose=False)
 
 
-def sweep(folder: Path, age_s: float = 600) -> None:
-    """Remove files of broken uploads, which gradio forgets, from a folder."""
-    for part in folder.glob("tmp*"):
-        with suppress(OSError):  # another request may be quicker
-            if part.is_file() and time.time() - part.stat().st_mtime > age_s:
-                part.unlink()
+def folder_size(folder: Path) -> int:
+    """Return the bytes of all files in a folder, but for those that another request deletes meanwhile."""
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
 class Guard:
-    """Refuse requests whose body is too long, and tell browsers to fetch nothing from elsewhere."""
+    """Refuse requests that are too long, by other names or from other sites; clean up after uploads.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
+    A browser on this machine can be made to ask here by any site that is open in it: from the site's page,
+    which the header Origin tells, or by a name that the site's owner lets point here, which the header Host
+    tells. An address is no name, and cannot be bent so.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, host: str) -> None:
+        self.app, self.limit, self.running = app, limit, 0
+        self.names = {"localhost", socket.gethostname().lower(), host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, count its bytes, and add a header to the response."""
-        received = 0
-        if scope.get("path", "").endswith("/upload"):
-            sweep(Path(tempfile.gettempdir()))
+        received, folder = 0, Path(tempfile.gettempdir())
 
         async def counted() -> Message:
             nonlocal received
@@ -113,4 +129,43 @@ class Guard:
                 message["headers"] = [*message["headers"], (b"content-security-policy", POLICY)]
             await send(message)
 
-        await self.app(scope, counted, guarded)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        uploading = scope["path"].endswith("/upload")
+        used = folder_size(folder) + self.running * self.limit if uploading else 0
+        if refusal := self.refusal(scope, used):
+            await refusal(scope, receive, send)
+            return
+        self.running += uploading
+        try:
+            await self.app(scope, counted, guarded)
+        finally:
+            self.running -= uploading
+            if uploading and not self.running:  # what gradio has not renamed now was refused or cut
+                for part in folder.glob("tmp*"):
+                    if part.is_file():
+                        part.unlink(missing_ok=True)
+
+    def refusal(self, scope: Scope, used: int) -> Response | None:
+        """Return the answer to a request that is refused; ``used`` are the bytes of all uploads."""
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self.is_own(host):
+            return PlainTextResponse(f"the Host {host[:80]} is no address or name of this machine", 403)
+        foreign = origin not in (None, f"{scope['scheme']}://{host}")
+        if scope["method"] != "GET" and (foreign or headers.get("sec-fetch-site") == "cross-site"):
+            return PlainTextResponse("a page of another origin may not send anything here", 403)
+        if used > (UPLOADS - 1) * self.limit:
+            return PlainTextResponse(
+                "the uploads' share of the disk is used up; try again in ten minutes", 507
+            )
+        return None
+
+    def is_own(self, host: str) -> bool:
+        """Return whether a Host is an address, or a name of this machine."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            return name in self.names or bool(ip_address(name))
+        except ValueError:
+            return False

@@ -71,12 +71,12 @@ def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, np.nda
     Raises:
         UserError: the file is too large, of more than ``left`` pixels, or no image that can be read.
     """
-    if file.stat().st_size > limits.size:
-        raise UserError(
-            f"{file.name} has {file.stat().st_size / 2**20:.0f} MB; {limits.megabytes:g} are allowed"
-        )
-    with open(file, "rb") as f:
-        head = f.read(8)
+    try:
+        size, head = file.stat().st_size, file.open("rb").read(8)
+    except FileNotFoundError as e:
+        raise UserError(f"{file.name} is gone; drop it again") from e
+    if size > limits.size:
+        raise UserError(f"{file.name} has {size / 2**20:.0f} MB; {limits.megabytes:g} are allowed")
     tiff = head.startswith(TIFF)
     if not tiff and not head.startswith(OTHERS):
         raise UserError(f"{file.name} is no PNG, JPEG or TIFF, whatever its name says")
