@@ -24,10 +24,10 @@ async def length(request):
 
 
 async def upload(request):
-    """Write what arrives, as gradio does: a part under a name of its own stays where the request breaks off."""
+    """Write what arrives, as gradio does: the part of an upload that breaks off keeps its name."""
     with tempfile.NamedTemporaryFile(delete=False) as part:
         part.write(await request.body())
-    if part.name and await request.body() == b"refused":
+    if await request.body() == b"refused":
         return PlainTextResponse("", 413)
     Path(part.name).rename(Path(part.name).with_name(f"kept{len(os.listdir(tempfile.gettempdir()))}"))
     return PlainTextResponse("")
