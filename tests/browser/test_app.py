@@ -232,6 +232,37 @@ def test_browsers_are_told_to_fetch_nothing_from_elsewhere(server):
         assert answer.headers["content-security-policy"].startswith("default-src 'self'")
 
 
+def test_what_is_refused_or_comes_from_elsewhere_leaves_nothing(server):
+    def post(size, headers, sent=None):
+        """The status of an upload, of which only ``sent`` bytes arrive; None where the answer is not waited for."""
+        head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="x.png"\r\n\r\n'
+        body = head + bytes(size) + b"\r\n--b--\r\n"
+        port = int(server.url.split(":")[2].strip("/"))
+        fields = {"Host": f"127.0.0.1:{port}", "Content-Type": "multipart/form-data; boundary=b"} | headers
+        lines = [
+            f"{k}: {v}" for k, v in (fields | {"Content-Length": len(body), "Connection": "close"}).items()
+        ]
+        request = "\r\n".join(["POST /gradio_api/upload HTTP/1.1", *lines, "", ""]).encode()
+        with socket.create_connection(("127.0.0.1", port)) as visitor:
+            visitor.sendall(request + body[:sent])
+            return None if sent else int(visitor.makefile("rb").readline().split()[1])
+
+    def left():
+        (folder,) = server.temp.glob("nuclei-app-*")
+        return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 100_000]
+
+    before = left()
+    assert post(10, {"Host": "evil.example"}) == post(10, {"Origin": "http://evil.example"}) == 403
+    assert post(2 * 2**20, {}) == 413
+    post(900_000, {}, sent=500_000)
+    for _ in range(100):
+        time.sleep(0.05)
+        if left() == before:
+            break
+    assert left() == before
+    assert post(200_000, {}) == 200 and len(left()) == len(before) + 1
+
+
 def test_the_model_in_the_box_finds_the_drawn_nuclei(browser, repo, page, tmp_path, shots):
     server = Server(repo, tmp_path)
     try:

@@ -90,6 +90,35 @@ def test_file_round_trip(store, tmp_path):
         read_folds(tmp_path / "none.csv")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("a,0,5,", "a,0,5", "row 2: expected ImageId,fold"),
+        ("a,0,5,", "a,O,5,", "row 2: expected ImageId,fold"),
+        ("a,0,5,", "a,-1,5,", "row 2: expected ImageId,fold"),
+        ("a,0,5,", ",0,5,", "row 2: expected ImageId,fold"),
+        (",8,9,3", ",8,9", "row 2: expected ImageId,fold"),
+        (",8,9,3", ",8,9,3,4", "row 2: expected ImageId,fold"),
+        ("b,1,6", "b,1,5", "row 3: group 5 is in two folds"),
+        ("b,1,6", "a,1,6", "row 3: a comes twice"),
+        ("grey", "gr\xfc", "is no CSV file"),
+    ],
+)
+def test_a_damaged_row_is_named(tmp_path, old, new, problem):
+    text = "ImageId,fold,group,modality,height,width,nuclei\na,0,5,grey,8,9,3\nb,1,6,dim,8,9,4\n"
+    path = tmp_path / "f.csv"
+    path.write_text(text)
+    assert [row.fold for row in read_folds(path)] == [0, 1]
+    path.write_bytes(text.replace(old, new, 1).encode("latin-1"))
+    with pytest.raises(UserError, match=f"f.csv.*{problem}.*folds force=true"):
+        read_folds(path)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "folds").glob("*.csv")), ids=str)
+def test_committed_folds_can_be_read(path):
+    assert len({row.fold for row in read_folds(path)}) > 1
+
+
 def test_the_committed_folds_cover_the_competition():
     rows = read_folds(Path(__file__).parents[2] / "folds" / "dsb2018.csv")
     assert len(rows) == len({r.image_id for r in rows}) == 664

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -18,6 +19,7 @@ from nuclei.errors import UserError
 from nuclei.metrics import equivalent_diameter
 from nuclei.progress import track
 
+NUMBER = re.compile("[0-9]{1,9}")
 COLUMNS = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
 
 
@@ -234,22 +236,35 @@ def read_folds(path: str | Path) -> list[FoldRow]:
     """Read a folds file.
 
     Raises:
-        UserError: the file is missing or is not of this form.
+        UserError: the file is missing or is not of this form, or a row is damaged: a number is none, an image
+            comes twice, or a group is split.
     """
     if not Path(path).is_file():
         raise UserError(f"no folds file at {path}; run ./run.sh folds")
-    with open(path, newline="") as f:
-        table = csv.reader(f)
-        columns = next(table, None)
-        if tuple(columns or ()) != COLUMNS:
+    anew = "restore it, or run ./run.sh folds force=true"
+    try:
+        with open(path, newline="", encoding="utf-8") as f:
+            columns, *lines = list(csv.reader(f)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise UserError(f"{path} is no CSV file ({e}); {anew}") from e
+    if tuple(columns) != COLUMNS:
+        raise UserError(f"{path}: expected the columns {','.join(COLUMNS)}, got {columns}; {anew}")
+    rows: list[FoldRow] = []
+    fold_of_group: dict[int, int] = {}
+    images: set[str] = set()
+    for number, line in enumerate(lines, 2):
+        numbers = [*line[1:3], *line[4:]]
+        if len(line) != len(COLUMNS) or not all(line) or not all(map(NUMBER.fullmatch, numbers)):
             raise UserError(
-                f"{path}: expected the columns {','.join(COLUMNS)}, got {columns}; "
-                "run ./run.sh folds force=true"
+                f"{path}, row {number}: expected {','.join(COLUMNS)}, got {','.join(line)[:80]}; {anew}"
             )
-        return [
-            FoldRow(image_id, int(fold), int(group), modality, *map(int, rest))
-            for image_id, fold, group, modality, *rest in table
-        ]
+        fold, group, height, width, nuclei = map(int, numbers)
+        if line[0] in images or fold_of_group.setdefault(group, fold) != fold:
+            problem = f"group {group} is in two folds" if line[0] not in images else f"{line[0]} comes twice"
+            raise UserError(f"{path}, row {number}: {problem}; {anew}")
+        images.add(line[0])
+        rows.append(FoldRow(line[0], fold, group, line[3], height, width, nuclei))
+    return rows
 
 
 def folds_sha256(path: str | Path) -> str:
