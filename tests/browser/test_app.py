@@ -234,7 +234,7 @@ def test_browsers_are_told_to_fetch_nothing_from_elsewhere(server):
 
 def test_what_is_refused_or_comes_from_elsewhere_leaves_nothing(server):
     def post(size, headers, sent=None):
-        """The status of an upload, of which only ``sent`` bytes arrive; None where the answer is not waited for."""
+        """The status of an upload; None where only ``sent`` bytes are sent, and no answer awaited."""
         head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="x.png"\r\n\r\n'
         body = head + bytes(size) + b"\r\n--b--\r\n"
         port = int(server.url.split(":")[2].strip("/"))

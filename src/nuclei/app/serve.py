@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -140,6 +141,9 @@ class Guard:
         self.running += uploading
         try:
             await self.app(scope, counted, guarded)
+        except ClientDisconnect:
+            if received > self.limit:
+                await PlainTextResponse("the request is too long", 413)(scope, receive, send)
         finally:
             self.running -= uploading
             if uploading and not self.running:  # what gradio has not renamed now was refused or cut
