@@ -46,6 +46,8 @@ class State:
     meanwhile: dict[str, Callable[[], None]] = field(default_factory=dict)
     """Method: what happens after its work and before its answer."""
     page_size: int = 20
+    late_looks: int = 0
+    """How often ListSubmissions does not show the newest submission yet."""
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Method: status and message; the method is refused each time."""
     delay: dict[str, float] = field(default_factory=dict)
@@ -172,6 +174,8 @@ class _Handler(BaseHTTPRequestHandler, Workshop):
         verdict = {"status": "PENDING"} if self.state.pending_looks >= 0 else self.state.verdict
         start = (max(body.get("page", 1), 1) - 1) * self.state.page_size
         listed = self.state.submissions[start : start + self.state.page_size]
+        if self.state.late_looks > 0:
+            self.state.late_looks, listed = self.state.late_looks - 1, listed[1:]
         self._json({"submissions": [s | verdict for s in listed]})
 
     def GetSubmissionLimits(self, body: dict[str, Any]) -> None:

@@ -235,6 +235,13 @@ def test_a_lost_answer_is_looked_up(desk: Desk, server: KaggleServer) -> None:
     sent_once(desk, server)
 
 
+def test_a_submission_that_kaggle_lists_late_is_waited_for(desk: Desk, server: KaggleServer) -> None:
+    server.state.lose, server.state.late_looks = [CREATE], 2
+    one_line(desk.run(*SUBMIT))
+    succeeds(desk)
+    sent_once(desk, server)
+
+
 def test_a_request_that_did_not_arrive_is_sent_again(desk: Desk, server: KaggleServer) -> None:
     server.state.refuse[CREATE] = (503, "")
     assert "may have arrived" in one_line(desk.run(*SUBMIT))

@@ -16,7 +16,7 @@ from nuclei.submission.solution import ExpectedImages
 
 @pytest.fixture
 def competition(server: KaggleServer) -> Competition:
-    return Competition("bowl", 5.0, 0)
+    return Competition("bowl", 2.0, 0)
 
 
 @pytest.fixture
@@ -58,6 +58,17 @@ def test_a_sent_file_that_kaggle_does_not_list_is_not_sent_again(
     with pytest.raises(UserError, match=r"/c/bowl/submissions does not list it\); .*again=true"):
         submission.send("first", again=False)
     assert submission.send("first", again=True).status == "pending"
+
+
+def test_a_file_that_changes_meanwhile_is_not_submitted(
+    server: KaggleServer, competition: Competition, file: Path, tmp_path: Path
+) -> None:
+    server.state.meanwhile["StartSubmissionUpload"] = lambda: file.write_text(
+        "ImageId,EncodedPixels\na,3 1\n"
+    )
+    with pytest.raises(UserError, match=r"x\.csv has changed while it was sent; nothing was submitted"):
+        Submission(file, competition, tmp_path / "ledger.csv", tmp_path).send("first", again=False)
+    assert server.state.submissions == [] == read_ledger(tmp_path / "ledger.csv")
 
 
 def test_a_limit_without_a_score_leaves_it_pending(

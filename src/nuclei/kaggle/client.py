@@ -219,7 +219,7 @@ class KaggleSession:
 
     def __init__(self, subject: str, timeout: float, retries: int) -> None:
         self.subject = subject
-        self.retries = retries
+        self.timeout, self.retries = timeout, retries
         self._adapter = TimedAdapter(timeout, retries)
         self._client: KaggleClient | None = None
         # The storage lies elsewhere: what goes there must not carry the credentials.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -204,6 +206,8 @@ class Submission:
         default = f"{self.path.stem} {record.commit[:8]}{' and changes' if changed else ''}".strip()
         row = LedgerRow.of_submission(self.path, record, message or default)
         token = self.competition.upload_submission(self.path)
+        if sha256_of(self.path) != row.sha256:
+            raise UserError(f"{self.path} has changed while it was sent; nothing was submitted; try again")
         try:
             write_row(self.ledger, row)
         except UserError as e:
@@ -211,7 +215,8 @@ class Submission:
         try:
             ref = self.competition.create_submission(token, row.message)
         except Refused:
-            write_row(self.ledger, row, remove=True)
+            with suppress(UserError):  # a full disk does not hide the refusal; the next call looks the row up
+                write_row(self.ledger, row, remove=True)
             raise
         except UserError as e:
             raise UserError(f"{e}; {self.path} may have arrived all the same: {self._resume}") from e
@@ -226,7 +231,7 @@ class Submission:
         if row is None:
             return None
         if row.status in ("sending", "pending"):
-            if score := self.competition.score(row.ref, row.message):
+            if score := self._listed(row):
                 print(f"{row.file} was sent on {row.date}; waiting for that score", flush=True)
                 row = replace(row, status="pending", ref=score.ref or row.ref)
                 self._keep(row)
@@ -243,6 +248,16 @@ class Submission:
             f"the same file was sent as {row.file} on {row.date} ({state}); "
             "it would score the same; again=true sends it all the same"
         )
+
+    def _listed(self, row: LedgerRow) -> Score | None:
+        """Look for a submission; one of the last minutes may still be at work on Kaggle's side."""
+        age = (datetime.now(UTC) - datetime.fromisoformat(row.date)).total_seconds()
+        limit, interval = max(0.0, 2 * self.competition.timeout - age), self.competition.timeout / 10
+        look = partial(self.competition.score, row.ref, row.message)
+        try:
+            return poll_until(look, f"looking for {row.file} in the list of submissions", limit, interval)
+        except Unfinished:
+            return None
 
     def _unrecorded(self) -> SubmissionRecord:
         """Warn that the file has no record; return one of the code that is here."""
