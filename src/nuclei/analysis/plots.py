@@ -23,15 +23,10 @@ DOTTED = {"color": "#888", "dash": "dot"}
 
 def empty_plot(x: str, y: str, height: int = 380) -> go.Figure:
     """Return a plot with named axes and nothing else."""
-    return go.Figure().update_layout(
-        template=None,
-        colorway=PALETTE,
-        height=height,
-        margin={"l": 60, "r": 20, "t": 20, "b": 50},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        xaxis_title=x,
-        yaxis_title=y,
-    )
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    layout = {"margin": {"l": 60, "r": 20, "t": 20, "b": 50}, "legend": legend, "height": height}
+    axes = {"xaxis_title": x, "yaxis_title": y}
+    return go.Figure().update_layout(template=None, colorway=PALETTE, **layout, **axes)
 
 
 def error_bars(intervals: Sequence[Interval]) -> dict[str, object]:
@@ -48,13 +43,9 @@ def error_costs(table: Table) -> go.Figure:
     """Plot the mAP that mending each type of error gains, from the table of the same name."""
     gains = dict(sorted(table.intervals.items(), key=lambda item: item[1].mean))
     plot = empty_plot("mAP gained when mended", "", 320)
-    plot.add_bar(
-        x=[gain.mean for gain in gains.values()],
-        y=list(gains),
-        orientation="h",
-        error_x=error_bars(list(gains.values())),
-        marker_color=[COLOURS.get(error_type, COLOURS["match"]) for error_type in gains],
-    )
+    means, bars = [gain.mean for gain in gains.values()], error_bars(list(gains.values()))
+    colours = [COLOURS.get(error_type, COLOURS["match"]) for error_type in gains]
+    plot.add_bar(x=means, y=list(gains), orientation="h", error_x=bars, marker_color=colours)
     return plot.update_layout(margin_l=120)
 
 
@@ -62,16 +53,9 @@ def precision_by_threshold(curves: Mapping[str, np.ndarray], groups: Sequence[in
     """Plot mean precision, float64 (images, 10), over the IoU threshold; the first has an interval."""
     plot = empty_plot("IoU threshold", "precision")
     intervals = [mean_interval(column, groups) for column in next(iter(curves.values())).T]
-    plot.add_scatter(
-        x=IOU + IOU[::-1],
-        y=[*(i.high for i in intervals), *(i.low for i in reversed(intervals))],
-        fill="toself",
-        line_width=0,
-        fillcolor="rgba(15,139,141,0.18)",
-        name="95 % interval",
-        hoverinfo="skip",
-        mode="lines",
-    )
+    outline = [*(i.high for i in intervals), *(i.low for i in reversed(intervals))]
+    area = {"fill": "toself", "fillcolor": "rgba(15,139,141,0.18)", "line_width": 0, "hoverinfo": "skip"}
+    plot.add_scatter(x=IOU + IOU[::-1], y=outline, name="95 % interval", mode="lines", **area)
     for n, (name, precision) in enumerate(curves.items()):
         line = {"color": PALETTE[n % len(PALETTE)], "width": 3 if n == 0 else 1.8}
         plot.add_scatter(x=IOU, y=precision.mean(axis=0), name=name, mode="lines+markers", line=line)
@@ -82,15 +66,9 @@ def group_scores(tables: Sequence[Table]) -> go.Figure:
     """Plot the mAP of every group of images with its interval, from the tables of the same name."""
     plot = empty_plot("mAP", "", 140 + 22 * sum(len(table.rows) for table in tables))
     for table in tables:
-        scores = table.intervals
-        plot.add_scatter(
-            x=[score.mean for score in scores.values()],
-            y=list(scores),
-            error_x=error_bars(list(scores.values())),
-            mode="markers",
-            marker_size=9,
-            name=table.caption.split(" (")[0],
-        )
+        names, scores = list(table.intervals), list(table.intervals.values())
+        points = {"mode": "markers", "marker_size": 9, "name": table.caption.split(" (")[0]}
+        plot.add_scatter(x=[s.mean for s in scores], y=names, error_x=error_bars(scores), **points)
     return plot.update_layout(margin_l=120).update_yaxes(autorange="reversed", type="category")
 
 
@@ -117,16 +95,9 @@ def correlations(scores: Mapping[str, np.ndarray]) -> go.Figure:
     """Plot Pearson's correlations of the images' scores, float64 (images,) by name."""
     names = list(scores)
     plot = empty_plot("", "", 140 + 60 * len(names))
-    plot.add_heatmap(
-        z=[[correlation(a, b) for b in scores.values()] for a in scores.values()],
-        x=names,
-        y=names,
-        texttemplate="%{z:.3f}",
-        colorscale="Teal",
-        zmin=0,
-        zmax=1,
-        showscale=False,
-    )
+    z = [[correlation(a, b) for b in scores.values()] for a in scores.values()]
+    colours = {"colorscale": "Teal", "zmin": 0, "zmax": 1, "showscale": False}
+    plot.add_heatmap(z=z, x=names, y=names, texttemplate="%{z:.3f}", **colours)
     return plot.update_layout(margin_l=140).update_yaxes(autorange="reversed")
 
 
@@ -173,16 +144,9 @@ def training_curves(logs: Mapping[str, Mapping[str, Path]]) -> go.Figure:
     colours = {run: PALETTE[n % len(PALETTE)] for n, run in enumerate(logs)}
     for n, (run, fold, log) in enumerate(folds):
         for column, name in enumerate(columns, 1):
-            plot.add_scatter(
-                x=log["epoch"][log[name].notna()],
-                y=log[name].dropna(),
-                name=run,
-                legendgroup=run,
-                showlegend=column == 1 and run not in [run for run, _, _ in folds[:n]],
-                line_color=colours[run],
-                opacity=0.75,
-                hovertext=f"{run} {fold}",
-                row=1,
-                col=column,
-            )
+            first = column == 1 and run not in [run for run, _, _ in folds[:n]]
+            legend = {"name": run, "legendgroup": run, "showlegend": first, "hovertext": f"{run} {fold}"}
+            values = log.set_index("epoch")[name].dropna()
+            line = {"x": values.index, "y": values, "line_color": colours[run], "opacity": 0.75}
+            plot.add_scatter(**line, **legend, row=1, col=column)
     return plot.update_xaxes(title_text="epoch").update_yaxes(title_text="training loss", col=1)

@@ -31,6 +31,7 @@ THEME = gr.themes.Base(
     font=("system-ui", "-apple-system", "Segoe UI", "sans-serif"),
     font_mono=("ui-monospace", "monospace"),
 )
+Settings = dict[str, Any]
 PROGRESS = gr.Progress()  # gradio replaces this by one for each visit
 
 
@@ -72,52 +73,24 @@ class Page:
                     min_width=300,
                     elem_id="drop",
                 )
-                gallery = gr.Gallery(
-                    [(image, name) for name, image in example_images().items()],
-                    label="Examples",
-                    columns=3,
-                    height=170,
-                    allow_preview=False,
-                    object_fit="cover",
-                    interactive=False,
-                    buttons=[],
-                    min_width=300,
-                    elem_id="examples",
-                )
+                pictures = [(image, name) for name, image in example_images().items()]
+                still: Settings = {"allow_preview": False, "interactive": False, "buttons": []}
+                still |= {"object_fit": "cover", "columns": 3, "height": 170, "min_width": 300}
+                gallery = gr.Gallery(pictures, label="Examples", elem_id="examples", **still)
             refused = gr.HTML(visible=False, elem_classes="refused")
             chooser = gr.Dropdown(label="Image", visible=False, elem_id="chooser")
-            view = gr.HTML(
-                viewer.as_json(None),
-                html_template=viewer.TEMPLATE,
-                css_template=viewer.STYLE,
-                js_on_load=viewer.SCRIPT,
-                picture="",
-                apply_default_css=False,
-                elem_id="viewer",
-            )
+            parts: Settings = {"html_template": viewer.TEMPLATE, "css_template": viewer.STYLE}
+            parts |= {"js_on_load": viewer.SCRIPT, "apply_default_css": False}
+            view = gr.HTML(viewer.as_json(None), picture="", elem_id="viewer", **parts)
             with gr.Accordion("Post-processing", elem_id="sliders"):
                 with gr.Row():
                     sliders = [self.slider(name, slider) for name, slider in self.sliders.items()]
                 reset = gr.Button("Back to the model's own values", size="sm")
             with gr.Row():
-                table = gr.Dataframe(
-                    headers=COLUMNS,
-                    label="Nuclei",
-                    interactive=False,
-                    max_height=320,
-                    scale=3,
-                    min_width=300,
-                    elem_id="table",
-                )
-                histogram = gr.BarPlot(
-                    x="area (px²)",
-                    y="nuclei",
-                    label="Areas",
-                    height=320,
-                    scale=2,
-                    min_width=300,
-                    elem_id="histogram",
-                )
+                left: Settings = {"label": "Nuclei", "elem_id": "table", "scale": 3, "min_width": 300}
+                table = gr.Dataframe(headers=COLUMNS, interactive=False, max_height=320, **left)
+                right: Settings = {"label": "Areas", "elem_id": "histogram", "scale": 2, "min_width": 300}
+                histogram = gr.BarPlot(x="area (px²)", y="nuclei", height=320, **right)
             with gr.Row(elem_id="downloads"):
                 buttons = [gr.Button(d.button, size="sm", min_width=200) for d in DOWNLOADS]
             saved = gr.HTML(html_template="", js_on_load=SAVE, visible="hidden")
@@ -140,15 +113,8 @@ class Page:
 
     def slider(self, name: str, slider: Slider) -> gr.Slider:
         """Return the slider of a parameter, at the model's own value."""
-        return gr.Slider(
-            slider.minimum,
-            slider.maximum,
-            self.values[name],
-            step=slider.step,
-            label=slider.label,
-            min_width=270,
-            elem_id=f"slider-{name}",
-        )
+        shown: Settings = {"label": slider.label, "elem_id": f"slider-{name}", "min_width": 270}
+        return gr.Slider(slider.minimum, slider.maximum, self.values[name], step=slider.step, **shown)
 
     def model_values(self) -> list[float]:
         """Return the model's own values, in the order of the sliders."""
