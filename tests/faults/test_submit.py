@@ -250,7 +250,9 @@ def test_a_request_that_did_not_arrive_is_sent_again(desk: Desk, server: KaggleS
     sent_once(desk, server)
 
 
-@pytest.mark.parametrize("answer", [{"ref": "100"}, {"ref": None}, {}, {"ref": [1]}, {"ref": "soon"}])
+@pytest.mark.parametrize(
+    "answer", [{"ref": "100"}, {"ref": None}, {}, {"ref": 0}, {"ref": [1]}, {"ref": "soon"}]
+)
 def test_a_number_of_any_form(desk: Desk, server: KaggleServer, answer: dict[str, object]) -> None:
     server.state.ref = lambda number: answer
     succeeds(desk)

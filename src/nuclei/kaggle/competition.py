@@ -42,7 +42,7 @@ class Score:
 
 def _number(ref: object) -> str:
     """Return the number of a submission as text, empty where an answer has none."""
-    return str(ref) if str(ref).isdecimal() and ref != 0 else ""
+    return str(ref) if str(ref).isdecimal() and int(str(ref)) else ""
 
 
 class Competition(KaggleSession):
@@ -50,10 +50,13 @@ class Competition(KaggleSession):
 
     def upload_submission(self, path: Path) -> str:
         """Send a file to Kaggle's storage, and return the token by which it can be submitted."""
-        request = ApiStartSubmissionUploadRequest()
-        request.competition_name, request.file_name = self.subject, path.name
-        request.content_length = path.stat().st_size
-        request.last_modified_epoch_seconds = int(path.stat().st_mtime)
+        state = path.stat()
+        body: dict[str, object] = {
+            "contentLength": state.st_size,
+            "lastModifiedEpochSeconds": int(state.st_mtime),
+        }
+        body |= {"competitionName": self.subject, "fileName": path.name}
+        request = ApiStartSubmissionUploadRequest.from_dict(body)
         with self.open() as client:
             target = client.competitions.competition_api_client.start_submission_upload(request)
             self.upload(path, target.create_url)
@@ -66,9 +69,8 @@ class Competition(KaggleSession):
             Refused: Kaggle refused; nothing counts as submitted.
             UserError: the answer was lost or makes no sense; the submission may have arrived.
         """
-        request = ApiCreateSubmissionRequest()
-        request.competition_name, request.blob_file_tokens = self.subject, token
-        request.submission_description = message
+        body = {"competitionName": self.subject, "blobFileTokens": token, "submissionDescription": message}
+        request = ApiCreateSubmissionRequest.from_dict(body)
         with self.open() as client:
             return _number(client.competitions.competition_api_client.create_submission(request).ref)
 
@@ -77,9 +79,8 @@ class Competition(KaggleSession):
 
         None where Kaggle lists no such submission.
         """
-        request = ApiListSubmissionsRequest()
-        request.competition_name, word = self.subject, message.rpartition(" ")[2]
-        seen: set[str] = set()
+        request = ApiListSubmissionsRequest.from_dict({"competitionName": self.subject})
+        word, seen = message.rpartition(" ")[2], set[str]()
         for request.page in range(1, MOST_PAGES + 1):
             with self.open() as client:
                 listed = client.competitions.competition_api_client.list_submissions(request).submissions
@@ -111,8 +112,7 @@ class Competition(KaggleSession):
 
     def submissions_left_today(self) -> int | None:
         """Return how many submissions remain today; None where Kaggle does not say."""
-        request = ApiGetSubmissionLimitsRequest()
-        request.competition_name = self.subject
+        request = ApiGetSubmissionLimitsRequest.from_dict({"competitionName": self.subject})
         try:
             with self.open() as client:
                 limits = client.competitions.competition_api_client.get_submission_limits(request)
@@ -128,8 +128,7 @@ class Competition(KaggleSession):
         """
         archive = folder / f"{self.subject}.zip"
         if not archive.exists():
-            request = ApiDownloadDataFilesRequest()
-            request.competition_name = self.subject
+            request = ApiDownloadDataFilesRequest.from_dict({"competitionName": self.subject})
             with self.open() as client:
                 response = client.competitions.competition_api_client.download_data_files(request)
                 self.download(response, archive)
