@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from nuclei.atomic import atomic_write
+from nuclei.atomic import HOST, atomic_write
 from nuclei.errors import UserError
 
 
@@ -60,9 +60,25 @@ def test_what_a_killed_process_left_goes_at_the_next_write(tmp_path):
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], env=env)
     assert done.returncode == -signal.SIGTERM and len(list(tmp_path.iterdir())) == 1
-    others = [f".a.txt.{os.getppid()}.part", ".b.txt.1.part", ".a.txt.old.part"]
-    for name in others:  # of a process that lives, of another file, of nobody
+    day_old, fresh = ".a.txt.elsewhere-1-00000000.part", ".b.txt.elsewhere-1-00000000.part"
+    others = [f".a.txt.{HOST}-{os.getppid()}-00000000.part", ".a.txt.1.part", fresh]
+    for name in (*others, day_old):  # of a process that lives, of nobody, of another machine
         (tmp_path / name).touch()
+    os.utime(tmp_path / day_old, (0, 0))
     with atomic_write(tmp_path / "a.txt") as part:
         part.write_text("done")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, "a.txt"])
+
+
+def test_two_writers_of_one_process_do_not_share_a_file(tmp_path):
+    with atomic_write(tmp_path / "a.txt") as first, atomic_write(tmp_path / "a.txt") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert first != second and (tmp_path / "a.txt").read_text() == "first"
+
+
+def test_the_longest_name(tmp_path):
+    name = "é" * 125 + ".txt"
+    with atomic_write(tmp_path / name) as part:
+        part.write_text("done")
+    assert (tmp_path / name).read_text() == "done"

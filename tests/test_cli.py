@@ -171,8 +171,8 @@ def interrupted_in_training(cfg: Any, call: Call) -> None:
     [
         (broken, 2, "error: ValueError: the colour is wrong (--debug shows the traceback)\n"),
         (wrapped, 2, "error: no file x; make it\n"),
-        (interrupted, 130, "stopped\n"),
-        (interrupted_in_training, 130, "stopped\n"),
+        (interrupted, 130, "stopped; the same command goes on\n"),
+        (interrupted_in_training, 130, "stopped; the same command goes on\n"),
     ],
 )
 def test_a_failure_is_one_line(

@@ -38,7 +38,10 @@ ROOMS += (
 COMMON = ("errors", "atomic", "progress", "paths", "metrics")
 # Anyone may import these, so they may import nothing of ours but errors and one another.
 FREE = ("nuclei.submission.rle",)
-LIGHTNING = ("data.datamodule", "training.module", "training.callbacks", "training.trainer")
+LIGHTNING = (
+    "data.datamodule",
+    *(f"training.{name}" for name in ("module", "callbacks", "checkpoints", "trainer")),
+)
 
 
 def name_of(path: Path) -> str:

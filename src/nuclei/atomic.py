@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nuclei.errors import UserError
+
+HOST = re.sub(r"\W", "_", socket.gethostname())[:40]
+FORGOTTEN = 24 * 3600
+"""Age in seconds at which another machine's temporary file is taken for one that was left behind."""
 
 
 @contextmanager
@@ -16,20 +23,22 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and, at the end, rename the file written there to ``path``.
 
     After an exception the temporary file is removed and ``path`` is as it was before. Temporary files that
-    killed processes left behind are removed when ``path`` is written again.
+    killed processes left behind are removed when something is written to the same folder again.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    stem = path.name.encode()[:100].decode(errors="ignore")  # a name has at most 255 bytes
+    part = path.with_name(f".{stem}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        _remove_leftovers(path.parent)
+        part.touch(exist_ok=False)
         yield part
-        with open(part, "rb+") as f:
-            os.fsync(f.fileno())
+        _sync(part)
         os.replace(part, path)
+        _sync(path.parent)
     except OSError as e:
         if e.filename and str(e.filename) not in map(str, (part, path, path.parent)):
             raise  # about another file, which could not be read
@@ -40,20 +49,36 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of ``path`` whose processes have ended."""
-    for part in path.parent.iterdir():
-        match = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.part", part.name)
-        if match and not _is_running(int(match[1])):
+def _sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files whose processes have ended: on this machine, or a day ago on another one."""
+    for part in folder.glob(".*.part"):
+        match = re.fullmatch(r"\..+\.(\w+)-(\d+)-[0-9a-f]{8}\.part", part.name)
+        if match and (_has_ended(int(match[2])) if match[1] == HOST else _is_old(part)):
             part.unlink(missing_ok=True)
 
 
-def _is_running(pid: int) -> bool:
-    """Return whether a process exists, whoever owns it."""
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > FORGOTTEN
+    except FileNotFoundError:  # another process was faster
+        return False
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether no process has this number, whoever owns it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
-    except PermissionError:
         return True
-    return True
+    except PermissionError:
+        return False
+    return False

@@ -8,8 +8,11 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import indent, wrap
 from typing import TYPE_CHECKING
@@ -19,7 +22,7 @@ from nuclei.paths import ROOT, shipped
 from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from omegaconf import DictConfig
 
@@ -55,28 +58,48 @@ DEMO = ("prepare", "folds", "train", "ensemble", "analyse", "submission", "valid
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return the exit status: 0, 2 for an error, 130 when interrupted."""
+    """Run one command and return the exit status: 0, 2 for an error, 130 or 143 when it was stopped."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        run([word for word in words if word != "--debug"])
+        with sigterm_raises():
+            run([word for word in words if word != "--debug"])
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except SystemExit as e:
-        if not isinstance(e.__context__, KeyboardInterrupt):  # how Lightning leaves after Ctrl-C
+    except (KeyboardInterrupt, SystemExit, Terminated) as e:
+        interrupted = isinstance(e, KeyboardInterrupt) or isinstance(e.__context__, KeyboardInterrupt)
+        if isinstance(e, SystemExit) and not interrupted:  # Lightning leaves with one after Ctrl-C
             raise
-        print("stopped", file=sys.stderr)
-        return 130
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130 if interrupted else 143
     except Exception as e:
         if debug:
             traceback.print_exc()
         print(f"error: {describe(e)}", file=sys.stderr)
         return 2
     return 0
+
+
+class Terminated(BaseException):
+    """The process was asked to end; what is under way is put in order first."""
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise ``Terminated``, as Ctrl-C raises ``KeyboardInterrupt``."""
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(words: list[str]) -> None:

@@ -71,3 +71,16 @@ def test_a_loader_worker_that_dies_ends_the_run_with_its_reason(place):
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 2, out
     assert "DataLoader worker" in out and "num_workers=0" in out and "Traceback" not in out
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_training_that_is_asked_to_end_says_how_to_go_on(place, number, status):
+    process = start(place, "samples_per_epoch=4", "trainer.max_epochs=999", f"name=asked{status}")
+    checkpoint, limit = place / f"runs/demo/unet/asked{status}/fold0/last.ckpt", time.monotonic() + 200
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == status, out
+    assert out.endswith("stopped; the same command goes on\n") and "Traceback" not in out
+    assert [path.name for path in checkpoint.parent.glob("*ckpt*")] == ["last.ckpt"]

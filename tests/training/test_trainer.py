@@ -1,5 +1,7 @@
 """Training is repeatable, and goes on bit for bit where it stopped."""
 
+from pathlib import Path
+
 import lightning as L
 import numpy as np
 import pytest
@@ -31,10 +33,13 @@ class Samples(torch.utils.data.Dataset):
 class Data(L.LightningDataModule):
     """Eight samples, none held out."""
 
-    seed = 0
+    seed, batch_size = 0, 2
 
     def train_dataloader(self):
         return DataLoader(Samples(), batch_size=2)
+
+    def step_ids(self, step):
+        return [f"image{2 * step}", f"image{2 * step + 1}"]
 
     def held_out_crops(self):
         return None
@@ -45,7 +50,8 @@ class Small(SegmentationNetwork):
 
     def __init__(self):
         super().__init__(1)
-        self.body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Dropout(0.3), nn.Conv2d(4, 1, 1))
+        norm = nn.BatchNorm2d(4)
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), norm, nn.Dropout(0.3), nn.Conv2d(4, 1, 1))
 
     def forward(self, x):
         return self.body(x)
@@ -83,6 +89,59 @@ def test_the_same_seed_gives_the_same_weights_and_a_stopped_run_too(tmp_path, ca
     capsys.readouterr()
     assert equal(first, train(tmp_path / "c"))
     assert f"going on from {tmp_path / 'c' / 'last.ckpt'}" in capsys.readouterr().err
+
+
+def test_a_training_killed_after_its_last_checkpoint_ends_with_the_same_weights(tmp_path):
+    first = train(tmp_path / "a")
+    assert (tmp_path / "a" / "last.ckpt").exists()
+    assert equal(first, train(tmp_path / "a"))  # goes on from the last checkpoint, with nothing left to train
+
+
+def test_statistics_of_batch_normalisation_are_those_of_the_averaged_weights(tmp_path):
+    train(tmp_path)
+    network, images = Small(), torch.stack([Samples()[n][0] for n in range(8)]).float() / 255
+    network.load_state_dict(train(tmp_path))
+    features = network.body[0](images)
+    norm = network.body[1]
+    assert torch.allclose(norm.running_mean, features.mean((0, 2, 3)), atol=1e-5)
+    expected = torch.stack([f.var((0, 2, 3)) for f in features.split(2)]).mean(0)
+    assert torch.allclose(norm.running_var, expected, rtol=1e-3)
+
+
+class NotANumber(Small):
+    """Its loss is NaN from step 9 on."""
+
+    steps = 0
+
+    def training_loss(self, *args):
+        self.steps += self.training
+        return super().training_loss(*args) * (float("nan") if self.steps > 9 else 1)
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_images(tmp_path):
+    module = Segmentation(NotANumber(), Bce(), torch.optim.Adam, "cosine", 0.1, lambda maps: maps)
+    with pytest.raises(UserError, match="loss of step 10 is nan, on crops of image18, image19; look at"):
+        fit(module, Data(), tmp_path, 0.9, max_epochs=3, accelerator="cpu")
+    weights = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert weights["global_step"] == 8
+    assert all(value.isfinite().all() for value in weights["current_model_state"].values())
+
+
+class Marker:
+    """Pickled, it makes a file where it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    torch.save({"state_dict": Marker(tmp_path / "ran")}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"last.ckpt holds more than numbers; delete it"):
+        train(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_seeds_are_for_all_generators():

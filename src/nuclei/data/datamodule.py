@@ -59,8 +59,7 @@ class Crops(Dataset[Crop]):
     def __getitem__(self, n: int) -> Crop:
         """Return crop ``n``."""
         cv2.setNumThreads(0)  # torch's threads are the ones to use
-        rng = np.random.default_rng((self.seed, n))
-        chosen = min(int(np.searchsorted(self.cumulated, rng.random())), len(self.images) - 1)
+        chosen, rng = self.draw(n)
         image, labels = self.augment(self.images[chosen], self.labels[chosen], int(rng.integers(2**31)))
         channels_first = np.ascontiguousarray(np.moveaxis(np.atleast_3d(image), 2, 0))
         return (
@@ -68,6 +67,11 @@ class Crops(Dataset[Crop]):
             torch.from_numpy(targets(labels, self.channels, self.classes[chosen])),
             torch.from_numpy(labels),
         )
+
+    def draw(self, n: int) -> tuple[int, np.random.Generator]:
+        """Return the index of the image of crop ``n``, and the generator for the rest of it."""
+        rng = np.random.default_rng((self.seed, n))
+        return min(int(np.searchsorted(self.cumulated, rng.random())), len(self.images) - 1), rng
 
 
 class EpochSampler(Sampler[int]):
@@ -152,6 +156,12 @@ class NucleiData(L.LightningDataModule):
             drop_last=True,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def step_ids(self, step: int) -> list[str]:
+        """Return the ImageIds of the crops of a step, counted from 0 over all epochs."""
+        epoch, batch = divmod(step, self.samples_per_epoch // self.batch_size)
+        first, crops = epoch * self.samples_per_epoch + batch * self.batch_size, self._crops(self.train_ids)
+        return [self.train_ids[crops.draw(n)[0]] for n in range(first, first + self.batch_size)]
 
     def held_out_crops(self) -> DataLoader[Any] | None:
         """Return ``val_crops`` crops of the held-out images, augmented, the same each time; None for 0."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from nuclei.atomic import atomic_write
+from nuclei.errors import UserError
 from nuclei.training.module import Batch, Segmentation
 
 
@@ -110,6 +111,28 @@ class SeededSteps(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Seed torch's generators; crops are a function of the seed and their number anyway."""
         torch.manual_seed(int(np.random.SeedSequence((self.seed, trainer.global_step)).generate_state(1)[0]))
+
+
+class FiniteLoss(L.Callback):
+    """Stops a training whose loss is no number, before a step is made or a checkpoint written with it.
+
+    Args:
+        step_ids: gives the ImageIds of the crops of a step.
+    """
+
+    def __init__(self, step_ids: Callable[[int], list[str]]) -> None:
+        self.step_ids = step_ids
+
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: torch.Tensor
+    ) -> None:
+        """Raise a UserError that names the images of the batch."""
+        if not bool(loss.isfinite()):
+            raise UserError(
+                f"the loss of step {trainer.global_step + 1} is {float(loss)}, on crops of "
+                f"{', '.join(self.step_ids(trainer.global_step))}; look at these images, or choose a lower "
+                "optimizer.lr; the last checkpoint is kept"
+            )
 
 
 class PlainProgress(L.Callback):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
 from torch import nn
 
@@ -43,6 +47,20 @@ def start_from(network: nn.Module, path: Path) -> None:
     network.load_state_dict(fitting, strict=False)
     if anew := sorted(state.keys() - fitting.keys()):
         print(f"{len(fitting)} of {len(state)} tensors from {path}; anew: {', '.join(anew)}", file=sys.stderr)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside the last one and renames it, so that one of the two is whole at any time.
+
+    Lightning's own goes through the folder of temporary files, and is copied where that is another disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint to ``path``; ``storage_options`` are not used."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with atomic_write(path) as part:
+            part.write_bytes(buffer.getbuffer())
 
 
 def check_checkpoint(path: Path) -> None:

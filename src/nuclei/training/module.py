@@ -58,8 +58,11 @@ class Segmentation(L.LightningModule):
     def batch_loss(self, batch: Batch) -> torch.Tensor:
         """Return the scalar loss of a batch."""
         images, targets, labels = batch
-        x = (images.float() / 255).contiguous(memory_format=torch.channels_last)
-        return self.network.training_loss(x, targets, labels, self.loss)
+        return self.network.training_loss(self.scale(images), targets, labels, self.loss)
+
+    def scale(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images ``uint8 (B, C, H, W)`` as the network takes them, float32 in [0, 1]."""
+        return (images.to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def mean_loss(self, batches: Iterable[Batch]) -> float:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.optim.swa_utils import update_bn
 
 from nuclei.data.datamodule import NucleiData
 from nuclei.errors import UserError
 from nuclei.inference.predict_maps import has_bf16
 from nuclei.models.base import SegmentationNetwork
-from nuclei.training.callbacks import MetricsTable, PlainProgress, SeededSteps, warm_average
-from nuclei.training.checkpoints import check_checkpoint
+from nuclei.training.callbacks import FiniteLoss, MetricsTable, PlainProgress, SeededSteps, warm_average
+from nuclei.training.checkpoints import WholeCheckpoints, check_checkpoint
 from nuclei.training.module import Segmentation
+
+STATISTICS_CROPS = 256
+"""Number of training crops from which the statistics of batch normalisation are estimated."""
 
 
 def fit(
@@ -50,11 +57,13 @@ def fit(
     folder = Path(folder)
     _quiet()
     bar: Callback = TQDMProgressBar() if sys.stderr.isatty() else PlainProgress()
+    averaging = WeightAveraging(multi_avg_fn=warm_average(ema_decay))
     run = L.Trainer(
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         callbacks=[
             SeededSteps(data.seed),
-            WeightAveraging(multi_avg_fn=warm_average(ema_decay)),
+            FiniteLoss(data.step_ids),
+            averaging,
             ModelCheckpoint(
                 folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
             ),
@@ -65,6 +74,7 @@ def fit(
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        plugins=[WholeCheckpoints()],
         **trainer,
     )
     checkpoint = folder / "last.ckpt"
@@ -72,7 +82,9 @@ def fit(
         check_checkpoint(checkpoint)
         print(f"going on from {checkpoint}", file=sys.stderr)
     try:
-        run.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=False)
+        run.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
+    except UnpicklingError as e:
+        raise UserError(f"{checkpoint} holds more than numbers; delete it to train from the start") from e
     except RuntimeError as e:
         if "DataLoader worker" in str(e):
             raise UserError(f"{str(e).splitlines()[0]}; num_workers=0 loads in the main process") from e
@@ -82,7 +94,21 @@ def fit(
         raise UserError(f"cannot write {folder}: {e.strerror or e}; {advice}") from e
     if run.interrupted:
         raise KeyboardInterrupt
+    averaging.on_train_end(run, module)  # not called where a resumed training has nothing left to do
+    estimate_statistics(module, data, run.precision_plugin.forward_context)
     return module.network.eval()
+
+
+def estimate_statistics(
+    module: Segmentation, data: NucleiData, context: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Estimate the statistics of batch normalisation anew, for the averaged weights, from training crops.
+
+    Running means of a short training, and means of averaged weights, are those of other weights.
+    """
+    with context():
+        batches = islice(data.train_dataloader(), max(1, STATISTICS_CROPS // data.batch_size))
+        update_bn((module.scale(images) for images, *_ in batches), module.network)
 
 
 def seed(number: int) -> None:
