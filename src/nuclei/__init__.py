@@ -10,8 +10,8 @@ The flow, in order; each stage is a command that reads files and writes files::
 Two things travel along it, and no third: *maps*, ``(C, H, W)`` probabilities with named channels, and
 *labels*, ``int32 (H, W)`` with 0 for background and 1..N for the nuclei.
 
-From Python there are six functions: ``read_image``, ``segment``, ``load_model``, ``rle_encode``,
-``rle_decode`` and ``average_precision``; see ``nuclei.api``.
+From Python there are seven functions: ``read_image``, ``segment``, ``measure``, ``load_model``,
+``rle_encode``, ``rle_decode`` and ``average_precision``; see ``nuclei.api``.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 from nuclei.errors import UserError
 
 if TYPE_CHECKING:
-    from nuclei.api import average_precision, load_model, read_image, rle_decode, rle_encode, segment
+    from nuclei.api import average_precision, load_model, measure, read_image, rle_decode, rle_encode, segment
 
 __version__ = "0.2.0"
 __all__ = [
     "UserError",
     "average_precision",
     "load_model",
+    "measure",
     "read_image",
     "rle_decode",
     "rle_encode",

@@ -7,26 +7,33 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from nuclei.data.preprocessing import Modality
 from nuclei.inference.segmenter import Segmenter
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file.
+def read_image(
+    path: str | Path, channel: str | int | None = None, z: int | None = None, t: int | None = None
+) -> np.ndarray:
+    """Read the first image of a file, with the values that stand in the file.
 
     Args:
-        path: a PNG, JPEG or TIFF of any depth; of several pages the first is read.
+        path: a PNG, JPEG, TIFF or one of their like, of any depth.
+        channel: name or number from 1; None takes the one whose name is that of a nuclear dye, or else the
+            first, or all colours of RGB.
+        z: slice, from 1; None takes the maximum of all.
+        t: time point, from 1.
 
     Returns:
-        ``uint8 (H, W)`` where the channels agree, else RGB ``uint8 (H, W, 3)``. 16-bit images are scaled
-        linearly so that their range fills 8 bits.
+        ``(H, W)`` of the file's type, or RGB ``(H, W, 3)`` where the colours differ.
 
     Raises:
-        nuclei.UserError: the file is missing, damaged, or no image.
+        nuclei.UserError: the file is missing, damaged, or no image, or has no such channel.
     """
-    from nuclei.data.image_io import read_pages
+    from nuclei.data.image_io import read_image
 
-    return next(read_pages(Path(path).stem, Path(path)))[1]
+    return read_image(Path(path), channel, z, t).pixels
 
 
 def load_model(path: str | Path | None = None, tta: int | None = None) -> Segmenter:
@@ -50,27 +57,72 @@ def _default_model() -> Segmenter:
     return load_model()
 
 
-def segment(image: np.ndarray, model: Segmenter | None = None) -> np.ndarray:
+def segment(
+    image: np.ndarray,
+    model: Segmenter | None = None,
+    *,
+    channel: str | int | None = None,
+    diameter: float | None = None,
+    pixel_size: float | None = None,
+    modality: Modality | None = None,
+    invert: bool | None = None,
+) -> np.ndarray:
     """Find the nuclei in an image.
 
     Args:
-        image: ``uint8 (H, W)``, or RGB ``uint8 (H, W, 3)``.
+        image: ``(H, W)`` or RGB ``(H, W, 3)`` of any real type; with ``channel`` also ``(C, H, W)`` or
+            ``(H, W, C)``, where the shorter one of first and last axis counts the channels.
         model: from ``load_model``; None takes the model that comes along, loaded once.
+        channel: number from 1, or ``red``, ``green`` or ``blue``.
+        diameter: mean diameter of the nuclei, in pixels, or in µm where ``pixel_size`` is given; None: it is
+            measured.
+        pixel_size: side of a pixel in µm.
+        modality: ``fluorescence``, ``brightfield`` or ``histology``; None: as the image looks.
+        invert: whether nuclei are darker than the ground; None: as the modality says.
 
     Returns:
         Labels: ``int32 (H, W)``, 0 background, 1..N nuclei.
 
     Raises:
-        ValueError: the image has another shape or dtype.
+        ValueError: the image has another shape or type.
+        nuclei.UserError: there is no such channel or modality, or a size is not positive.
     """
+    from nuclei.data.image_stacks import channel_of
+    from nuclei.data.preprocessing import ImageHints, to_8_bits
+
     image = np.asarray(image)
-    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+    if channel is not None:
+        image = channel_of(image, channel)
+    if image.dtype.kind not in "buif" or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(
-            f"expected a uint8 image (H, W) or (H, W, 3), got {image.dtype} {image.shape}; "
-            "nuclei.read_image reads files of any depth"
+            f"expected an image (H, W) or (H, W, 3) of real numbers, got {image.dtype} {image.shape}; "
+            "channel= takes one of several channels"
         )
+    hints = ImageHints(modality, invert, diameter and diameter / (pixel_size or 1.0))
     model = model or _default_model()
-    return model.labels(model.maps(image))
+    return model.labels(model.maps(to_8_bits(image)[0], hints))
+
+
+def measure(labels: np.ndarray, image: np.ndarray, pixel_size: float | None = None) -> pd.DataFrame:
+    """Measure nuclei.
+
+    Args:
+        labels: ``int (H, W)``, 0 background.
+        image: ``(H, W)`` or RGB ``(H, W, 3)``; its values are those whose mean is the intensity.
+        pixel_size: side of a pixel in µm; adds columns in µm and µm².
+
+    Returns:
+        A row for each nucleus: ``label``, ``area``, ``y``, ``x``, ``mean_intensity``, ``perimeter``,
+        ``major_axis``, ``minor_axis``, ``eccentricity``, ``solidity``; lengths in pixels.
+
+    >>> labels = np.array([[0, 1, 1], [0, 1, 1]])
+    >>> table = measure(labels, np.array([[9, 100, 200], [9, 300, 400]]), pixel_size=0.5)
+    >>> table[["label", "area", "mean_intensity", "area_um2"]].values.tolist()
+    [[1.0, 4.0, 250.0, 1.0]]
+    """
+    from nuclei.inference import measure as measurements
+
+    return measurements.measure(np.asarray(labels), np.asarray(image), None, pixel_size)
 
 
 def rle_encode(labels: np.ndarray) -> list[str]:

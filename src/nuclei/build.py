@@ -138,7 +138,7 @@ def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = N
         build_network(settings.network, settings.channels, pretrained=False), folder.weights
     )
     return WeightedNetwork(
-        network, settings.channels, weight, tta or result.tta, result.diameter, result.scales
+        network, settings.channels, weight, result.tta if tta is None else tta, result.diameter, result.scales
     )
 
 
@@ -166,7 +166,12 @@ def file_segmenter(path: Path, tta: int | None = None) -> Segmenter:
     network = build_network(settings.network, settings.channels, pretrained=False)
     network.load_state_dict(model.weights)
     weighted = WeightedNetwork(
-        place(network), settings.channels, 1.0, tta or settings.tta, settings.diameter, settings.scales
+        place(network),
+        settings.channels,
+        1.0,
+        settings.tta if tta is None else tta,
+        settings.diameter,
+        settings.scales,
     )
     return Segmenter([weighted], settings.channels, build_steps(settings.steps))
 

@@ -236,8 +236,16 @@ class Predict(DataSchema):
     weights: str | None
     ensemble: str | None
     tta: int | None
-    overlays: bool
+    channel: int | str | None
+    z: int | None
+    t: int | None
+    modality: str | None
+    invert: bool | None
+    diameter: float | None
+    pixel_size: float | None
+    save: list[str]
     workers: int
+    again: bool
 
 
 @dataclass
@@ -406,6 +414,19 @@ SCHEMAS: dict[str, type[Schema]] = {
 }
 """The schema of each command."""
 
+PATHS = (
+    "input",
+    "output",
+    "weights",
+    "archive",
+    "images",
+    "submission",
+    "solution",
+    "data.root",
+    "data.store",
+)
+"""Settings that are paths, and mean what was typed, be it a number, a date, or with commas."""
+NULLS = ("null", "~")
 KEYWORDS = {"fold": ("all",)}
 """What a setting may be beside a number."""
 
@@ -587,6 +608,8 @@ def word_of(override: Override, group: bool, command: str, schema: type, plain: 
         return word
     text = override.get_value_string()
     hint = None if group else type_of(schema, key)
+    if key in PATHS and alternatives(hint) == [str] and text not in NULLS and text[:1] not in ("'", '"'):
+        return f"{override.get_key_element()}={quoted(text)}"
     if override.is_sweep_override():
         # name=a,b is more likely a sweep whose -m was forgotten than a text with a comma.
         if hint is not str or (", " not in text and value_at(plain, key)):

@@ -17,6 +17,17 @@ from typing import TypeVar
 T = TypeVar("T")
 Report = Callable[[int, int | None, str], None]
 _report: ContextVar[Report | None] = ContextVar("report", default=None)
+_places: ContextVar[tuple[str, ...]] = ContextVar("places", default=())
+
+
+@contextmanager
+def within(name: str) -> Iterator[None]:
+    """Within this context, put a name, such as that of a file, before those that ``track`` prints."""
+    token = _places.set((*_places.get(), name))
+    try:
+        yield
+    finally:
+        _places.reset(token)
 
 
 @contextmanager
@@ -51,6 +62,7 @@ def track(items: Iterable[T], name: str, total: int | None = None, interval_s: f
             yield item
             report(n, total, name)
         return
+    name = ", ".join((*_places.get(), name))
     if sys.stderr.isatty():
         from tqdm import tqdm
 

@@ -10,13 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-import cv2
 import numpy as np
 import pandas as pd
 import tifffile
 from PIL import Image
 
-from nuclei.data.image_io import csv_name, decode_image, decode_pages, name_pages
+from nuclei.data.image_files import csv_name
+from nuclei.data.image_io import read_images
 from nuclei.data.synthetic import draw_brightfield, draw_fluorescence, draw_histology, draw_nuclei
 from nuclei.errors import UserError
 from nuclei.inference.measure import class_names, classify, measure
@@ -47,7 +47,7 @@ def take(files: Iterable[Path], limits: Limits) -> tuple[dict[str, np.ndarray], 
     """Decode uploaded files and remove them, readable or not.
 
     Returns:
-        Each page by a unique name, decoded as by ``nuclei.data.image_io.decode_image``, and a reason for each
+        Each page by a unique name, as ``nuclei.data.image_io`` shows it, and a reason for each
         refused file.
     """
     pictures: dict[str, np.ndarray] = {}
@@ -83,19 +83,9 @@ def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, np.nda
     pixels = declared(file, tiff, limits.pages)
     if pixels > left:
         raise UserError(MANY.format(name=file.name, n=pixels / 1e6, left=left / 1e6, limit=limits.megapixels))
-    yield from name_pages(csv_name(file), decoded(file, tiff))
-
-
-def decoded(file: Path, tiff: bool) -> list[np.ndarray]:
-    """Return the pages of a file; of an animated PNG only the first frame.
-
-    Raises:
-        UserError: the file is cut short, damaged, or of a kind that OpenCV does not know.
-    """
     try:
-        data = file.read_bytes()
-        return decode_pages(data, file.name) if tiff else [decode_image(data, file.name)]
-    except (UserError, cv2.error) as e:
+        yield from ((csv_name(file) + image.suffix, image.shown) for image in read_images(file))
+    except UserError as e:
         raise UserError(DAMAGED.format(name=file.name)) from e
 
 

@@ -1,86 +1,192 @@
-"""Image files: which there are, what they are called, and their pixels.
+"""The pixels of image files: PNG, JPEG and their like by OpenCV, TIFF by tifffile, others by bioio.
 
-OpenCV decodes TIFF too, since tifffile reads LZW or JPEG compression only with a further package.
+One rule of orientation: images and their labels lie as the file stores them; no tag turns them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
+from PIL import Image, ImageSequence
 
+from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage, Stack, images_of
+from nuclei.data.preprocessing import to_8_bits
+from nuclei.data.tiff_reader import MAGIC, read_tiff
 from nuclei.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (
+    *(
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".jp2",
+        ".j2k",
+        ".jxl",
+        ".avif",
+        ".pgm",
+        ".ppm",
+    ),
+    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".stk"),
+)
+"""Endings of the files that are read."""
+WITH_BIOIO = {".czi": "bioio-czi", ".nd2": "bioio-nd2", ".lif": "bioio-lif", ".zarr": "bioio-ome-zarr"}
+"""Endings of files that are read where a further package is installed."""
+cv2.utils.logging.setLogLevel(
+    cv2.utils.logging.LOG_LEVEL_SILENT
+)  # OpenCV's own lines on damaged files say less than the error that follows
 
 
-def find_images(path: Path) -> dict[str, Path]:
-    """Return the image files below ``path``, or ``path`` itself, by ``csv_name``.
+def read_images(file: Path, selection: Selection = EVERYTHING) -> Iterator[SourceImage]:
+    """Yield the images of a file: one, or one for each page or time point.
 
-    Raises:
-        UserError: there is none, or two files have one name.
-    """
-    if not path.exists():
-        raise UserError(f"no file or folder at {path}")
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(f"no images under {path}; expected files that end in {', '.join(SUFFIXES)}")
-    images: dict[str, Path] = {}
-    for file in files:
-        name = csv_name(file)
-        if name in images:
-            raise UserError(f"{images[name]} and {file} would both be called {name}; rename one of them")
-        images[name] = file
-    return images
-
-
-def csv_name(file: Path) -> str:
-    """Return a file's name without its suffix, as it can stand in a CSV.
-
-    >>> csv_name(Path("day 1, left.tif"))
-    'day_1__left'
-    """
-    return re.sub(r"[^\w.-]", "_", file.stem)
-
-
-def read_pages(name: str, file: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each page of a file with its name: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
+    Args:
+        file: of any kind in ``SUFFIXES`` or ``WITH_BIOIO``.
+        selection: which channel, slice and time point to take.
 
     Raises:
-        UserError: the file cannot be read or is no image.
+        UserError: the file cannot be read, is damaged or no image, or lacks what is selected.
     """
     try:
-        data = file.read_bytes()
+        empty = True
+        for stack in _stacks(file):
+            for image in images_of(stack, selection, str(file)):
+                empty = False
+                yield image
+        if empty:
+            raise ValueError("there is no image in it")
+    except UserError:
+        raise
     except OSError as e:
-        raise UserError(f"cannot read {file}: {e.strerror}") from e
-    yield from name_pages(name, decode_pages(data, str(file)))
+        raise UserError(f"cannot read {file}: {e.strerror or e}") from e
+    except Exception as e:  # readers fail in many ways on bytes that they do not expect
+        raise UserError(f"{file} is damaged or no image that can be read: {_one_line(e)}") from e
 
 
-def name_pages(name: str, pages: list[np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:
-    """Pair each page of a file with a name, which has a number when there are several."""
-    names = [name] if len(pages) == 1 else [f"{name}_page{n}" for n in range(1, len(pages) + 1)]
-    return zip(names, pages, strict=True)
+def read_image(
+    file: Path, channel: str | int | None = None, z: int | None = None, t: int | None = None
+) -> SourceImage:
+    """Read the first, or the selected, image of a file; see ``read_images`` and ``Selection``."""
+    return next(read_images(file, Selection(channel, z, t)))
+
+
+def _stacks(file: Path) -> Iterator[Stack]:
+    """Yield what a file holds; its first bytes tell more than its name."""
+    if file.suffix.lower() in WITH_BIOIO:
+        yield from _bioio_stacks(file)
+        return
+    with open(file, "rb") as f:
+        head = f.read(8)
+    if head.startswith(MAGIC):
+        yield from read_tiff(file)
+        return
+    frames = _frames(file.read_bytes(), str(file))
+    yield Stack({"I": len(frames)}, lambda at: frames[at["I"]], frames[0].ndim == 3)
+
+
+def _frames(data: bytes, name: str) -> list[np.ndarray]:
+    """Decode a file that is no TIFF: each frame ``(H, W)`` or RGB ``(H, W, 3)``, of any depth.
+
+    Raises:
+        UserError: ``data`` is no image, or is damaged.
+    """
+    if data[:4] == b"GIF8":
+        return _pillow_frames(data, name)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error as e:
+        raise UserError(f"{name} cannot be decoded; it is damaged or has over 1.07 billion pixels") from e
+    if image is not None:
+        return [_rgb_of_bgr(image)]
+    if not data or data.startswith((b"\x89PNG", b"\xff\xd8\xff")):  # others read half of a damaged one
+        raise UserError(f"{name} is damaged or no image; replace it")
+    with suppress(Exception):  # Pillow and imagecodecs fail in many ways on what is no image
+        return _pillow_frames(data, name)
+    with suppress(Exception):
+        return [_without_alpha(np.asarray(imagecodecs.imread(data)))]
+    raise UserError(f"{name} is no image; expected one of {', '.join(SUFFIXES)}")
+
+
+def _pillow_frames(data: bytes, name: str) -> list[np.ndarray]:
+    """Decode all frames of what Pillow reads."""
+    with Image.open(io.BytesIO(data)) as image:
+        return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+
+
+def _rgb_of_bgr(image: np.ndarray) -> np.ndarray:
+    """Return what OpenCV decoded as ``(H, W)`` or RGB ``(H, W, 3)`` without alpha."""
+    if image.ndim == 2:
+        return image
+    return np.ascontiguousarray(image[..., 0] if image.shape[2] < 3 else image[..., 2::-1])
+
+
+def _without_alpha(image: np.ndarray) -> np.ndarray:
+    return image if image.ndim == 2 else image[..., 0] if image.shape[2] < 3 else image[..., :3]
+
+
+def _bioio_stacks(file: Path) -> Iterator[Stack]:
+    """Yield the scenes of a microscope's own format.
+
+    Raises:
+        UserError: the package that reads the format is missing.
+    """
+    package = WITH_BIOIO[file.suffix.lower()]
+    try:
+        bioio, reader = import_module("bioio"), import_module(package.replace("-", "_"))
+    except ImportError as e:
+        raise UserError(
+            f"{file}: {file.suffix} files need further packages: pip install bioio {package}, "
+            "or export the file as OME-TIFF"
+        ) from e
+    source: Any = bioio.BioImage(file, reader=reader.Reader)
+    for number, scene in enumerate(source.scenes, 1):
+        source.set_scene(scene)
+        sizes = {axis: int(getattr(source.dims, axis)) for axis in source.dims.order if axis not in "YXS"}
+        colour = "S" in source.dims.order
+
+        def read(at: Mapping[str, int], colour: bool = colour) -> np.ndarray:
+            plane = source.get_image_dask_data("YXS" if colour else "YX", **at).compute()
+            return np.asarray(plane[..., :3])
+
+        size = source.physical_pixel_sizes.X
+        suffix = f"_scene{number}" if len(source.scenes) > 1 else ""
+        yield Stack(sizes, read, colour, source.channel_names or (), None, size, suffix)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decode an image: ``uint8 (H, W)`` when its channels are equal, else RGB ``uint8 (H, W, 3)``.
 
-    Alpha is dropped. The range of 16-bit and float images is scaled linearly to 0..255.
+    Alpha is dropped; images of other depths become ``uint8`` by ``to_8_bits``.
 
     Raises:
         UserError: ``data`` is no image; ``name`` is the file named in the message.
     """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error:
+        image = None
     if image is None:
         raise UserError(f"{name} is damaged or no image; replace it or download the data again")
-    return _to_8_bit_rgb(image)
+    return _grey_or_rgb(image)
 
 
 def decode_pages(data: bytes, name: str) -> list[np.ndarray]:
-    """Decode every page of an image file as ``decode_image`` does; only TIFF has several.
+    """Decode every page of a TIFF file as ``decode_image`` does, whatever its metadata say of axes.
 
     Raises:
         UserError: ``data`` is no image; ``name`` is the file named in the message.
@@ -90,7 +196,7 @@ def decode_pages(data: bytes, name: str) -> list[np.ndarray]:
     )
     if not complete or not pages:
         raise UserError(f"{name} is damaged or no image; expected PNG, JPEG or TIFF")
-    return [_to_8_bit_rgb(page) for page in pages]
+    return [_grey_or_rgb(page) for page in pages]
 
 
 def decode_mask(data: bytes, name: str) -> np.ndarray:
@@ -99,22 +205,17 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
     Raises:
         UserError: ``data`` is no image; ``name`` is the file named in the message.
     """
-    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+    try:
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+    except cv2.error:
+        mask = None
     if mask is None:
         raise UserError(f"mask {name} is damaged or no image; replace it or download the data again")
     return mask
 
 
-def _to_8_bit_rgb(image: np.ndarray) -> np.ndarray:
+def _grey_or_rgb(image: np.ndarray) -> np.ndarray:
     """Bring what OpenCV decoded, BGR of any depth, to the form that ``decode_image`` describes."""
-    if image.dtype != np.uint8:
-        low, high = float(image.min()), float(image.max())
-        image = ((image - low) * (255.0 / ((high - low) or 1.0))).round().astype(np.uint8)
-    if image.ndim == 2:
-        return image
-    if image.shape[2] == 2:  # grey and alpha
-        return np.ascontiguousarray(image[..., 0])
-    b, g, r = image[..., 0], image[..., 1], image[..., 2]
-    if np.array_equal(b, g) and np.array_equal(b, r):
-        return np.ascontiguousarray(b)
-    return np.ascontiguousarray(image[..., 2::-1])
+    image = to_8_bits(_rgb_of_bgr(image))[0]
+    grey = image.ndim == 3 and (image == image[..., :1]).all()
+    return np.ascontiguousarray(image[..., 0]) if grey else image

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
+from nuclei.errors import UserError
+
 Preprocessing = Literal["nuclei", "nuclei_rgb", "grey", "plain", "rgb"]
+Modality = Literal["fluorescence", "brightfield", "histology"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+COLOURS = ("red", "green", "blue")
+BRIGHT = 110
+"""Median, of 255, above which the ground counts as bright."""
+SKEW = 3.0
+"""How many times farther bright pixels reach than dark ones, or the reverse, where polarity is clear."""
+
+
+@dataclass(frozen=True)
+class ImageHints:
+    """What the user says of an image; None leaves the decision to the program.
+
+    Attributes:
+        modality: kind of microscope.
+        invert: whether nuclei are darker than the ground, whatever the modality says.
+        diameter: mean diameter of the nuclei in pixels.
+
+    Raises:
+        UserError: there is no such modality, or the diameter is not positive.
+    """
+
+    modality: Modality | None = None
+    invert: bool | None = None
+    diameter: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.modality not in (None, *MODALITIES):
+            raise UserError(f"modality={self.modality}: expected one of {', '.join(MODALITIES)}")
+        if self.diameter is not None and not 0 < self.diameter < float("inf"):
+            raise UserError(f"diameter={self.diameter}: expected the nuclei's mean diameter, above 0")
+
+
+NO_HINTS = ImageHints()
 
 
 def in_channels(preprocessing: Preprocessing) -> int:
@@ -14,7 +51,7 @@ def in_channels(preprocessing: Preprocessing) -> int:
     return 3 if preprocessing.endswith("rgb") else 1
 
 
-def preprocess(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+def preprocess(image: np.ndarray, preprocessing: Preprocessing, hints: ImageHints = NO_HINTS) -> np.ndarray:
     """Bring an image to the form in which a network sees it.
 
     Args:
@@ -23,6 +60,7 @@ def preprocess(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
             mean of the colours, inverted if it is bright on average (Haigh et al. 2018); ``plain``: the
             same, never inverted; ``rgb``: unchanged. Grey images are repeated where three channels are
             expected.
+        hints: what the user says of the image.
 
     Returns:
         ``uint8 (H, W)`` or ``(H, W, 3)``; see ``in_channels``.
@@ -31,32 +69,23 @@ def preprocess(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
         return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
     if preprocessing in ("grey", "plain"):
         grey = image if image.ndim == 2 else image.mean(axis=2).round().astype(np.uint8)
-        return 255 - grey if preprocessing == "grey" and grey.mean() > 127 else grey
+        invert = grey.mean() > 127 if hints.invert is None else hints.invert
+        return 255 - grey if preprocessing == "grey" and invert else grey
+    image, invert = _channels_and_polarity(image, hints)
     if preprocessing == "nuclei_rgb":
-        dark_nuclei = guess_modality(image) != "fluorescence"
         colours = np.moveaxis(np.atleast_3d(image), 2, 0)
-        channels = [stretch_contrast(255 - colour if dark_nuclei else colour) for colour in colours]
+        channels = [stretch_contrast(255 - colour if invert else colour) for colour in colours]
         return np.stack(channels * (3 // len(channels)), axis=2)
-    return normalise(image)
-
-
-def guess_modality(image: np.ndarray) -> str:
-    """Tell ``fluorescence`` (dark ground), ``brightfield`` (grey, light ground) and ``histology`` (colour).
-
-    Args:
-        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
-    """
-    if image.ndim == 3:
-        return "histology"
-    return "brightfield" if np.median(image) > 110 else "fluorescence"
+    channel = image if image.ndim == 2 else image[..., 0]
+    return stretch_contrast(255 - channel if invert else channel)
 
 
 def normalise(image: np.ndarray) -> np.ndarray:
     """Reduce an image to one channel with bright nuclei on a dark ground.
 
-    Colour images are reduced to their red channel: haematoxylin, which stains nuclei, absorbs red light and
-    eosin hardly does. Bright backgrounds (all colour images, and grey ones with a median above 110) are
-    inverted, and the contrast is stretched.
+    Histology is reduced to its red channel: haematoxylin, which stains nuclei, absorbs red light and eosin
+    hardly does; coloured fluorescence to the channel of ``nuclear_signal``. Bright grounds are inverted, and
+    the contrast is stretched.
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
@@ -64,8 +93,83 @@ def normalise(image: np.ndarray) -> np.ndarray:
     Returns:
         ``uint8 (H, W)``.
     """
-    channel = image if image.ndim == 2 else image[..., 0]
-    return stretch_contrast(channel if guess_modality(image) == "fluorescence" else 255 - channel)
+    return preprocess(image, "nuclei")
+
+
+def _channels_and_polarity(image: np.ndarray, hints: ImageHints) -> tuple[np.ndarray, bool]:
+    """Return the channels that show nuclei, and whether these are dark."""
+    modality = hints.modality or guess_modality(image)
+    if modality != "histology" and image.ndim == 3:
+        image = nuclear_signal(image)[0] if modality == "fluorescence" else image.max(axis=2)
+    return image, modality != "fluorescence" if hints.invert is None else hints.invert
+
+
+def guess_modality(image: np.ndarray) -> Modality:
+    """Tell ``fluorescence`` (dark ground), ``brightfield`` (grey, light ground) and ``histology`` (colour).
+
+    Args:
+        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
+    """
+    return judge_modality(image)[0]
+
+
+def judge_modality(image: np.ndarray) -> tuple[Modality, bool]:
+    """Return the modality of an image, and whether it is doubtful.
+
+    The median of grey images decides, unless the other pixels clearly lie on the wrong side of it: nuclei
+    are a tail of the distribution, bright in fluorescence and dark in brightfield. Colour on a dark ground,
+    or with one of red, green and blue missing, is fluorescence: stains absorb from white light.
+
+    Args:
+        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
+    """
+    if not image.size:
+        return "fluorescence", False
+    if image.ndim == 3:
+        brightest = image.max(axis=2)
+        median = float(np.median(brightest))
+        if median <= BRIGHT or min(np.percentile(image[..., c], 99) for c in range(3)) < 40:
+            return "fluorescence", median > 0.8 * BRIGHT
+        coloured = np.mean(brightest - image.min(axis=2) > 25)
+        return ("brightfield" if coloured < 0.01 else "histology"), median < 1.3 * BRIGHT
+    dark, median, bright = np.percentile(image, (0.5, 50, 99.5))
+    below, above = median - dark, bright - median
+    if median > BRIGHT:
+        modality: Modality = "fluorescence" if above > SKEW * below else "brightfield"
+    else:
+        modality = "brightfield" if below > max(SKEW * above, 30) else "fluorescence"
+    tail, other = (above, below) if modality == "fluorescence" else (below, above)
+    return modality, bright - dark > 20 and tail < 1.5 * other
+
+
+def nuclear_signal(image: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return the channel of a coloured fluorescence image that shows nuclei, and what it is.
+
+    Grey images with coloured annotations lose these; an image in shades of one colour becomes grey; of
+    several dyes the blue one is taken, as DAPI and Hoechst are blue, or else the brightest.
+
+    Args:
+        image: RGB ``uint8 (H, W, 3)`` on a dark ground.
+
+    Returns:
+        ``uint8 (H, W)``, and its description.
+    """
+    brightest, darkest = image.max(axis=2), image.min(axis=2)
+    dark, ground = np.percentile(brightest, (5, 50))
+    signal = brightest > ground + max(4.0, 3 * (ground - dark))
+    colourful = brightest - darkest > np.maximum(3, brightest // 6)
+    if not signal.any() or (colourful & signal).sum() < 0.5 * signal.sum():
+        return darkest, "grey"
+    grounds = np.median(image, axis=(0, 1))
+    contrast = np.percentile(image[signal], 95, axis=0) - grounds
+    dyes = [c for c in range(3) if contrast[c] > 0.15 * contrast.max()]
+    if len(dyes) == 1:
+        return np.ascontiguousarray(image[..., dyes[0]]), COLOURS[dyes[0]]
+    pixels = image[signal][:, dyes].astype(float)
+    if (np.corrcoef(pixels.T) > 0.95).all():
+        return image[..., dyes].mean(axis=2).round().astype(np.uint8), "mean of the colours"
+    dye = 2 if 2 in dyes else int(np.argmax(contrast))
+    return np.ascontiguousarray(image[..., dye]), f"{COLOURS[dye]} of several colours"
 
 
 def stretch_contrast(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
@@ -82,3 +186,43 @@ def stretch_contrast(image: np.ndarray, low: float = 0.5, high: float = 99.5) ->
     dark, bright = np.percentile(image, (low, high))
     levels = np.clip((np.arange(256) - dark) * (255.0 / max(bright - dark, 1.0)), 0, 255)
     return levels.round().astype(np.uint8)[image]
+
+
+def to_8_bits(image: np.ndarray) -> tuple[np.ndarray, str]:
+    """Scale numbers of any type linearly to 0..255, but for a few pixels far outside the others' range.
+
+    The range is that between the percentiles 0.5 and 99.5 of the finite pixels, widened by as much on either
+    side, within minimum and maximum. Pixels that are no finite number get the median. ``uint8`` stays.
+
+    Args:
+        image: any shape; whole or floating-point numbers, or bool.
+
+    Returns:
+        ``uint8`` of the same shape, and a warning; empty where nothing was cut or replaced.
+    """
+    if image.dtype == np.uint8:
+        return image, ""
+    if image.dtype == bool:
+        return image.astype(np.uint8) * 255, ""
+    finite = np.isfinite(image) if image.dtype.kind == "f" else np.ones((), bool)
+    known = image[finite] if not finite.all() else image.reshape(-1)
+    if not known.size:
+        return np.zeros(image.shape, np.uint8), "no pixel is a finite number"
+    low, middle, high = (
+        float(p) for p in np.percentile(known[:: max(1, known.size // 2**22)], (0.5, 50, 99.5))
+    )
+    darkest, brightest = float(known.min()), float(known.max())
+    span = (high - low) or (brightest - darkest)
+    start, stop = max(darkest, low - span), min(brightest, high + span)
+    scaled = np.empty(image.shape, np.uint8)
+    for row, values in enumerate(image):  # row by row: a float copy of a large image fills the memory
+        row_values = np.nan_to_num(values.astype(float), nan=middle, posinf=stop, neginf=start)
+        scaled[row] = ((row_values.clip(start, stop) - start) * (255.0 / ((stop - start) or 1.0))).round()
+    warnings = []
+    if not finite.all():
+        warnings.append(f"{image.size - known.size} pixels are no finite numbers and were left out")
+    if clipped := np.count_nonzero(known < start) + np.count_nonzero(known > stop):
+        warnings.append(
+            f"{clipped} pixels far outside the range {start:g}..{stop:g} of the others were clipped"
+        )
+    return scaled, "; ".join(warnings)

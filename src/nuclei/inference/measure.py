@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,25 +22,58 @@ MEASUREMENTS = {
     "solidity": "solidity",
 }
 """scikit-image's names of what is measured, and the names of the table's columns."""
+INTENSITY = "intensity_mean"
+LENGTHS = ("y", "x", "perimeter", "major_axis", "minor_axis")
+"""Columns that are lengths."""
 CLASS_PREFIX = "class_"
 """How the names of maps of classes begin."""
 ONLY_CLASS = "nucleus"
 """The class of all nuclei where no map tells classes apart."""
 
 
-def measure(labels: np.ndarray, image: np.ndarray) -> pd.DataFrame:
+def measure(
+    labels: np.ndarray,
+    image: np.ndarray,
+    channels: Mapping[str, np.ndarray] | None = None,
+    pixel_size: float | None = None,
+) -> pd.DataFrame:
     """Return a table with one line for each nucleus.
 
     Args:
         labels: ``int32 (H, W)``.
-        image: ``uint8 (H, W)`` or RGB ``(H, W, 3)``; intensity is the mean of the colours.
+        image: ``(H, W)`` or RGB ``(H, W, 3)``, as in the file; intensity is the mean of the colours.
+        channels: ``(H, W)`` each, by name; each adds a column ``mean_intensity_NAME``.
+        pixel_size: side of a pixel in µm; adds the columns of ``LENGTHS`` in µm and the area in µm².
 
     Returns:
-        Columns as in ``MEASUREMENTS``; lengths in pixels, areas in square pixels, intensity in 0..255.
+        Columns as in ``MEASUREMENTS``; lengths in pixels, areas in square pixels, intensity in the
+        unit of the image.
     """
     grey = image if image.ndim == 2 else image.mean(axis=2)
-    properties = tuple(dict.fromkeys(name.split("-")[0] for name in MEASUREMENTS))
-    return pd.DataFrame(regionprops_table(labels, grey, properties=properties)).rename(columns=MEASUREMENTS)
+    properties = tuple(
+        name for name in dict.fromkeys(n.split("-")[0] for n in MEASUREMENTS) if name != INTENSITY
+    )
+    table = pd.DataFrame(regionprops_table(labels, properties=properties)).rename(columns=MEASUREMENTS)
+    table.insert(4, MEASUREMENTS[INTENSITY], mean_intensity(labels, table["label"], grey))
+    for name, plane in (channels or {}).items():
+        table[f"{MEASUREMENTS[INTENSITY]}_{name}"] = mean_intensity(labels, table["label"], plane)
+    if pixel_size is not None:
+        table["area_um2"] = table["area"] * pixel_size**2
+        for name in LENGTHS:
+            table[f"{name}_um"] = table[name] * pixel_size
+    return table
+
+
+def mean_intensity(labels: np.ndarray, numbers: np.ndarray | pd.Series, plane: np.ndarray) -> np.ndarray:
+    """Return the mean of a plane ``(H, W)`` in each of the labels ``numbers``, of its finite pixels."""
+    inside = np.flatnonzero(labels)
+    values, flat = plane.reshape(-1)[inside].astype(np.float64), labels.reshape(-1)[inside]
+    finite = np.isfinite(values)
+    length = int(labels.max(initial=0)) + 1
+    sums = np.bincount(flat[finite], values[finite], minlength=length)
+    counts = np.bincount(flat[finite], minlength=length)
+    means = np.divide(sums, counts, out=np.full(length, np.nan), where=counts > 0)
+    return means[np.asarray(numbers, np.int64)]
 
 
 def outline(image: np.ndarray, labels: np.ndarray) -> np.ndarray:

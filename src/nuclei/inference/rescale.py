@@ -16,9 +16,12 @@ from nuclei.metrics import equivalent_diameter
 from nuclei.models.base import SegmentationNetwork
 from nuclei.postprocess.pipeline import by_name
 from nuclei.postprocess.watershed import MapWatershed
+from nuclei.progress import within
 
 ZOOM_LIMITS = (0.35, 2.0)
 """Least and greatest zoom; networks are trained on 0.35 to 2.5 and more."""
+WIDE_LIMITS = (0.05, 4.0)
+"""Least and greatest zoom where the user says how large the nuclei are."""
 LARGE_DIAMETER = 36.0
 """In pixels; only parts of larger nuclei are seen at the image's own size."""
 MIN_AREA = 10
@@ -32,6 +35,7 @@ def predict_at_diameter(
     diameter: float | None,
     tta: int = 1,
     scales: Sequence[float] = (1.0,),
+    zoom: float | None = None,
 ) -> np.ndarray:
     """Return the maps of an image, predicted where its nuclei have about a given diameter.
 
@@ -42,13 +46,17 @@ def predict_at_diameter(
         diameter: wanted, in pixels; None predicts the image as it is.
         tta: number of dihedral views of the last pass, 1 to 8.
         scales: factors of the zoom; the views take them in turn.
+        zoom: of the image, if it is known; see ``estimate_zoom``.
 
     Returns:
         ``uint8 (C, H, W)``.
     """
     if diameter is None or "distance" not in channels:
         return predict(network, image, VIEWS[:tta])
-    zoom = estimate_zoom(network, image, channels, diameter)
+    if zoom is None:
+        zoom = estimate_zoom(network, image, channels, diameter)
+    if len(scales[:tta]) == 1:
+        return predict_zoomed(network, image, zoom * scales[0], VIEWS[:tta])
     total = np.zeros((len(channels), *image.shape[:2]), np.float32)
     for n, scale in enumerate(scales[:tta]):
         views = VIEWS[:tta][n :: len(scales)]
@@ -65,7 +73,8 @@ def estimate_zoom(
     """
 
     def diameter_at(zoom: float) -> float:
-        maps = predict(network, zoom_image(image, zoom))
+        with within(f"nuclei's size at {zoom:g} x"):
+            maps = predict(network, zoom_image(image, zoom))
         return mean_diameter(by_name(maps, channels)) / zoom
 
     at_half = diameter_at(0.5)
@@ -73,11 +82,17 @@ def estimate_zoom(
     return float(np.clip(diameter / current, *ZOOM_LIMITS)) if current else 1.0
 
 
+def known_zoom(diameter: float, current: float) -> float:
+    """Return the zoom that gives nuclei of a known diameter another one, within ``WIDE_LIMITS``."""
+    return float(np.clip(diameter / current, *WIDE_LIMITS))
+
+
 def predict_zoomed(
     network: SegmentationNetwork, image: np.ndarray, zoom: float, views: Sequence[View]
 ) -> np.ndarray:
     """Return the maps of the zoomed image, ``uint8 (C, H, W)`` at the image's own size."""
-    maps = predict(network, zoom_image(image, zoom), views)
+    with within(f"maps at {zoom:.2f} x"):
+        maps = predict(network, zoom_image(image, zoom), views)
     if maps.shape[1:] == image.shape[:2]:
         return maps
     return resize_maps(maps, image.shape[:2], cv2.INTER_LINEAR if zoom < 1 else cv2.INTER_AREA)

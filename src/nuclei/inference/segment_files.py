@@ -1,7 +1,9 @@
-"""Segment image files, several at a time, and write a label map and an overlay of each image."""
+"""Segment image files, several at a time, and write label maps and pictures of each image."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,16 +14,51 @@ from typing import TypeVar
 import cv2
 import numpy as np
 import pandas as pd
+import tifffile
 import torch
 
 from nuclei.atomic import atomic_write
-from nuclei.data.image_io import read_pages
+from nuclei.data.image_io import read_images
+from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage
+from nuclei.data.preprocessing import NO_HINTS, ImageHints, judge_modality, nuclear_signal, stretch_contrast
 from nuclei.errors import UserError
 from nuclei.inference.measure import measure, outline
 from nuclei.inference.segmenter import Segmenter
+from nuclei.progress import within
+from nuclei.submission.rle import to_lines
 
 T = TypeVar("T")
 R = TypeVar("R")
+ENDINGS = {"labels": ".tif", "overlays": ".png"}
+"""What can be saved of each image, in a folder of that name, and the files' endings."""
+SATURATED = 0.01
+"""Share of pixels at the greatest value from which on an image is called saturated."""
+
+
+@dataclass(frozen=True)
+class FileSettings:
+    """How files are read, and what is written of each image.
+
+    Attributes:
+        save: kinds of files, of ``ENDINGS``.
+        selection: channel, slice and time point to take.
+        hints: what the user says of the images.
+        pixel_size: side of a pixel in µm; None takes that of the file.
+
+    Raises:
+        UserError: there is no such kind of file, or the pixel size is not positive.
+    """
+
+    save: tuple[str, ...] = ("labels", "overlays")
+    selection: Selection = EVERYTHING
+    hints: ImageHints = NO_HINTS
+    pixel_size: float | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := [kind for kind in self.save if kind not in ENDINGS]:
+            raise UserError(f"save: no kind '{unknown[0]}'; expected some of {', '.join(ENDINGS)}")
+        if self.pixel_size is not None and not 0 < self.pixel_size < float("inf"):
+            raise UserError(f"pixel_size={self.pixel_size}: expected the side of a pixel in µm, above 0")
 
 
 @dataclass(frozen=True)
@@ -30,17 +67,33 @@ class SegmentedImage:
 
     Attributes:
         name: of the image.
-        labels: int32 (H, W), 0 for the background.
-        table: a row of measurements for each nucleus, with the image's name.
+        size: (H, W).
+        modality: how the image was taken.
+        zoom: with which the networks saw it.
+        count: number of nuclei.
+        pixel_size: side of a pixel in µm, if it is known.
+        notes: what was chosen: channel, slices.
+        warnings: what may be wrong with image or nuclei.
+        seconds: that all took.
+        table: a row of measurements for each nucleus.
+        runs: lines of the competition's CSV.
     """
 
     name: str
-    labels: np.ndarray
+    size: tuple[int, int]
+    modality: str
+    zoom: float
+    count: int
+    pixel_size: float | None
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seconds: float
     table: pd.DataFrame
+    runs: bytes
 
 
 def segment_files(
-    files: Mapping[str, Path], segmenter: Segmenter, output: Path, overlays: bool, workers: int
+    files: Mapping[str, Path], segmenter: Segmenter, output: Path, settings: FileSettings, workers: int
 ) -> Iterator[list[SegmentedImage] | UserError]:
     """Yield the images of each file, in order, or the error that the file gave.
 
@@ -48,46 +101,121 @@ def segment_files(
         files: path of each file by name.
         segmenter: from image to label map.
         output: folder that takes ``labels/NAME.tif`` and ``overlays/NAME.png``.
-        overlays: whether to draw the overlays.
+        settings: how files are read, and what is written.
         workers: number of files at a time.
     """
-    if len(files) > 1:
-        torch.set_num_threads(1)  # the threads have an image each
+    together = max(1, min(workers, len(files)))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // together))
 
     def segment(file: tuple[str, Path]) -> list[SegmentedImage] | UserError:
         try:
-            return [_segment(name, image, segmenter, output, overlays) for name, image in read_pages(*file)]
+            with within(str(file[1])):
+                return list(_segment_file(*file, segmenter, output, settings))
         except UserError as e:
             return e
+        except Exception as e:  # one file never costs the others
+            return UserError(f"{file[1]}: {type(e).__name__}: {' '.join(str(e).split())[:200]}")
 
     return map_in_order(segment, files.items(), workers)
 
 
 def map_in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Yield the results of ``work`` in order, computed in threads; at most ``workers`` of them wait."""
+    """Yield the results of ``work`` in order, computed in threads; at most ``workers`` of them wait.
+
+    After an exception, such as Ctrl-C, threads that still compute are not waited for.
+    """
     pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         for item in items:
             pending.append(pool.submit(work, item))
             if len(pending) > workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _segment_file(
+    name: str, file: Path, segmenter: Segmenter, output: Path, settings: FileSettings
+) -> Iterator[SegmentedImage]:
+    """Yield the images of one file, and write what is to be saved of each."""
+    start = time.monotonic()
+    for image in read_images(file, settings.selection):
+        yield _segment(name + image.suffix, image, segmenter, output, settings, start)
+        start = time.monotonic()
 
 
 def _segment(
-    name: str, image: np.ndarray, segmenter: Segmenter, output: Path, overlays: bool
+    name: str, image: SourceImage, segmenter: Segmenter, output: Path, settings: FileSettings, start: float
 ) -> SegmentedImage:
-    labels = segmenter.labels(segmenter.maps(image))
-    depth = np.uint16 if labels.max(initial=0) < 2**16 else np.float32  # ImageJ opens both
-    _write_image(output / "labels" / f"{name}.tif", labels.astype(depth))
-    if overlays:
-        _write_image(output / "overlays" / f"{name}.png", outline(image, labels)[..., ::-1])
-    table = measure(labels, image)
-    table.insert(0, "image", name)
-    return SegmentedImage(name, labels, table)
+    """Segment one image, write what is to be saved, and measure its nuclei."""
+    guess, doubtful = judge_modality(image.shown)
+    modality = settings.hints.modality or guess
+    maps, zoom = segmenter.predict(image.shown, settings.hints)
+    labels = segmenter.labels(maps)
+    del maps
+    count = int(labels.max(initial=0))
+    pixel_size = settings.pixel_size or image.pixel_size
+    if "labels" in settings.save:
+        write_labels(output / "labels" / f"{name}.tif", labels, pixel_size)
+    if "overlays" in settings.save:
+        dim = modality == "fluorescence" and image.shown.ndim == 2
+        picture = stretch_contrast(image.shown) if dim else image.shown
+        _write_png(output / "overlays" / f"{name}.png", outline(picture, labels))
+    several = len(image.channels) > 1
+    planes = {c: image.read_channel(n) for n, c in enumerate(image.channels)} if several and count else {}
+    notes = list(image.notes)
+    if modality == "fluorescence" and image.shown.ndim == 3:
+        notes.append(f"colour on a dark ground: {nuclear_signal(image.shown)[1]}")
+    return SegmentedImage(
+        name,
+        (labels.shape[0], labels.shape[1]),
+        modality,
+        zoom,
+        count,
+        pixel_size,
+        tuple(notes),
+        (*image.warnings, *_warnings(image, count, modality, doubtful, settings.hints)),
+        time.monotonic() - start,
+        measure(labels, image.pixels, planes, pixel_size),
+        to_lines(name, labels),
+    )
 
 
-def _write_image(path: Path, image: np.ndarray) -> None:
+def _warnings(
+    image: SourceImage, count: int, modality: str, doubtful: bool, hints: ImageHints
+) -> Iterator[str]:
+    """Yield what may be wrong with an image or its nuclei."""
+    if count == 0:
+        yield "no nuclei were found"
+    if doubtful and hints.modality is None and hints.invert is None:
+        yield f"taken for {modality}, which is doubtful; modality= or invert= decides"
+    values = image.pixels
+    top = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else None
+    if modality == "fluorescence" and top is not None and (share := np.mean(values == top)) > SATURATED:
+        yield f"{share:.0%} of its pixels are saturated"
+
+
+def write_labels(path: Path, labels: np.ndarray, pixel_size: float | None) -> None:
+    """Write a label map as a TIFF for ImageJ: 16 bits, or float for more nuclei, with the pixel size."""
+    depth = np.uint16 if labels.max(initial=0) < 2**16 else np.float32
+    resolution = None if pixel_size is None else (1 / pixel_size, 1 / pixel_size)
+    metadata = {"axes": "YX"} if pixel_size is None else {"axes": "YX", "unit": "um"}
     with atomic_write(path) as part:
-        part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+        # Every reader knows deflate; tifffile and scikit-image read LZW with a further package alone.
+        tifffile.imwrite(
+            part,
+            labels.astype(depth),
+            imagej=True,
+            compression="zlib",
+            metadata=metadata,
+            resolution=resolution,
+        )
+
+
+def _write_png(path: Path, rgb: np.ndarray) -> None:
+    """Write RGB ``uint8 (H, W, 3)``."""
+    with atomic_write(path) as part:
+        part.write_bytes(cv2.imencode(".png", rgb[..., ::-1])[1].tobytes())

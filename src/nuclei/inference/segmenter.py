@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
 from safetensors import SafetensorError
 
-from nuclei.data.preprocessing import preprocess
+from nuclei.data.preprocessing import NO_HINTS, ImageHints, preprocess
 from nuclei.errors import UserError
-from nuclei.inference.predict_maps import place
-from nuclei.inference.rescale import predict_at_diameter
+from nuclei.inference.predict_maps import VIEWS, place
+from nuclei.inference.rescale import estimate_zoom, known_zoom, predict_at_diameter
 from nuclei.models.base import SegmentationNetwork
 from nuclei.postprocess.pipeline import Step, postprocess
+
+
+class Prediction(NamedTuple):
+    """Maps ``uint8 (C, H, W)`` of an image, and the mean of the zooms with which networks saw it."""
+
+    maps: np.ndarray
+    zoom: float
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,9 @@ class WeightedNetwork:
         tta: number of dihedral views to average, 1 to 8.
         diameter: mean diameter in pixels that nuclei are zoomed to; see ``nuclei.inference.rescale``.
         scales: factors of the zoom, which the views take in turn.
+
+    Raises:
+        UserError: there are not that many views.
     """
 
     network: SegmentationNetwork
@@ -38,10 +50,35 @@ class WeightedNetwork:
     diameter: float | None = None
     scales: Sequence[float] = (1.0,)
 
-    def maps(self, image: np.ndarray) -> np.ndarray:
+    def __post_init__(self) -> None:
+        if not 1 <= self.tta <= len(VIEWS):
+            raise UserError(f"tta={self.tta}: expected 1 to {len(VIEWS)} views")
+
+    def maps(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> np.ndarray:
         """Return maps ``uint8 (C, H, W)`` of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``."""
-        shown = preprocess(image, self.network.preprocessing)
-        return predict_at_diameter(self.network, shown, self.channels, self.diameter, self.tta, self.scales)
+        return self.predict(image, hints).maps
+
+    def predict(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> Prediction:
+        """Return the maps of an image and its zoom.
+
+        Raises:
+            UserError: the diameter of nuclei is given, and the network is not zoomed.
+        """
+        shown = preprocess(image, self.network.preprocessing, hints)
+        zoomed = self.diameter is not None and "distance" in self.channels
+        if not zoomed and hints.diameter is not None:
+            raise UserError(f"diameter={hints.diameter}: this model sees images at their own size alone")
+        zoom = 1.0
+        if self.diameter is not None and zoomed:
+            zoom = (
+                known_zoom(self.diameter, hints.diameter)
+                if hints.diameter is not None
+                else estimate_zoom(self.network, shown, self.channels, self.diameter)
+            )
+        maps = predict_at_diameter(
+            self.network, shown, self.channels, self.diameter, self.tta, self.scales, zoom
+        )
+        return Prediction(maps, zoom)
 
 
 @dataclass(frozen=True)
@@ -58,24 +95,49 @@ class Segmenter:
     channels: Sequence[str]
     steps: Sequence[Step]
 
-    def maps(self, image: np.ndarray) -> np.ndarray:
+    def maps(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> np.ndarray:
         """Return the weighted mean of the networks' maps.
 
         Args:
             image: ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
+            hints: what the user says of it.
 
         Returns:
             ``uint8 (C, H, W)``: probabilities times 255, of ``channels``.
         """
+        return self.predict(image, hints).maps
+
+    def predict(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> Prediction:
+        """Return the weighted mean of the networks' maps, and the mean zoom; see ``maps``."""
+        if len(self.networks) == 1 and self.networks[0].weight == 1:
+            maps, zoom = self.networks[0].predict(image, hints)
+            return Prediction(maps[self._places(self.networks[0])], zoom)
         total = np.zeros((len(self.channels), *image.shape[:2]), np.float32)
+        zooms = []
         for member in self.networks:
-            places = [list(member.channels).index(channel) for channel in self.channels]
-            total += np.float32(member.weight) * member.maps(image)[places]
-        return np.rint(np.clip(total, 0, 255)).astype(np.uint8)
+            maps, zoom = member.predict(image, hints)
+            zooms.append(zoom)
+            for mean, index in zip(total, self._places(member), strict=True):
+                mean += np.float32(member.weight) * maps[index]
+        return Prediction(np.rint(np.clip(total, 0, 255)).astype(np.uint8), float(np.mean(zooms)))
+
+    def _places(self, member: WeightedNetwork) -> list[int]:
+        """Return where a network has the maps of ``channels``."""
+        return [list(member.channels).index(channel) for channel in self.channels]
 
     def labels(self, maps: np.ndarray) -> np.ndarray:
         """Return labels ``int32 (H, W)`` of maps; the quick part, which needs no network."""
         return postprocess(maps, self.channels, self.steps)
+
+    def fingerprint(self) -> str:
+        """Return a text that is another one for other weights, views or post-processing."""
+        digest = hashlib.sha256(repr((self.channels, self.steps)).encode())
+        for member in self.networks:
+            digest.update(repr((member.channels, member.weight, member.tta, member.diameter)).encode())
+            digest.update(repr(tuple(member.scales)).encode())
+            for parameter in member.network.parameters():
+                digest.update(parameter.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
 def load_weights(network: SegmentationNetwork, path: Path) -> SegmentationNetwork:

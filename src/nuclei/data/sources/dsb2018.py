@@ -153,14 +153,19 @@ class Dsb2018:
 
 
 def _items_of_folder(folder: Path, split: Split) -> list[Dsb2018Item]:
-    return _group(map(str, folder.glob("*/*/*.png")), split, None)
+    return _group((str(f) for f in folder.glob("*/*/*") if _is_png(f.parts)), split, None)
+
+
+def _is_png(parts: tuple[str, ...]) -> bool:
+    """Return whether a path is a PNG, and none of the files that macOS leaves beside others."""
+    return parts[-1].lower().endswith(".png") and not parts[-1].startswith(".") and "__MACOSX" not in parts
 
 
 def _items_of_zip(archive: Path, split: Split, level: str) -> list[Dsb2018Item]:
     """Return the images in a zip; ``level`` is a folder that must be above them, or empty."""
 
     def is_wanted(parts: tuple[str, ...]) -> bool:
-        return len(parts) >= 3 and parts[-1].endswith(".png") and (not level or level in parts[:-3])
+        return len(parts) >= 3 and _is_png(parts) and (not level or level in parts[:-3])
 
     names = _open(str(archive), os.getpid()).namelist()
     return _group((n for n in names if is_wanted(PurePosixPath(n).parts)), split, str(archive))
@@ -170,10 +175,11 @@ def _group(files: Iterable[str], split: Split, archive: str | None) -> list[Dsb2
     """Group the files ``ImageId/images/*.png`` and ``ImageId/masks/*.png`` by image."""
     images: dict[str, str] = {}
     masks: dict[str, list[str]] = defaultdict(list)
-    for file in files:
-        image_id, folder, _ = PurePosixPath(file).parts[-3:]
-        if folder == "images":
-            images[image_id] = file
+    for file in sorted(files):
+        image_id, folder, name = PurePosixPath(file).parts[-3:]
+        if folder == "images":  # other pictures may lie beside the image, which has the ImageId as its name
+            named = PurePosixPath(name).stem == image_id
+            images[image_id] = file if named else images.get(image_id, file)
         elif folder == "masks":
             masks[image_id].append(file)
     if lost := sorted(set(masks) - set(images)):
@@ -199,7 +205,9 @@ def find_test_images(root: Path) -> list[Dsb2018Item]:
     if not archive.is_file():
         raise UserError(f"{root} has neither stage1_test.zip nor a folder stage1_test")
     names = [
-        n for n in _open(str(archive), os.getpid()).namelist() if PurePosixPath(n).match("*/images/[!.]*.*")
+        n
+        for n in _open(str(archive), os.getpid()).namelist()
+        if PurePosixPath(n).match("*/images/[!.]*.*") and "__MACOSX" not in PurePosixPath(n).parts
     ]
     images = {PurePosixPath(name).parts[-3]: name for name in names}
     return [Dsb2018Item(i, "test", images[i], archive=str(archive)) for i in sorted(images)]

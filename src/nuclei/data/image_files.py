@@ -1,0 +1,168 @@
+"""Which image files a folder holds, and what their images are called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nuclei.data.image_io import SUFFIXES, WITH_BIOIO
+from nuclei.errors import UserError
+
+ELSEWHERE = (
+    *(".oib", ".oif", ".oir", ".vsi", ".dv", ".r3d", ".zvi", ".ims", ".mrxs", ".sld", ".dcm", ".heic"),
+    *(".flex", ".vms", ".xdce", ".mvd2", ".ipl", ".nrrd"),
+)
+"""Endings of images that are not read."""
+PAGE = re.compile(r"(_(page|series|scene|[a-z])\d+)+$")
+PACKED = (".gz", ".bz2", ".xz", ".zip")
+JUNK = ("__MACOSX", "@eaDir", "System Volume Information", "$RECYCLE.BIN")
+LONGEST = 180
+"""Bytes of the longest name; file systems take 255, and endings and temporary names come on top."""
+TABLE = "images.csv"
+"""The table by which a folder is known to be a prediction."""
+
+
+@dataclass
+class ImageFiles:
+    """What a search found.
+
+    Attributes:
+        files: path of each file by the name of its images, which has the folders below the input in it.
+        refused: a line for each file that is an image and is not read.
+        notes: lines on folders that were left out.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_images(path: Path, output: Path | None = None) -> ImageFiles:
+    """Find the image files below a folder, or take the one file that ``path`` is.
+
+    Linked folders are searched too, each folder once. Hidden files, what macOS and Windows leave behind, and
+    predictions of this program are left out.
+
+    Args:
+        path: a folder or a file.
+        output: folder of the results, which is not searched.
+
+    Raises:
+        UserError: there is nothing at ``path``, or no image.
+    """
+    if not path.exists():
+        raise UserError(f"no file or folder at {path}")
+    found = ImageFiles()
+    if path.is_file() or path.suffix.lower() in WITH_BIOIO:
+        if (ending := path.suffix.lower()) in ELSEWHERE:
+            raise UserError(f"{path}: {ending} files are not read; export it as OME-TIFF or PNG")
+        return ImageFiles({csv_name(path): path})
+    files = []
+    for file in sorted(_walk(path, output, found, set())):
+        ending = file.suffix.lower()
+        inner = Path(file.stem).suffix.lower()
+        if ending in SUFFIXES or ending in WITH_BIOIO:
+            files.append(file)
+        elif ending in ELSEWHERE:
+            found.refused.append(f"{file}: {ending} files are not read; export it as OME-TIFF or PNG")
+        elif ending in PACKED and inner in SUFFIXES:
+            found.refused.append(f"{file}: unpack it first")
+    if not files:
+        raise UserError(
+            "; ".join(
+                [f"no images under {path}; expected files that end in {', '.join(SUFFIXES)}", *found.refused]
+            )
+        )
+    found.files = _named(files, path)
+    return found
+
+
+def _walk(folder: Path, output: Path | None, found: ImageFiles, seen: set[str]) -> Iterator[Path]:
+    """Yield the files below a folder, each folder once, however it is linked."""
+    if (real := os.path.realpath(folder)) in seen:
+        return
+    seen.add(real)
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as e:
+        found.refused.append(f"{folder} cannot be searched: {e.strerror}")
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in JUNK:
+            continue
+        if not entry.is_dir() or entry.suffix.lower() == ".zarr":
+            yield entry
+        elif output is not None and _is_result(entry, output):
+            continue
+        elif (entry / TABLE).is_file() and (entry / "nuclei.csv").is_file():
+            found.notes.append(f"{entry} is left out: it holds predictions")
+        else:
+            yield from _walk(entry, output, found, seen)
+
+
+def _is_result(folder: Path, output: Path) -> bool:
+    """Return whether a folder is the output, or one that the output has for label maps and pictures."""
+    real, result = os.path.realpath(folder), os.path.realpath(output)
+    return real == result or real in {os.path.join(result, name) for name in RESULT_FOLDERS}
+
+
+RESULT_FOLDERS = ("labels", "overlays", "geojson", "rois", "zarr")
+
+
+def _named(files: list[Path], root: Path) -> dict[str, Path]:
+    """Return files by the name of their images, which follows their path below ``root``.
+
+    Names that several files would have get the ending of each file, or a mark of its path. Those that a page
+    of another file has are among them.
+    """
+    plain = {file: image_name(file.relative_to(root)) for file in files}
+    # File systems of macOS and Windows take names that differ in case alone for one.
+    claims = Counter(name.casefold() for name in plain.values())
+    named: dict[str, Path] = {}
+    taken: set[str] = set()
+    for file, name in plain.items():
+        key = name.casefold()
+        if claims[key] > 1 or (PAGE.sub("", key) != key and PAGE.sub("", key) in claims):
+            name = f"{name}_{file.suffix[1:].lower()}"
+        if claims[name.casefold()] > (key == name.casefold()) or name.casefold() in taken:
+            name = f"{name}_{_hash(str(file.relative_to(root)))}"
+        taken.add(name.casefold())
+        named[name] = file
+    return named
+
+
+def image_name(file: Path) -> str:
+    """Return a relative path without its ending, as it can stand in a CSV and name a file.
+
+    >>> image_name(Path("plate 7/day 1, left.tif"))
+    'plate_7/day_1__left'
+    """
+    return "/".join([*map(_word, file.parts[:-1]), csv_name(file)])
+
+
+def csv_name(file: Path) -> str:
+    """Return a file's name without its folder and ending, as it can stand in a CSV.
+
+    >>> csv_name(Path("day 1, left.tif"))
+    'day_1__left'
+    """
+    return _word(file.stem)
+
+
+def _word(text: str) -> str:
+    """Return a name of letters, digits, _ - and . alone, cut where it is too long."""
+    word = re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", text))
+    word = re.sub(r"^\.+$", "_", word)
+    if len(word.encode()) <= LONGEST:
+        return word
+    return f"{word.encode()[: LONGEST - 9].decode(errors='ignore')}_{_hash(text)}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]

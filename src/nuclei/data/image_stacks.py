@@ -1,0 +1,235 @@
+"""Stacks of planes with named axes, whatever file they lie in, and the images that are chosen of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from nuclei.data.preprocessing import COLOURS, to_8_bits
+from nuclei.errors import UserError
+
+NUCLEAR = re.compile(
+    r"dapi|hoechst|h33342|33342|33258|draq|syto|to-?pro|propidium|\bpi\b|7-?aad|nucle|histone|\bh2[ab]|\bh3\b"
+    r"|\bdna|hematoxylin|haematoxylin",
+    re.IGNORECASE,
+)
+"""Names of dyes and proteins that show nuclei."""
+ALL = -1
+"""Index of all colours of an RGB image together."""
+UNNAMED = "no name tells which channel shows nuclei, so the first is taken; channel= takes another"
+PAGES = "QI"
+"""Axes whose meaning a file does not tell."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of a file's planes to take; numbers count from 1.
+
+    Attributes:
+        channel: name or number; None takes the one whose name is that of a nuclear dye, or else the first.
+        z: slice; None takes the maximum of all.
+        t: time point; None takes all, each as an image of its own.
+    """
+
+    channel: str | int | None = None
+    z: int | None = None
+    t: int | None = None
+
+
+EVERYTHING = Selection()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Planes of one size.
+
+    Attributes:
+        sizes: number of planes along each axis, by its letter in the order of the file: ``T`` time, ``Z``
+            slices, ``C`` channels, ``Q`` or ``I`` for pages of unknown meaning.
+        read: returns the plane at a position on all axes: ``(H, W)`` of any type, or RGB ``(H, W, 3)``.
+        colour: whether the planes are RGB.
+        channels: names along ``C``; empty names where the file has none.
+        nuclear: index of the channel that the file's other metadata, wavelengths or colours, tell to be the
+            nuclear one.
+        pixel_size: side of a pixel in µm, if the file tells it.
+        suffix: tells the stack from others of the file.
+        notes: what was left out of the file.
+    """
+
+    sizes: Mapping[str, int]
+    read: Callable[[Mapping[str, int]], np.ndarray]
+    colour: bool = False
+    channels: Sequence[str] = ()
+    nuclear: int | None = None
+    pixel_size: float | None = None
+    suffix: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image of a file.
+
+    Attributes:
+        suffix: tells the image from others of the file; empty where it is the only one.
+        pixels: the values in the file: ``(H, W)``, or RGB ``(H, W, 3)``.
+        shown: what is segmented, ``uint8 (H, W)``, or RGB ``(H, W, 3)`` where the colours differ.
+        channels: names of all channels of the image, unique; one where there is no choice.
+        read_channel: returns the values ``(H, W)`` of a channel by its index, while the file is open: until
+            the next image is asked for.
+        pixel_size: side of a pixel in µm, if the file tells it.
+        notes: what was chosen.
+        warnings: what may be wrong with the image.
+    """
+
+    suffix: str
+    pixels: np.ndarray
+    shown: np.ndarray
+    channels: tuple[str, ...]
+    read_channel: Callable[[int], np.ndarray]
+    pixel_size: float | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def images_of(stack: Stack, selection: Selection, name: str) -> Iterator[SourceImage]:
+    """Yield the images of a stack that are selected: one for each time point, page, or other axis.
+
+    Args:
+        stack: the planes.
+        selection: which to take.
+        name: of the file, for messages.
+
+    Raises:
+        UserError: there is no such channel, slice or time point.
+    """
+    sizes = {axis: n for axis, n in stack.sizes.items() if n > 1}
+    channel_axis = "C" if "C" in sizes or not isinstance(selection.channel, int) else _pages(sizes)
+    names = _channel_names(stack, sizes.get(channel_axis, 1))
+    rgb = stack.colour and channel_axis not in sizes
+    colours = rgb and selection.channel is None
+    index, note = (ALL, "") if colours else _choose_channel(names, selection.channel, stack.nuclear, name)
+    chosen = [note] if note else []
+    guessed = selection.channel is None and stack.nuclear is None and not any(map(NUCLEAR.search, names))
+    doubts = [UNNAMED] if note and guessed else []
+    slices = range(sizes.get("Z", 1))
+    if selection.z is not None:
+        slices = _one(slices, selection.z, "z", name)
+        chosen += [f"slice {selection.z} of {sizes['Z']}"] if "Z" in sizes else []
+    elif len(slices) > 1:
+        chosen.append(f"maximum of {len(slices)} slices")
+    others = {axis: range(n) for axis, n in sizes.items() if axis not in ("Z", channel_axis)}
+    if selection.t is not None:
+        others["T"] = _one(others.get("T", range(1)), selection.t, "t", name)
+    for position in product(*others.values()):
+        at = dict(zip(others, position, strict=True))
+
+        def read(channel: int, at: Mapping[str, int] = at) -> np.ndarray:
+            planes = ({**at, channel_axis: 0 if rgb else channel, "Z": z} for z in slices)
+            whole = maximum(
+                stack.read({axis: plane.get(axis, 0) for axis in stack.sizes}) for plane in planes
+            )
+            return whole[..., channel] if rgb and channel != ALL else whole
+
+        pixels = read(index)
+        shown, warning = to_8_bits(pixels)
+        if shown.ndim == 3 and (shown == shown[..., :1]).all():
+            pixels, shown = pixels[..., 0], np.ascontiguousarray(shown[..., 0])
+        grey = colours and pixels.ndim == 2
+        number = "".join(f"_{_word(axis)}{n + 1}" for axis, n in at.items() if len(others[axis]) > 1)
+        yield SourceImage(
+            stack.suffix + number,
+            pixels,
+            shown,
+            names[:1] if grey else names,
+            read,
+            stack.pixel_size,
+            (*stack.notes, *chosen),
+            (*doubts, warning) if warning else tuple(doubts),
+        )
+
+
+def maximum(planes: Iterator[np.ndarray]) -> np.ndarray:
+    """Return the greatest value of each pixel; NaN only where all are."""
+    highest = next(planes)
+    for plane in planes:
+        highest = np.fmax(highest, plane)
+    return highest
+
+
+def _pages(sizes: Mapping[str, int]) -> str:
+    """Return the axis that a channel's number means in a file without channels."""
+    return next((axis for axis in PAGES if axis in sizes), "C")
+
+
+def _word(axis: str) -> str:
+    return "page" if axis in PAGES else axis.lower()
+
+
+def _one(numbers: range, number: int, setting: str, name: str) -> range:
+    """Return the one index that a number, counted from 1, means."""
+    if not 1 <= number <= len(numbers):
+        raise UserError(f"{name}: {setting}={number}; expected 1 to {len(numbers)}")
+    return range(number - 1, number)
+
+
+def _channel_names(stack: Stack, count: int) -> tuple[str, ...]:
+    """Return unique names of the channels, as they can stand in a table's header."""
+    if stack.colour and count == 1:
+        return COLOURS
+    names: list[str] = []
+    for n in range(count):
+        name = (stack.channels[n].strip() if n < len(stack.channels) else "") or f"channel{n + 1}"
+        names.append(name if name not in names else f"{name}_{n + 1}")
+    return tuple(names)
+
+
+def _choose_channel(
+    names: Sequence[str], wanted: str | int | None, nuclear: int | None, name: str
+) -> tuple[int, str]:
+    """Return the index of a channel, and a note of the choice; empty where there is none.
+
+    Raises:
+        UserError: no channel, or several, have such a name.
+    """
+    if len(names) == 1 and wanted in (None, 1):
+        return 0, ""
+    if wanted is None:
+        named = next((n for n, known in enumerate(names) if NUCLEAR.search(known)), nuclear)
+        return named or 0, _describe(names, named or 0)
+    text = str(wanted).lower()
+    fits = [wanted - 1] if isinstance(wanted, int) and 1 <= wanted <= len(names) else []
+    fits = fits or [n for n, known in enumerate(names) if known.lower() == text]
+    fits = fits or [n for n, known in enumerate(names) if text in known.lower()]
+    if len(fits) != 1:
+        problem = "there is no such one" if not fits else "several have such a name"
+        raise UserError(f"{name}: channel={wanted}: {problem} of 1 to {len(names)}: {', '.join(names)}")
+    return fits[0], _describe(names, fits[0])
+
+
+def _describe(names: Sequence[str], index: int) -> str:
+    return f"channel {index + 1} of {len(names)}: {names[index]} of {', '.join(names)}"
+
+
+def channel_of(image: np.ndarray, channel: str | int) -> np.ndarray:
+    """Return a channel ``(H, W)`` of an array ``(C, H, W)`` or ``(H, W, C)``; see ``Selection``.
+
+    Raises:
+        ValueError: the array has other than three axes.
+        UserError: there is no such channel.
+    """
+    if image.ndim != 3:
+        raise ValueError(f"channel={channel}: expected an array (C, H, W) or (H, W, C), got {image.shape}")
+    last = image.shape[2] <= image.shape[0]
+    colour = last and image.shape[2] in (3, 4)
+    names = (
+        COLOURS[: image.shape[2]]
+        if colour
+        else tuple(f"channel{n + 1}" for n in range(image.shape[2 if last else 0]))
+    )
+    index = _choose_channel(names, channel, None, "the image")[0]
+    return image[..., index] if last else image[index]

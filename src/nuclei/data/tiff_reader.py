@@ -1,0 +1,275 @@
+"""Read TIFF files of all kinds as stacks with named axes: ImageJ, OME, slides with pyramids, plain pages."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from nuclei.data.image_stacks import Stack
+from nuclei.errors import UserError
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+LARGEST = 2**30
+"""Pixels of the largest plane that is read."""
+ASIDE = re.compile(r"\s*(label|macro|thumbnail|overview|slide)\b", re.IGNORECASE)
+"""Names of pictures that whole-slide files hold beside the image."""
+COARSEST = 20.0
+"""Side in µm of the largest pixel that is no printer's dot; 72 dots per inch are 353 µm."""
+MICROMETRES = {
+    **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer", "micrometre", "\\u00b5m"), 1.0),
+    "nm": 1e-3,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "inch": 25400.0,
+}
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd tags concerns nobody
+
+
+def read_tiff(path: Path) -> Iterator[Stack]:
+    """Yield each series of a TIFF file, open until the next one is asked for.
+
+    Of pyramids only the full size is taken, and no label, macro or thumbnail picture.
+
+    Raises:
+        UserError: a plane is too large.
+    """
+    with tifffile.TiffFile(path) as tif:
+        series, notes = _wanted(list(tif.series))
+        if not series:
+            raise ValueError("there is no page in it")
+        for number, one in enumerate(series, 1):
+            word = "series" if one.kind == "ome" else "page"
+            suffix = f"_{word}{number}" if len(series) > 1 else ""
+            yield _stack(tif, one, suffix, notes, path)
+
+
+def _wanted(series: list[tifffile.TiffPageSeries]) -> tuple[list[tifffile.TiffPageSeries], tuple[str, ...]]:
+    """Return the series that are images of their own, and a note of the others."""
+    images = [s for s in series if not (ASIDE.match(s.name) or ASIDE.match(_description(s)))] or series
+    images = [s for s in images if not int(getattr(s.keyframe, "subfiletype", 0)) & 1] or images
+    if len(images) > 1:
+        largest = max(images, key=_size)
+        levels = [s for s in images if s is not largest and _is_level(s, largest)]
+        if levels or (len(largest.levels) > 1 and largest.kind != "ome"):
+            images = [largest]
+    dropped = len(series) - len(images)
+    return images, (f"{dropped} smaller copies or pictures of the slide left out",) if dropped else ()
+
+
+def _size(series: tifffile.TiffPageSeries) -> int:
+    return int(series.keyframe.imagewidth * series.keyframe.imagelength)
+
+
+def _description(series: tifffile.TiffPageSeries) -> str:
+    return str(getattr(series.keyframe, "description", "") or "")
+
+
+def _is_level(small: tifffile.TiffPageSeries, large: tifffile.TiffPageSeries) -> bool:
+    """Return whether a series has a half, a quarter, and so on of another's size."""
+    a, b = large.keyframe, small.keyframe
+    factor = 2 ** round(np.log2(a.imagewidth / b.imagewidth))
+    same = all(
+        abs(m / factor - n) <= 1 for m, n in ((a.imagewidth, b.imagewidth), (a.imagelength, b.imagelength))
+    )
+    return (
+        factor > 1
+        and same
+        and a.samplesperpixel == b.samplesperpixel
+        and len(small.pages) == len(large.pages)
+    )
+
+
+def _stack(
+    tif: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    suffix: str,
+    notes: tuple[str, ...],
+    path: Path,
+) -> Stack:
+    """Return one series as a stack."""
+    page = series.keyframe
+    if (pixels := _size(series)) > LARGEST:
+        raise UserError(
+            f"{path} has {page.imagewidth} x {page.imagelength} = {pixels / 1e9:.1f} billion pixels; "
+            "at most 1.07 billion are read: crop it or export a lower level"
+        )
+    lead = len(series.axes) - len(page.axes)
+    axes, shape = series.axes[:lead], series.shape[:lead]
+    sizes = dict(zip(axes, shape, strict=True))
+    samples = page.samplesperpixel - _alphas(page)
+    colour = (samples >= 3 and _photometric(page) in ("RGB", "YCBCR", "SEPARATED", "CIELAB")) or (
+        _photometric(page) == "PALETTE" and _ramp(page.colormap) == 0
+    )
+    if not colour and samples > 1:
+        sizes["C"] = samples
+    for axis, n in zip(page.axes, page.shape, strict=True):
+        if axis not in "YXS":
+            sizes[axis] = n
+
+    def read(position: Mapping[str, int]) -> np.ndarray:
+        index = np.ravel_multi_index([position[a] for a in axes], shape) if lead else 0
+        plane = _plane(tif, series, int(index))
+        # Each axis of the page but rows, columns and samples is in the position too.
+        at = tuple(slice(None) if a in "YXS" else position[a] for a in page.axes)
+        plane, letters = plane[at], [a for a in page.axes if a in "YXS"]
+        if letters != ["Y", "X", "S"] and "S" in letters:
+            plane = np.moveaxis(plane, letters.index("S"), -1)
+        if colour:
+            return _rgb(plane, page)
+        if plane.ndim == 3:
+            plane = plane[..., position["C"] if samples > 1 and "C" not in axes else 0]
+        return _grey(plane, page)
+
+    names, nuclear = _channels(tif, series, sizes.get("C", 1))
+    return Stack(sizes, read, colour, names, nuclear, _pixel_size(tif, series), suffix, notes)
+
+
+def _plane(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, index: int) -> np.ndarray:
+    """Return one page, also where only the first has a directory, as in ImageJ's files over 4 GB.
+
+    Raises:
+        ValueError: the file ends before the page's pixels do.
+    """
+    end = tif.filehandle.size
+    count = int(np.prod(series.shape[: len(series.axes) - len(series.keyframe.axes)], dtype=np.int64))
+    if len(series.pages) == count:
+        page = series.pages[index]
+        if page is None:  # a plane that an OME file declares and does not have
+            return np.zeros(series.keyframe.shape, series.dtype)
+        if any(
+            o + n > page.parent.filehandle.size
+            for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)
+        ):
+            raise ValueError("the file is cut short")
+        return page.asarray()
+    if series.dataoffset is not None and series.dataoffset + series.nbytes > end:
+        raise ValueError("the file is cut short")
+    planes = series.asarray(out="memmap")
+    return np.array(planes.reshape(count, *series.keyframe.shape)[index])
+
+
+def _photometric(page: tifffile.TiffPage) -> str:
+    return tifffile.PHOTOMETRIC(page.photometric).name
+
+
+def _alphas(page: tifffile.TiffPage) -> int:
+    """Return the number of samples that are opacity; of RGB with a fourth sample also an unnamed one."""
+    named = sum(int(kind) in (1, 2) for kind in page.extrasamples)
+    unnamed = _photometric(page) == "RGB" and page.samplesperpixel == 4 and not named
+    return named or int(unnamed)
+
+
+def _ramp(colormap: np.ndarray | None) -> int:
+    """Return 1 where a palette grows lighter all along, -1 where darker, 0 where it is a list of colours."""
+    if colormap is None:
+        return 1
+    steps = np.diff(np.asarray(colormap, float).sum(axis=0))
+    return 1 if (steps >= 0).all() else -1 if (steps <= 0).all() else 0
+
+
+def _rgb(plane: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
+    """Return RGB ``(H, W, 3)`` of a page in colours of any kind."""
+    if _photometric(page) == "PALETTE":
+        return np.moveaxis((np.asarray(page.colormap)[:, plane] >> 8).astype(np.uint8), 0, -1)
+    if _photometric(page) == "SEPARATED" and plane.shape[-1] >= 4:
+        top = int(np.iinfo(plane.dtype).max)
+        ink = plane[..., :3].astype(np.int64) + plane[..., 3:4]
+        return (top - np.minimum(ink, top)).astype(plane.dtype)
+    return plane[..., :3]
+
+
+def _grey(plane: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
+    """Return a page with large values bright."""
+    darker = _photometric(page) == "PALETTE" and _ramp(page.colormap) < 0
+    if _photometric(page) != "MINISWHITE" and not darker:
+        return plane
+    if plane.dtype == bool:
+        return ~plane
+    return np.iinfo(plane.dtype).max - plane if plane.dtype.kind == "u" else -plane
+
+
+def _channels(
+    tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int
+) -> tuple[Sequence[str], int | None]:
+    """Return the names of the channels, and which the other metadata tell to be the nuclear one."""
+    if count == 1:
+        return (), None
+    if pixels := _ome_pixels(tif, series):
+        channels = _list(pixels.get("Channel"))
+        names = [str(c.get("Name") or c.get("Fluor") or "") for c in channels]
+        names = [
+            n if not c.get("Fluor") or c["Fluor"] in n else f"{n} {c['Fluor']}"
+            for n, c in zip(names, channels, strict=True)
+        ]
+        waves = [float(c.get("EmissionWavelength") or 0) for c in channels]
+        blue = [n for n, wave in enumerate(waves) if 400 <= wave <= 480] or [
+            n for n, c in enumerate(channels) if _is_blue(int(c.get("Color") or 0))
+        ]
+        return names, blue[0] if len(blue) == 1 else None
+    metadata = tif.imagej_metadata or {}
+    if (labels := [str(label) for label in _list(metadata.get("Labels"))]) and len(labels) >= count:
+        lead = series.axes[: len(series.axes) - len(series.keyframe.axes)]
+        stride = (
+            int(np.prod([series.shape[n] for n in range(lead.index("C") + 1, len(lead))]))
+            if "C" in lead
+            else 1
+        )
+        return [labels[min(n * stride, len(labels) - 1)].split("\n")[0] for n in range(count)], None
+    blues = [
+        n
+        for n, lut in enumerate(_list(metadata.get("LUTs")))
+        if lut[2, -1] > 128 > max(lut[0, -1], lut[1, -1])
+    ]
+    if tif.is_qpi:
+        pages = [getattr(p, "description", "") for p in tif.pages[:count]]
+        found = [re.search(r"<(?:Biomarker|Name)>([^<]+)<", str(text)) for text in pages]
+        return [match[1] if match else "" for match in found], None
+    if summary := (tif.micromanager_metadata or {}).get("Summary"):
+        return [str(name) for name in _list(summary.get("ChNames"))], None
+    return (), blues[0] if len(blues) == 1 else None
+
+
+def _is_blue(colour: int) -> bool:
+    """Return whether an OME colour, RGBA in a signed 32-bit number, is blue."""
+    red, green, blue, _ = (colour & 0xFFFFFFFF).to_bytes(4, "big")
+    return blue > 128 > max(red, green)
+
+
+def _ome_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, Any]:
+    """Return what an OME file says of the pixels of a series; empty for other files."""
+    if series.kind != "ome" or not tif.ome_metadata:
+        return {}
+    images = _list(tifffile.xml2dict(tif.ome_metadata).get("OME", {}).get("Image"))
+    index = min(next(n for n, one in enumerate(tif.series) if one is series), len(images) - 1)
+    pixels = images[index].get("Pixels") if images else None
+    return pixels if isinstance(pixels, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    """Return one or several values as a list."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _pixel_size(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> float | None:
+    """Return the side of a pixel in µm, if the file tells it."""
+    if pixels := _ome_pixels(tif, series):
+        size = float(pixels.get("PhysicalSizeX") or 0)
+        return size * MICROMETRES.get(str(pixels.get("PhysicalSizeXUnit", "µm")).lower(), 0) or None
+    page = series.keyframe
+    if aperio := re.search(r"\bMPP\s*=\s*([\d.]+)", _description(series)):
+        return float(aperio[1]) or None
+    if (tag := page.tags.get("XResolution")) is None or not tag.value[0] or not tag.value[1]:
+        return None
+    each = tag.value[1] / tag.value[0]
+    if tif.is_imagej:
+        return each * MICROMETRES.get(str((tif.imagej_metadata or {}).get("unit", "")).lower(), 0) or None
+    unit = page.tags.get("ResolutionUnit")
+    size = each * {2: 25400.0, 3: 1e4}.get(int(unit.value) if unit else 2, 0.0)
+    return size if 0 < size < COARSEST else None
