@@ -1,5 +1,6 @@
-"""The six functions for Python."""
+"""The functions for Python."""
 
+import doctest
 from pathlib import Path
 
 import cv2
@@ -33,10 +34,33 @@ def test_read_image_reads_what_was_written(scene: np.ndarray, tmp_path: Path) ->
     assert np.array_equal(nuclei.read_image(tmp_path / "scene.png"), scene)
 
 
-@pytest.mark.parametrize("image", [np.zeros((8, 8)), np.zeros((8, 8, 4), np.uint8), np.zeros(8, np.uint8)])
+@pytest.mark.parametrize("image", [np.zeros((8, 8), complex), np.zeros((8, 8, 4)), np.zeros(8)])
 def test_other_arrays_are_refused(image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"expected a uint8 image \(H, W\) or \(H, W, 3\), got"):
+    with pytest.raises(ValueError, match=r"expected an image \(H, W\) or \(H, W, 3\) of real"):
         nuclei.segment(image)
+
+
+def test_depth_channel_and_size_are_understood(scene: np.ndarray) -> None:
+    labels = nuclei.segment(scene)
+    assert np.array_equal(nuclei.segment(scene.astype(np.uint16) * 200), labels)
+    stack = np.stack([np.zeros_like(scene), scene])
+    assert np.array_equal(nuclei.segment(stack, channel=2), labels)
+    assert np.array_equal(nuclei.segment(np.moveaxis(stack, 0, -1), channel=2), labels)
+    assert nuclei.segment(scene, diameter=13, pixel_size=0.5).max() == 2
+    with pytest.raises(nuclei.UserError, match="channel=3: there is no such one"):
+        nuclei.segment(stack, channel=3)
+
+
+def test_measurements_are_those_of_the_image(scene: np.ndarray) -> None:
+    labels = nuclei.segment(scene)
+    table = nuclei.measure(labels, scene.astype(float) * 10, pixel_size=2.0)
+    assert table["mean_intensity"].between(1500, 2000).all()
+    assert np.allclose(table["area_um2"], table["area"] * 4)
+
+
+def test_the_examples_of_the_docs_run(repo: Path) -> None:
+    done = doctest.testfile(str(repo / "docs/python.md"), module_relative=False)
+    assert done.attempted > 10 and done.failed == 0
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:

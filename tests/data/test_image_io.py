@@ -4,17 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.image_io import decode_image, decode_mask, find_images, name_pages, read_pages
+from nuclei.data.image_files import find_images
+from nuclei.data.image_io import decode_image, decode_mask, read_image, read_images
 from nuclei.errors import UserError
-
-
-def test_names_can_stand_in_a_csv_and_are_unique(tmp_path):
-    for name in ("a b,c.png", "d.TIF", "note.txt"):
-        (tmp_path / name).write_bytes(b"")
-    assert list(find_images(tmp_path)) == ["a_b_c", "d"]
-    (tmp_path / "a_b_c.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="both be called a_b_c"):
-        find_images(tmp_path)
 
 
 def test_nothing_to_read_is_said(tmp_path):
@@ -23,8 +15,8 @@ def test_nothing_to_read_is_said(tmp_path):
     with pytest.raises(UserError, match="no file or folder"):
         find_images(tmp_path / "x")
     (tmp_path / "x.png").write_bytes(b"junk")
-    with pytest.raises(UserError, match=r"x\.png is damaged or no image"):
-        list(read_pages("x", tmp_path / "x.png"))
+    with pytest.raises(UserError, match=r"x\.png is no image"):
+        read_image(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -32,17 +24,17 @@ def test_every_page_of_every_depth(tmp_path, dtype):
     page = np.linspace(0, 1, 48).reshape(6, 8)
     top = 1 if dtype == np.float32 else np.iinfo(dtype).max
     cv2.imwritemulti(str(tmp_path / "s.tif"), [(page * top).astype(dtype), (page[::-1] * top).astype(dtype)])
-    (first, a), (second, b) = read_pages("s", tmp_path / "s.tif")
-    assert (first, second) == ("s_page1", "s_page2")
-    assert a.dtype == np.uint8 and np.abs(a.astype(int) - page * 255).max() <= 1
-    assert np.array_equal(a, b[::-1])
+    first, second = read_images(tmp_path / "s.tif")
+    assert (first.suffix, second.suffix) == ("_page1", "_page2")
+    assert first.shown.dtype == np.uint8 and np.abs(first.shown.astype(int) - page * 255).max() <= 1
+    assert np.array_equal(first.shown, second.shown[::-1]) and first.pixels.dtype == dtype
 
 
 def test_colour_is_rgb_and_alpha_is_dropped(tmp_path):
     bgra = np.zeros((4, 5, 4), np.uint8)
     bgra[..., 2] = 9  # red
     cv2.imwrite(str(tmp_path / "c.png"), bgra)
-    ((_, rgb),) = read_pages("c", tmp_path / "c.png")
+    rgb = read_image(tmp_path / "c.png").shown
     assert rgb.shape == (4, 5, 3) and (rgb == (9, 0, 0)).all()
 
 
@@ -79,9 +71,3 @@ def test_masks_are_grey():
     assert np.argwhere(decode_mask(png(colour), "m.png")).tolist() == [[1, 2]]
     with pytest.raises(UserError, match=r"mask m.png is damaged"):
         decode_mask(b"junk", "m.png")
-
-
-def test_pages_are_numbered_only_when_there_are_several():
-    a = np.zeros((1, 1), np.uint8)
-    assert [name for name, _ in name_pages("x", [a])] == ["x"]
-    assert [name for name, _ in name_pages("x", [a, a])] == ["x_page1", "x_page2"]

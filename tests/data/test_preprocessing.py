@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from nuclei.data.preprocessing import guess_modality, in_channels, normalise, preprocess, stretch_contrast
+from nuclei.data.preprocessing import (
+    guess_modality,
+    in_channels,
+    judge_modality,
+    normalise,
+    preprocess,
+    stretch_contrast,
+    to_8_bits,
+)
 
 
 def test_normalise_shows_nuclei_bright_in_every_modality():
@@ -40,8 +48,37 @@ def test_each_colour_is_normalised_as_red_is():
 
 def test_modality():
     dark = np.full((4, 4), 20, np.uint8)
-    images = (dark, 255 - dark, np.dstack([dark] * 3))
-    assert [guess_modality(a) for a in images] == ["fluorescence", "brightfield", "histology"]
+    stained = np.full((4, 4, 3), (220, 150, 200), np.uint8)
+    images = (dark, 255 - dark, stained, np.dstack([dark] * 3), np.dstack([dark * 0, dark * 0, dark * 9]))
+    kinds = ["fluorescence", "brightfield", "histology", "fluorescence", "fluorescence"]
+    assert [guess_modality(a) for a in images] == kinds
+
+
+def test_a_tail_on_the_wrong_side_of_the_median_decides():
+    dark_tail = np.r_[np.full(90, 100), np.arange(10)].astype(np.uint8).reshape(10, 10)
+    bright_tail = np.r_[np.full(90, 150), np.arange(240, 250)].astype(np.uint8).reshape(10, 10)
+    assert judge_modality(dark_tail) == ("brightfield", False)
+    assert judge_modality(bright_tail) == ("fluorescence", False)
+    both_tails = np.linspace(0, 255, 100).astype(np.uint8).reshape(10, 10)
+    assert judge_modality(both_tails)[1]
+
+
+def test_the_competitions_images_are_shown_as_ever():
+    rng = np.random.default_rng(0)
+    stained = rng.integers(80, 255, (40, 50, 3), dtype=np.uint8)
+    stretched = [stretch_contrast(255 - stained[..., c]) for c in range(3)]
+    assert np.array_equal(preprocess(stained, "nuclei_rgb"), np.stack(stretched, axis=2))
+    dark = rng.gamma(2, 8, (40, 50)).astype(np.uint8)
+    assert np.array_equal(preprocess(dark, "nuclei"), stretch_contrast(dark))
+
+
+def test_other_types_become_8_bits_without_outliers():
+    values = np.r_[np.arange(1000, 2000), 60000].astype(np.uint16).reshape(1, -1)
+    scaled, warning = to_8_bits(values)
+    assert scaled[0, 0] == 0 and scaled[0, -1] == 255 and scaled[0, 999] > 80 and "1 pixels" in warning
+    assert to_8_bits(np.array([[False, True]]))[0].tolist() == [[0, 255]]
+    assert to_8_bits(np.array([[7, 9]], np.uint8))[0].tolist() == [[7, 9]]
+    assert to_8_bits(np.full((2, 2), 5.0))[0].max() == 0
 
 
 def test_contrast_is_stretched_between_percentiles_of_any_shape():

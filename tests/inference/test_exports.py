@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nuclei.data.synthetic import draw_nuclei
-from nuclei.inference.exports import geometry, to_geojson
+from nuclei.inference.measure import geometry, to_geojson
 
 
 def filled(geometry, shape):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nuclei.inference import predict_maps
-from nuclei.inference.tiling import predict_tiles, windows
+from nuclei.inference.predict_maps import predict_tiles, windows
 from nuclei.models.base import SegmentationNetwork
 from nuclei.models.smp import SmpNetwork
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from nuclei.app.upload_session import Segmentation
-from nuclei.inference.exports import to_geojson
+from nuclei.inference.measure import to_geojson
 from nuclei.submission.csv_files import as_text, write_submission
 
 SIDE = 2048  # larger images are shown smaller; what is measured and downloaded has full size

@@ -204,7 +204,8 @@ def _choose_channel(
     text = str(wanted).lower()
     fits = [wanted - 1] if isinstance(wanted, int) and 1 <= wanted <= len(names) else []
     fits = fits or [n for n, known in enumerate(names) if known.lower() == text]
-    fits = fits or [n for n, known in enumerate(names) if text in known.lower()]
+    part = re.compile(rf"(?<!\d){text}(?!\d)" if text.isdecimal() else re.escape(text))
+    fits = fits or [n for n, known in enumerate(names) if part.search(known.lower())]
     if len(fits) != 1:
         problem = "there is no such one" if not fits else "several have such a name"
         raise UserError(f"{name}: channel={wanted}: {problem} of 1 to {len(names)}: {', '.join(names)}")

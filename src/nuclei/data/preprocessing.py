@@ -216,7 +216,7 @@ def to_8_bits(image: np.ndarray) -> tuple[np.ndarray, str]:
     start, stop = max(darkest, low - span), min(brightest, high + span)
     scaled = np.empty(image.shape, np.uint8)
     for row, values in enumerate(image):  # row by row: a float copy of a large image fills the memory
-        row_values = np.nan_to_num(values.astype(float), nan=middle, posinf=stop, neginf=start)
+        row_values = np.nan_to_num(values.astype(float), nan=middle, posinf=middle, neginf=middle)
         scaled[row] = ((row_values.clip(start, stop) - start) * (255.0 / ((stop - start) or 1.0))).round()
     warnings = []
     if not finite.all():

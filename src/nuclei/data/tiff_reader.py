@@ -44,6 +44,9 @@ def read_tiff(path: Path) -> Iterator[Stack]:
         series, notes = _wanted(list(tif.series))
         if not series:
             raise ValueError("there is no page in it")
+        planes = sum(s.size // max(1, s.keyframe.size) for s in tif.series)
+        if tif.is_imagej and (named := int((tif.imagej_metadata or {}).get("images", 1))) > planes:
+            raise ValueError(f"the file is cut short: it names {named} planes and has {planes}")
         for number, one in enumerate(series, 1):
             word = "series" if one.kind == "ome" else "page"
             suffix = f"_{word}{number}" if len(series) > 1 else ""

@@ -1,0 +1,49 @@
+"""Which files a folder holds, and what their images are called."""
+
+from pathlib import Path
+
+from nuclei.data.image_files import LONGEST, csv_name, find_images, image_name
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def test_names_follow_the_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "b/1/x y.png", "a/x.TIF", "a/notes.txt", "a/.hidden.png")
+    assert list(find_images(tmp_path).files) == ["a/x", "b/1/x_y"]
+
+
+def test_names_are_unique_whatever_the_files_are_called(tmp_path: Path) -> None:
+    names = (
+        "f.png",
+        "f.tif",
+        "F.png",
+        "f_png.png",
+        "a b.png",
+        "a,b.png",
+        "s.tif",
+        "s_page2.png",
+        "f_tif.jpg",
+    )
+    touch(tmp_path, *names)
+    files = find_images(tmp_path).files
+    assert sorted(file.name for file in files.values()) == sorted(names)
+    assert len({name.casefold() for name in files}) == len(names) and "s_page2" not in files
+
+
+def test_a_long_name_is_cut_and_stays_its_own() -> None:
+    names = {csv_name(Path("x" * 240 + end + ".png")) for end in "ab"}
+    assert len(names) == 2 and all(len(name) <= LONGEST for name in names)
+    assert image_name(Path("é" * 120) / "a.png").endswith("/a")
+
+
+def test_results_are_not_searched(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "a.png", "out/labels/a.tif", "labels/a.tif", "old/images.csv", "old/nuclei.csv", "old/a.tif"
+    )
+    found = find_images(tmp_path, tmp_path / "out")
+    assert list(found.files) == ["a", "labels/a"] and "old is left out" in found.notes[0]
+    assert list(find_images(tmp_path, tmp_path).files) == ["a", "out/labels/a"]
