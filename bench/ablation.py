@@ -30,9 +30,9 @@ from nuclei.build import build_steps, trained_network
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting, load_cases
+from nuclei.ensemble.fit_second_stage import second_stage
 from nuclei.ensemble.oof import load_oof
 from nuclei.ensemble.search_space import Space, tunable
-from nuclei.ensemble.tree_growing import second_stage
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
 from nuclei.inference.segmenter import WeightedNetwork
 from nuclei.metrics import confusion, precision_at

@@ -13,8 +13,8 @@ from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.evaluate import Case, Setting
+from nuclei.ensemble.fit_second_stage import plain_selection
 from nuclei.ensemble.search_space import Space, tunable
-from nuclei.ensemble.tree_growing import plain_selection
 from nuclei.ensemble.tune import Effort
 from nuclei.paths import Paths
 from nuclei.postprocess.pipeline import Step, postprocess

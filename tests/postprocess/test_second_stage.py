@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
-from nuclei.ensemble.tree_growing import N_TREES, fit_selection, grow_trees
+from nuclei.ensemble.fit_second_stage import N_TREES, fit_selection, grow_trees
 from nuclei.errors import UserError
 from nuclei.metrics import average_precision
 from nuclei.postprocess.components import RemoveSmall

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from nuclei.analysis.error_types import ERROR_TYPES, Errors, find_errors, mend
-from nuclei.analysis.statistics import calibration_counts, crowding, diameters
+from nuclei.analysis.score_statistics import calibration_counts, crowding, diameters
 from nuclei.build import build_steps
 from nuclei.data.folds import FoldRow, folds_sha256
 from nuclei.data.sources.dsb2018 import Dsb2018Item

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from nuclei.analysis.findings import Findings, Subject
 from nuclei.analysis.pictures import COLOURS
-from nuclei.analysis.statistics import Interval, calibration_curve, correlation, mean_interval
+from nuclei.analysis.score_statistics import Interval, calibration_curve, correlation, mean_interval
 from nuclei.analysis.tables import Table
 from nuclei.metrics import THRESHOLDS
 

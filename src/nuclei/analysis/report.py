@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from nuclei.analysis import error_types, pictures, plots, tables
 from nuclei.analysis.findings import Findings, Subject, analyse_images, mask_files, most_suspicious
-from nuclei.analysis.statistics import Interval, calibration_error, group_images
+from nuclei.analysis.score_statistics import Interval, calibration_error, group_images
 from nuclei.atomic import atomic_write
 from nuclei.data.folds import FoldRow
 from nuclei.data.sources.dsb2018 import Dsb2018Item

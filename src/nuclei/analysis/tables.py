@@ -12,7 +12,7 @@ import pandas as pd
 
 from nuclei.analysis.error_types import ERROR_TYPES
 from nuclei.analysis.findings import DESCRIPTIONS, Findings, Subject, Suspect
-from nuclei.analysis.statistics import Interval, correlation, group_order, mean_interval
+from nuclei.analysis.score_statistics import Interval, correlation, group_order, mean_interval
 from nuclei.data.folds import FoldRow
 
 Cell = str | int | float | Interval

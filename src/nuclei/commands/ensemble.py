@@ -7,7 +7,7 @@ import time
 import cv2
 from omegaconf import DictConfig
 
-from nuclei.analysis.statistics import precision_by_diameter
+from nuclei.analysis.score_statistics import precision_by_diameter
 from nuclei.build import build_paths, build_steps
 from nuclei.config import Call
 from nuclei.data.folds import folds_sha256, read_folds
@@ -15,9 +15,9 @@ from nuclei.data.store import Store
 from nuclei.ensemble.blend import shared_channels
 from nuclei.ensemble.ensemble_file import score_table, write_ensemble, write_scores
 from nuclei.ensemble.evaluate import Evaluator, load_cases, score_untuned
+from nuclei.ensemble.fit_second_stage import choose_second_stage
 from nuclei.ensemble.oof import check_same_images, describe_members, find_members
 from nuclei.ensemble.search_space import tunable
-from nuclei.ensemble.tree_growing import choose_second_stage
 from nuclei.ensemble.tune import Effort, ensemble_of, tune_members
 from nuclei.postprocess.pipeline import fields, with_parameters
 

@@ -21,7 +21,7 @@ from nuclei.data.preprocessing import stretch_contrast
 from nuclei.paths import RunName
 from nuclei.postprocess.pipeline import Step, postprocess
 from nuclei.progress import track
-from nuclei.reproduce.measures import HeldOutScores, class_map
+from nuclei.reproduce.paper_scores import HeldOutScores, class_map
 from nuclei.reproduce.systems import Draw, Paper, Reproduction
 
 WIDTH = 320  # of each panel of an example, in pixels

@@ -20,7 +20,7 @@ from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.paths import FoldFolder, Paths, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
 from nuclei.progress import track
-from nuclei.reproduce.measures import HeldOutScores
+from nuclei.reproduce.paper_scores import HeldOutScores
 from nuclei.submission.csv_files import write_submission
 from nuclei.training.run_folder import read_result, read_settings
 

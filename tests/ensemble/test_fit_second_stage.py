@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
-from nuclei.ensemble.tree_growing import examples, fit_selection, grow_trees, second_stage
+from nuclei.ensemble.fit_second_stage import examples, fit_selection, grow_trees, second_stage
 from nuclei.ensemble.tune import Tuned
 from nuclei.postprocess.components import RemoveSmall
 from nuclei.postprocess.second_stage import SHIFTS, Selection

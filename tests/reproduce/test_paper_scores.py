@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import jaccard_score, mutual_info_score, precision_recall_fscore_support
 
-from nuclei.reproduce.measures import (
+from nuclei.reproduce.paper_scores import (
     HeldOutScores,
     accuracy,
     best_v_scores,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nuclei.analysis.statistics import (
+from nuclei.analysis.score_statistics import (
     calibration_counts,
     calibration_curve,
     calibration_error,
