@@ -1,8 +1,8 @@
 """The second stage: boosted trees choose among the nuclei that several thresholds of the watershed give.
 
-LightGBM grows the trees (``nuclei.ensemble.fit_second_stage``), and ``lightgbm.Booster(model_str=…)`` reads the
-same text with the same predictions. Predicting does without that library: its import takes seconds, and the
-compiled sum of trees is the faster one for the few hundred candidates of an image.
+LightGBM grows the trees (``nuclei.ensemble.fit_second_stage``), and ``lightgbm.Booster(model_str=…)`` reads
+the same text with the same predictions. Predicting does without that library: its import takes seconds, and
+the compiled sum of trees is the faster one for the few hundred candidates of an image.
 """
 
 from __future__ import annotations
