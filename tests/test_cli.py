@@ -288,3 +288,22 @@ def test_help_fits_a_screen_and_its_examples_are_right(command: str) -> None:
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"nuclei {nuclei.__version__}\n"
+
+
+def test_a_run_that_fails_does_not_take_the_others_along(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = []
+
+    def work(cfg: Any, call: Call) -> None:
+        if cfg.workers == 2:
+            raise UserError("no second worker")
+        done.append(cfg.workers)
+
+    monkeypatch.setattr(prepare, "main", work)
+    assert main(["prepare", "-m", "workers=1,2,3", "data=demo"]) == 2
+    assert done == [1, 3]
+    assert capsys.readouterr().err == (
+        "error: no second worker; going on with the next run\n"
+        "error: 1 of 3 runs failed: ./run.sh prepare workers=2 data=demo\n"
+    )

@@ -22,7 +22,7 @@ from nuclei.paths import ROOT, shipped
 from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from omegaconf import DictConfig
 
@@ -132,9 +132,26 @@ def run(words: list[str]) -> None:
     flags, settings = split_words(rest)
     runs = composed_runs(command, settings, sweep=bool(flags))
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else each import of it asks the network for a newer one
-    module = importlib.import_module(f"nuclei.commands.{command}")
+    run_each(importlib.import_module(f"nuclei.commands.{command}").main, runs)
+
+
+def run_each(command: Callable[[DictConfig, Call], None], runs: Sequence[tuple[Call, DictConfig]]) -> None:
+    """Run a command with each of several settings; one that fails does not take the others along.
+
+    Raises:
+        UserError: several were to run and some failed; the message names them.
+    """
+    failed = []
     for call, cfg in runs:
-        module.main(cfg, call)
+        try:
+            command(cfg, call)
+        except Exception as e:
+            if len(runs) == 1:
+                raise
+            print(f"error: {describe(e)}; going on with the next run", file=sys.stderr)
+            failed.append(call.text)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
 
 
 def usage() -> str:
