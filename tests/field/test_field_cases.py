@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import roifile
 import skimage.io
 import tifffile
 from PIL import Image
@@ -385,6 +386,21 @@ def test_label_maps_open_everywhere_and_keep_the_pixel_size(tmp_path: Path) -> N
     assert predict(f"input={file}", f"output={tmp_path}/out", "pixel_size=0.5") == 0
     row = rows(tmp_path / "out/nuclei.csv")[0]
     assert float(row["area_um2"]) == pytest.approx(float(row["area"]) / 4, abs=1e-3)
+
+
+def test_outlines_for_qupath_and_imagej(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.png", grey8(IMAGE))
+    assert predict(f"input={file}", f"output={tmp_path}/out", "save=[labels,geojson,rois]") == 0
+    assert not (tmp_path / "out/overlays").exists()
+    features = json.loads((tmp_path / "out/geojson/a.geojson").read_text())["features"]
+    rois = roifile.roiread(tmp_path / "out/rois/a.zip")
+    labels = tifffile.imread(tmp_path / "out/labels/a.tif")
+    assert len(features) == len(rois) == N
+    for number, roi in enumerate(rois, 1):
+        drawn = np.zeros(labels.shape, np.uint8)
+        cv2.fillPoly(drawn, [np.round(roi.coordinates() - 0.5).astype(np.int32)], 1)
+        mask = labels == number
+        assert (mask & (drawn > 0)).sum() / (mask | (drawn > 0)).sum() > 0.85
 
 
 def test_intensities_are_those_of_the_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from nuclei.data.image_files import csv_name
 from nuclei.data.image_io import read_images
 from nuclei.data.synthetic import draw_brightfield, draw_fluorescence, draw_histology, draw_nuclei
 from nuclei.errors import UserError
-from nuclei.inference.measure import class_names, classify, measure
+from nuclei.inference.measure import COLOURS, class_names, classify, measure
 from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.pipeline import with_parameters
 
@@ -125,8 +125,6 @@ def _free(name: str, taken: Iterable[str]) -> str:
 
 
 COLUMNS = ["nucleus", "class", "area (px²)", "x", "y", "mean intensity"]  # of the table on the page
-# Okabe and Ito's colours, which people with colour-blindness tell apart.
-COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0))
 EXAMPLE_SHAPE = (360, 480)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+from roifile import ImagejRoi, roiwrite
 from skimage.measure import find_contours, regionprops, regionprops_table
 from skimage.segmentation import find_boundaries
 
@@ -30,6 +32,9 @@ LENGTHS = ("y", "x", "perimeter", "major_axis", "minor_axis")
 """Columns that are lengths."""
 CLASS_PREFIX = "class_"
 """How the names of maps of classes begin."""
+# Okabe and Ito's colours, which people with colour-blindness tell apart.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0))
+"""Of classes, in RGB."""
 ONLY_CLASS = "nucleus"
 """The class of all nuclei where no map tells classes apart."""
 
@@ -77,6 +82,32 @@ def mean_intensity(labels: np.ndarray, numbers: np.ndarray | pd.Series, plane: n
     counts = np.bincount(flat[finite], minlength=length)
     means = np.divide(sums, counts, out=np.full(length, np.nan), where=counts > 0)
     return means[np.asarray(numbers, np.int64)]
+
+
+def polygons(labels: np.ndarray, maps: np.ndarray, channels: Sequence[str], table: pd.DataFrame) -> str:
+    """Return nuclei as GeoJSON for QuPath, with their class and measurements.
+
+    Args:
+        labels: ``int32 (H, W)``, 1..N.
+        maps: ``uint8 (C, H, W)``.
+        channels: names of the maps.
+        table: of ``measure``.
+    """
+    names = class_names(channels)
+    colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
+    shown = table[["area", "perimeter", "mean_intensity"]].round(3)
+    shown.columns = ["Area px^2", "Perimeter px", "Mean intensity"]
+    classes = [names[n] for n in classify(labels, maps, channels)]
+    return to_geojson(labels, classes, colours, shown.to_dict("records"))
+
+
+def write_rois(path: Path, labels: np.ndarray) -> None:
+    """Write the outlines of nuclei as a zip of ImageJ ROIs, of a nucleus in pieces the longest outline."""
+    rois = []
+    for region in regionprops(labels):
+        outer, _ = rings(region.image, region.bbox[:2])
+        rois.append(ImagejRoi.frompoints(np.array(max(outer, key=len)[:-1]), name=str(region.label)))
+    roiwrite(path, rois, mode="w")
 
 
 def outline(image: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -22,14 +22,14 @@ from nuclei.data.image_io import read_images
 from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, judge_modality, nuclear_signal, stretch_contrast
 from nuclei.errors import UserError
-from nuclei.inference.measure import measure, outline
+from nuclei.inference.measure import measure, outline, polygons, write_rois
 from nuclei.inference.segmenter import Segmenter
 from nuclei.progress import within
 from nuclei.submission.rle import to_lines
 
 T = TypeVar("T")
 R = TypeVar("R")
-ENDINGS = {"labels": ".tif", "overlays": ".png"}
+ENDINGS = {"labels": ".tif", "overlays": ".png", "geojson": ".geojson", "rois": ".zip"}
 """What can be saved of each image, in a folder of that name, and the files' endings."""
 SATURATED = 0.01
 """Share of pixels at the greatest value from which on an image is called saturated."""
@@ -155,7 +155,6 @@ def _segment(
     modality = settings.hints.modality or guess
     maps, zoom = segmenter.predict(image.shown, settings.hints)
     labels = segmenter.labels(maps)
-    del maps
     count = int(labels.max(initial=0))
     pixel_size = settings.pixel_size or image.pixel_size
     if "labels" in settings.save:
@@ -166,6 +165,13 @@ def _segment(
         _write_png(output / "overlays" / f"{name}.png", outline(picture, labels))
     several = len(image.channels) > 1
     planes = {c: image.read_channel(n) for n, c in enumerate(image.channels)} if several and count else {}
+    table = measure(labels, image.pixels, planes, pixel_size)
+    if "geojson" in settings.save:
+        with atomic_write(output / "geojson" / f"{name}.geojson") as part:
+            part.write_text(polygons(labels, maps, segmenter.channels, table))
+    if "rois" in settings.save:
+        with atomic_write(output / "rois" / f"{name}.zip") as part:
+            write_rois(part, labels)
     notes = list(image.notes)
     if modality == "fluorescence" and image.shown.ndim == 3:
         notes.append(f"colour on a dark ground: {nuclear_signal(image.shown)[1]}")
@@ -179,7 +185,7 @@ def _segment(
         tuple(notes),
         (*image.warnings, *_warnings(image, count, modality, doubtful, settings.hints)),
         time.monotonic() - start,
-        measure(labels, image.pixels, planes, pixel_size),
+        table,
         to_lines(name, labels),
     )
 
