@@ -1,6 +1,7 @@
 """Build objects from settings (paths, post-processing, networks, segmenters), and run a command as a step.
 
-Settings name a class by ``_target_``; nothing but this module, ``cli`` and ``config`` knows Hydra.
+Settings name a class by ``_target_``; nothing but this module, ``cli`` and ``config`` knows Hydra, which
+builds what a command's settings name. What files name, networks and post-processing, is built without it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -50,26 +52,74 @@ def build(settings: Any, **arguments: Any) -> Any:
     return instantiate(settings, _convert_="all", **arguments)
 
 
+def _classes(package: str) -> Iterator[type]:
+    """Yield every class that the modules of a package name."""
+    room = importlib.import_module(package)
+    for module in pkgutil.walk_packages(room.__path__, f"{package}."):
+        yield from (c for c in vars(importlib.import_module(module.name)).values() if isinstance(c, type))
+
+
 @cache
 def _step_classes() -> dict[str, type]:
     """Return every post-processing step by the name of its class: dataclasses that can be called."""
-    import nuclei.postprocess as room
-
-    names = [module.name for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
-    classes = (c for name in names for c in vars(importlib.import_module(name)).values())
     return {
         c.__name__: c
-        for c in classes
-        if isinstance(c, type)
-        and dataclasses.is_dataclass(c)
-        and any("__call__" in vars(b) for b in c.mro()[:-1])
+        for c in _classes("nuclei.postprocess")
+        if dataclasses.is_dataclass(c) and any("__call__" in vars(b) for b in c.mro()[:-1])
     }
+
+
+@cache
+def _network_classes() -> dict[str, type]:
+    """Return every network by the name of its class."""
+    from nuclei.models.base import SegmentationNetwork
+
+    found = (c for c in _classes("nuclei.models") if issubclass(c, SegmentationNetwork))
+    return {c.__name__: c for c in found if c is not SegmentationNetwork}
+
+
+def _build_own(kind: str, classes: Mapping[str, type], settings: Any, **arguments: Any) -> Any:
+    """Build one of the project's own classes from settings, which may come from a file that somebody sent.
+
+    The class is found by the last name in ``_target_``, and its arguments are plain data, so that settings
+    cannot name code to run.
+
+    Args:
+        kind: of the classes, for messages.
+        classes: by name.
+        settings: a mapping with ``_target_`` and arguments.
+        **arguments: those that the program gives, whatever the settings say.
+
+    Raises:
+        UserError: there is no such class, an argument is not plain, or the class does not take it.
+    """
+    tree = OmegaConf.to_container(settings, resolve=True) if OmegaConf.is_config(settings) else settings
+    if not isinstance(tree, Mapping):
+        raise UserError(f"expected the settings of a {kind}, got {str(tree)[:80]}")
+    name = str(tree.get("_target_")).rpartition(".")[2]
+    if name not in classes:
+        raise UserError(f"no {kind} {name[:80]}; there are {', '.join(sorted(classes))}")
+    given = {key: value for key, value in tree.items() if key != "_target_"}
+    if not _is_plain(given):
+        raise UserError(f"{kind} {name}: expected numbers, text, lists and mappings of these as arguments")
+    try:
+        return classes[name](**(given | arguments))
+    except (TypeError, ValueError) as e:
+        raise UserError(f"{kind} {name}: {e}") from e
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is numbers, text, None, and lists and mappings of these without ``_key_``."""
+    if isinstance(value, Mapping):
+        names = all(isinstance(key, str) and not key.startswith("_") for key in value)
+        return names and all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def build_steps(steps: Iterable[Mapping[str, Any]]) -> list[Step]:
     """Build a post-processing from its settings.
-
-    Only the project's own steps are built, so that a file cannot name code to run.
 
     Raises:
         UserError: there is no such step, or it has no such parameter.
@@ -77,17 +127,16 @@ def build_steps(steps: Iterable[Mapping[str, Any]]) -> list[Step]:
     >>> build_steps([{"_target_": "nuclei.postprocess.components.RemoveSmall", "min_area": 20}])
     [RemoveSmall(min_area=20)]
     """
-    built = []
-    for step in steps:
-        parameters = {str(name): value for name, value in step.items() if name != "_target_"}
-        name = str(step.get("_target_")).rpartition(".")[2]
-        if name not in _step_classes():
-            raise UserError(f"no post-processing step {name}; there are {', '.join(sorted(_step_classes()))}")
-        try:
-            built.append(_step_classes()[name](**parameters))
-        except TypeError as e:
-            raise UserError(f"post-processing step {name}: {e}") from e
-    return built
+    return [_build_own("post-processing step", _step_classes(), step) for step in steps]
+
+
+@contextmanager
+def _read_from(path: Path) -> Iterator[None]:
+    """Name the file in the error about what it holds."""
+    try:
+        yield
+    except (UserError, RuntimeError) as e:  # RuntimeError: PyTorch's, of weights that do not fit
+        raise UserError(f"{path}: {' '.join(str(e).split())[:500]}") from e
 
 
 def named_steps(name: str) -> list[Step]:
@@ -99,7 +148,8 @@ def run_steps(folder: FoldFolder) -> list[Step]:
     """Build the post-processing that a run was trained with."""
     from nuclei.training.run_folder import read_settings
 
-    return build_steps(read_settings(folder).steps)
+    with _read_from(folder.settings):
+        return build_steps(read_settings(folder).steps)
 
 
 def build_network(
@@ -111,9 +161,13 @@ def build_network(
         settings: the setting ``model.network``.
         channels: names of its maps.
         pretrained: False where the weights will come from a file, so that no other ones are asked for.
+
+    Raises:
+        UserError: there is no such network, or it takes no such arguments.
     """
     unset = {name: None for name in ("encoder_weights", "weights") if name in settings and not pretrained}
-    return cast("SegmentationNetwork", instantiate({**settings, **unset}, n_channels=len(channels)))
+    network = _build_own("network", _network_classes(), settings, **unset, n_channels=len(channels))
+    return cast("SegmentationNetwork", network)
 
 
 def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = None) -> WeightedNetwork:
@@ -134,11 +188,15 @@ def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = N
     if result is None:
         raise UserError(f"{folder} is not finished; train it again as the ensemble's other runs were")
     settings = read_settings(folder)
-    network = load_weights(
-        build_network(settings.network, settings.channels, pretrained=False), folder.weights
-    )
+    with _read_from(folder.settings):
+        network = build_network(settings.network, settings.channels, pretrained=False)
     return WeightedNetwork(
-        network, settings.channels, weight, result.tta if tta is None else tta, result.diameter, result.scales
+        load_weights(network, folder.weights),
+        settings.channels,
+        weight,
+        result.tta if tta is None else tta,
+        result.diameter,
+        result.scales,
     )
 
 
@@ -163,8 +221,10 @@ def file_segmenter(path: Path, tta: int | None = None) -> Segmenter:
 
     model = read_model_file(path)
     settings = model.settings
-    network = build_network(settings.network, settings.channels, pretrained=False)
-    network.load_state_dict(model.weights)
+    with _read_from(path):
+        steps = build_steps(settings.steps)
+        network = build_network(settings.network, settings.channels, pretrained=False)
+        network.load_state_dict(model.weights)
     weighted = WeightedNetwork(
         place(network),
         settings.channels,
@@ -173,7 +233,7 @@ def file_segmenter(path: Path, tta: int | None = None) -> Segmenter:
         settings.diameter,
         settings.scales,
     )
-    return Segmenter([weighted], settings.channels, build_steps(settings.steps))
+    return Segmenter([weighted], settings.channels, steps)
 
 
 def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta: int | None) -> Segmenter:
@@ -181,7 +241,11 @@ def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta
     from nuclei.ensemble.ensemble_file import read_ensemble
 
     if ensemble is not None:
-        return ensemble_segmenter(read_ensemble(paths.ensemble(ensemble)), paths, tta)
+        path = paths.ensemble(ensemble)
+        members = read_ensemble(path)
+        with _read_from(path):
+            build_steps(members.steps)
+        return ensemble_segmenter(members, paths, tta)
     return file_segmenter(Path(weights) if weights else default_model(), tta)
 
 
@@ -211,7 +275,7 @@ def build_training(cfg: DictConfig, folder: FoldFolder, rows: Sequence[FoldRow],
         folds_sha256=sha256,
         channels=channels,
         steps=build_steps(cfg.postprocess.steps),
-        build_network=partial(build_network, cfg.model.network, channels),
+        build_network=partial(build_network, as_tree(cfg.model.network), channels),
         build_loss=partial(build, cfg.loss),
         optimizer=build(cfg.optimizer),
         augment=build(cfg.augment),

@@ -10,22 +10,22 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import torch
 from playwright.sync_api import expect
 
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
+from nuclei.models.fcn import Fcn
 from nuclei.submission import rle
 
-HERE = Path(__file__).parent
 SETTINGS = ModelSettings(
-    network={"_target_": "brightness.BrightAndDim"},
+    network={"_target_": "nuclei.models.fcn.Fcn", "features": [1]},
     channels=["nucleus", "class_bright", "class_dim"],
     steps=[
         {
@@ -40,6 +40,18 @@ SETTINGS = ModelSettings(
 )
 
 
+def bright_and_dim():
+    """Weights of a network that takes white for nuclei, and the whiter ones for ``bright``."""
+    network = Fcn([1], 3)
+    for weights in network.parameters():
+        torch.nn.init.zeros_(weights)
+    (hidden, _), head = network.body[0][0], network.body[1]
+    hidden.weight.data[..., 1, 1] = 1.0
+    head.weight.data[:, 0, 0, 0] = torch.tensor([20.0, 10.0, -10.0])
+    head.bias.data[:] = torch.tensor([-6.0, -5.0, 5.0])
+    return network.state_dict()
+
+
 class Server:
     """``./run.sh app`` in a process of its own."""
 
@@ -48,10 +60,9 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url, self.temp = f"http://127.0.0.1:{port}/", temp
-        paths = os.pathsep.join([str(repo / "src"), str(HERE)])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nuclei", "app", f"port={port}", *settings],
-            env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(temp)},
+            env={**os.environ, "PYTHONPATH": str(repo / "src"), "TMPDIR": str(temp)},
             cwd=repo,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -76,7 +87,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(browser, repo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("app")
-    write_model_file(folder / "model.safetensors", ModelFile(SETTINGS, {}))
+    write_model_file(folder / "model.safetensors", ModelFile(SETTINGS, bright_and_dim()))
     limits = ("limits.megabytes=1", "limits.megapixels=4", "limits.pages=9")
     server = Server(repo, folder, f"weights={folder / 'model.safetensors'}", *limits)
     yield server

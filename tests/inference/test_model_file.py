@@ -1,5 +1,8 @@
-"""One file holds all that the use of a network needs."""
+"""One file holds all that the use of a network needs, and shows when it is damaged."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -32,3 +35,35 @@ def test_missing_damaged_and_plain_files_are_told_apart(tmp_path):
     safetensors.torch.save_file({"w": torch.zeros(2)}, tmp_path / "plain")
     with pytest.raises(UserError, match="weights alone"):
         read_model_file(tmp_path / "plain")
+
+
+def test_no_flipped_bit_is_loaded(tmp_path):
+    weights = {"a.weight": torch.randn(8, 8), "a.bias": torch.zeros(8), "n": torch.tensor(7)}
+    write_model_file(tmp_path / "a", ModelFile(SETTINGS, weights))
+    whole = (tmp_path / "a").read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        (tmp_path / "flipped").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"flipped (is damaged|holds weights alone)[^\n]*$"):
+            read_model_file(tmp_path / "flipped")
+
+
+def test_no_flipped_bit_of_the_model_that_comes_along_is_loaded(tmp_path, repo):
+    whole = (repo / "weights" / "nuclei.safetensors").read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(whole), 12):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(place) % 8
+        (tmp_path / "flipped").write_bytes(damaged)
+        with pytest.raises(UserError, match="flipped is damaged"):
+            read_model_file(tmp_path / "flipped")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"network": "x"}, {"channels": 3}, {"channels": [3]}, {"steps": ["x"]}, {"tta": "1"}, {"scales": [0]}],
+)
+def test_settings_of_other_types_are_refused(tmp_path, changed):
+    write_model_file(tmp_path / "a", ModelFile(replace(SETTINGS, **changed), {}))
+    with pytest.raises(UserError, match=r"a has (other settings|settings of other types)"):
+        read_model_file(tmp_path / "a")
