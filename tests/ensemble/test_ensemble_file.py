@@ -13,6 +13,7 @@ from nuclei.ensemble.ensemble_file import (
     EnsembleFile,
     Score,
     WeightedRun,
+    _sealed,
     read_ensemble,
     score_table,
     write_ensemble,
@@ -30,7 +31,7 @@ def test_an_ensemble_is_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "ensemble.yaml"
     write_ensemble(path, ENSEMBLE)
     assert read_ensemble(path) == ENSEMBLE
-    keys = ["data", "folds_sha256", "n_folds", "channels", "members", "steps", "score"]
+    keys = ["data", "folds_sha256", "n_folds", "channels", "members", "steps", "score", "sha256"]
     assert list(yaml.safe_load(path.read_text())) == keys
 
 
@@ -50,8 +51,23 @@ def test_an_ensemble_file_that_is_none(tmp_path: Path) -> None:
         read_ensemble(path)
     path.parent.mkdir(parents=True)
     for text in ("{", "a: 1", yaml.safe_dump([1])):
-        path.write_text(text)
-        with pytest.raises(UserError, match="is not an ensemble file"):
+        for content in (text, _sealed(f"{text}\n")):
+            path.write_text(content)
+            with pytest.raises(UserError, match=r"is no ensemble file, .*; run ./run.sh ensemble data=demo"):
+                read_ensemble(path)
+
+
+def test_no_flipped_bit_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "demo" / "mine" / "ensemble.yaml"
+    write_ensemble(path, ENSEMBLE)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(
+            UserError, match=r"ensemble.yaml is [^\n]*; run ./run.sh ensemble data=demo name=mine$"
+        ):
             read_ensemble(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +70,13 @@ class EnsembleFile:
             )
 
     def to_yaml(self) -> str:
-        """Return the text of the file."""
+        """Return the text of the file, which ends in the hash of what stands before."""
         members = [{"run": str(member.run), "weight": member.weight} for member in self.members]
         score = {"nested": self.nested, "tuned_on_all": self.tuned_on_all}
         values = (self.data, self.folds_sha256, self.n_folds, list(self.channels), members)
         steps = [dict(step) for step in self.steps]
         content = dict(zip(KEYS, (*values, steps, score), strict=True))
-        return yaml.dump(content, Dumper=_Dumper, sort_keys=False)
+        return _sealed(yaml.dump(content, Dumper=_Dumper, sort_keys=False))
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -90,6 +91,10 @@ _Dumper.add_representer(
 )
 
 
+def _sealed(text: str) -> str:
+    return f"{text}sha256: {hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
 def write_ensemble(path: Path, ensemble: EnsembleFile) -> None:
     """Write ``ensemble.yaml``, whole."""
     with atomic_write(path) as part:
@@ -100,13 +105,17 @@ def read_ensemble(path: Path) -> EnsembleFile:
     """Read what ``write_ensemble`` wrote.
 
     Raises:
-        UserError: there is no such file, or it is not of this form.
+        UserError: there is no such file, or it is damaged or not of this form.
     """
     command = f"./run.sh ensemble data={path.parent.parent.name} name={path.parent.name}"
     if not path.is_file():
         raise UserError(f"no ensemble at {path}; run {command}")
     try:
-        tree = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)  # in C: the trees are half a megabyte
+        text = path.read_bytes().decode()
+        body = text.rpartition("sha256: ")[0]
+        if text != _sealed(body):
+            raise ValueError
+        tree = yaml.load(body, Loader=yaml.CSafeLoader)  # in C: the trees are half a megabyte
         if sorted(tree) != sorted(KEYS):
             raise KeyError
         members = (WeightedRun(RunName.parse(m["run"]), float(m["weight"])) for m in tree["members"])
@@ -121,8 +130,8 @@ def read_ensemble(path: Path) -> EnsembleFile:
             nested=score["nested"],
             tuned_on_all=score["tuned_on_all"],
         )
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, UserError) as e:
-        raise UserError(f"{path} is not an ensemble file; run {command}") from e
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError, UserError) as e:
+        raise UserError(f"{path} is no ensemble file, or damaged, or changed by hand; run {command}") from e
 
 
 @dataclass(frozen=True)
