@@ -99,7 +99,7 @@ def _build_own(kind: str, classes: Mapping[str, type], settings: Any, **argument
     name = str(tree.get("_target_")).rpartition(".")[2]
     if name not in classes:
         raise UserError(f"no {kind} {name[:80]}; there are {', '.join(sorted(classes))}")
-    given = {key: value for key, value in tree.items() if key != "_target_"}
+    given = {str(key): value for key, value in tree.items() if key != "_target_"}
     if not _is_plain(given):
         raise UserError(f"{kind} {name}: expected numbers, text, lists and mappings of these as arguments")
     try:
