@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -261,3 +262,12 @@ def test_weights_of_another_network_name_their_file(target: Path) -> None:
     write_model_file(Path("other.safetensors"), ModelFile(settings, {}))
     with pytest.raises(UserError, match=r"^other\.safetensors: [^\n]*Missing key[^\n]*$"):
         build.file_segmenter(Path("other.safetensors"))
+
+
+def test_no_pickle_is_trusted(repo: Path) -> None:
+    """The source loads checkpoints as weights alone, and nothing else that can hold code."""
+    text = "".join(path.read_text() for path in (repo / "src").rglob("*.py"))
+    assert text.count("weights_only=True") >= text.count("torch.load(") + text.count(".fit(module, data")
+    assert not re.findall(
+        r"weights_only=(?!True)|allow_pickle=True|import pickle|joblib.load|read_pickle", text
+    )

@@ -182,7 +182,7 @@ def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = N
         UserError: the run is not finished, or its weights are missing or damaged.
     """
     from nuclei.inference.segmenter import WeightedNetwork, load_weights
-    from nuclei.training.run_folder import read_result, read_settings
+    from nuclei.training.run_folder import checked_weights, read_result, read_settings
 
     result = read_result(folder)
     if result is None:
@@ -191,7 +191,7 @@ def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = N
     with _read_from(folder.settings):
         network = build_network(settings.network, settings.channels, pretrained=False)
     return WeightedNetwork(
-        load_weights(network, folder.weights),
+        load_weights(network, checked_weights(folder)),
         settings.channels,
         weight,
         result.tta if tta is None else tta,

@@ -69,7 +69,7 @@ def test_a_result_is_read_as_written(folder):
     assert run.read_result(folder) is None
     run.write_result(folder, RESULT)
     assert run.read_result(folder) == RESULT
-    keys = ["images", "mAP", "seconds", "tta", "diameter", "scales"]
+    keys = ["images", "mAP", "seconds", "tta", "diameter", "scales", "weights_sha256"]
     assert list(json.loads(folder.result.read_text())) == keys
 
 
@@ -78,10 +78,12 @@ def test_a_summary_names_the_score_if_there_is_one():
     assert run.RunResult(0, None, 1.0, 1, None, (1.0,)).summary == "no image held out"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"mAP": 0.5, "scales": [1.0], "other": 1}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "\x00", '{"mAP": 0.5, "scales": [1.0], "other": 1}'])
 def test_a_damaged_result_is_named(folder, text):
     folder.result.write_text(text)
-    with pytest.raises(UserError, match=r"done.json is damaged; delete it and train again"):
+    with pytest.raises(
+        UserError, match=r"done.json is missing or damaged; .*rm \S*done.json; ./run.sh data="
+    ):
         run.read_result(folder)
 
 
@@ -96,3 +98,36 @@ def test_settings_are_read_as_later_stages_need_them(folder):
 def test_settings_that_are_not_there_are_named(folder):
     with pytest.raises(UserError, match=r"config.json is missing or damaged"):
         run.read_settings(folder)
+
+
+def test_no_flipped_bit_of_the_weights_is_loaded(folder):
+    folder.weights.write_bytes(bytes(range(64)))
+    run.write_result(folder, RESULT)
+    assert run.checked_weights(folder) == folder.weights
+    for place in range(64):
+        damaged = bytearray(range(64))
+        damaged[place] ^= 1 << place % 8
+        folder.weights.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"model.safetensors is missing or damaged; make it anew: rm -f "):
+            run.checked_weights(folder)
+    folder.weights.unlink()
+    with pytest.raises(UserError, match=r"model.safetensors is missing or damaged"):
+        run.checked_weights(folder)
+
+
+def test_a_result_without_the_hash_of_the_weights_is_refused(folder):
+    run.write_result(folder, RESULT)
+    values = json.loads(folder.result.read_text())
+    for key in values:
+        folder.result.write_text(json.dumps({k: v for k, v in values.items() if k != key}))
+        with pytest.raises(UserError, match=r"done.json is missing or damaged; make it anew"):
+            run.read_result(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "", "[" * 100000])
+def test_damaged_settings_of_a_begun_run_are_named(folder, text):
+    begin(folder, SETTINGS, [])
+    folder.settings.write_text(text)
+    for read in (run.read_settings, lambda folder: run.claim(folder, SETTINGS, [])):
+        with pytest.raises(UserError, match=r"config.json is missing or damaged; .* rm -r .*fold="):
+            read(folder)

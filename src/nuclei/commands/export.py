@@ -14,7 +14,7 @@ from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
 from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
 from nuclei.paths import RunName, default_model
-from nuclei.training.run_folder import read_result, read_settings
+from nuclei.training.run_folder import checked_weights, read_result, read_settings
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -35,7 +35,7 @@ def main(cfg: DictConfig, call: Call) -> None:
         steps = ensemble.steps
     made = ModelSettings(settings.network, settings.channels, steps, 1, result.diameter, result.scales)
     path = Path(cfg.output) if cfg.output else default_model()
-    write_model_file(path, ModelFile(made, safetensors.torch.load_file(folder.weights)))
+    write_model_file(path, ModelFile(made, safetensors.torch.load_file(checked_weights(folder))))
     data = path.read_bytes()
     print(
         f"wrote {path}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}; "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -108,7 +110,10 @@ def claim(folder: FoldFolder, settings: Settings, free: Sequence[str]) -> None:
         with atomic_write(folder.settings) as part:
             part.write_text(json.dumps(settings, indent=2) + "\n")
         return
-    wanted, before = _flat(settings), _flat(json.loads(folder.settings.read_text()))
+    try:
+        wanted, before = _flat(settings), _flat(json.loads(folder.settings.read_text()))
+    except (ValueError, RecursionError) as e:
+        raise _damaged(folder.settings, folder, f"-r {folder}") from e
     prefixes = tuple(f"{key}." for key in free)
     keys = sorted(key for key in before.keys() | wanted.keys() if not f"{key}.".startswith(prefixes))
     if different := [key for key in keys if before.get(key) != wanted.get(key)]:
@@ -120,6 +125,13 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {prefix[:-1]: tree}
     return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
+
+
+def _damaged(path: Path, folder: FoldFolder, remove: str) -> UserError:
+    """Return the error about a file; it names what to remove and the command that makes it anew."""
+    data, model, name, fold = folder.path.absolute().parts[-4:]
+    command = f"./run.sh data={data} model={model} name={name} fold={fold.removeprefix('fold')}"
+    return UserError(f"{path} is missing or damaged; make it anew: rm {remove}; {command}")
 
 
 def read_settings(folder: FoldFolder) -> RunSettings:
@@ -135,8 +147,8 @@ def read_settings(folder: FoldFolder) -> RunSettings:
         return RunSettings(
             tuple(model["channels"]), model["network"], tuple(steps), tree["folds_sha256"], crops
         )
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise UserError(f"{folder.settings} is missing or damaged; delete {folder} and train it again") from e
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        raise _damaged(folder.settings, folder, f"-r {folder}") from e
 
 
 def read_result(folder: FoldFolder) -> RunResult | None:
@@ -145,19 +157,43 @@ def read_result(folder: FoldFolder) -> RunResult | None:
     Raises:
         UserError: the file is damaged.
     """
-    if not folder.result.exists():
-        return None
+    return _result(folder)[0] if folder.result.exists() else None
+
+
+def _result(folder: FoldFolder) -> tuple[RunResult, str | None]:
+    """Read the result and the hash of the weights."""
     try:
         values = json.loads(folder.result.read_text())
-        precision, scales = values.pop("mAP"), tuple(values.pop("scales"))
-        return RunResult(mean_precision=precision, scales=scales, **values)
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise UserError(f"{folder.result} is damaged; delete it and train again") from e
+        sha256, precision = values.pop("weights_sha256"), values.pop("mAP")
+        result = RunResult(mean_precision=precision, **values | {"scales": tuple(values["scales"])})
+        optional = [x for x in (precision, result.diameter) if x is not None]
+        if not all(isinstance(x, int | float) for x in (result.seconds, *result.scales, *optional)):
+            raise TypeError
+        if not isinstance(result.images, int) or not isinstance(result.tta, int):
+            raise TypeError
+        return result, sha256
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise _damaged(folder.result, folder, str(folder.result)) from e
+
+
+def checked_weights(folder: FoldFolder) -> Path:
+    """Return the weights of a finished fold, whole by the hash that its result holds.
+
+    Raises:
+        UserError: the weights are missing or damaged.
+    """
+    path = folder.weights
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if sha256 != _result(folder)[1]:
+        raise _damaged(path, folder, f"-f {path} {folder.result}")
+    return path
 
 
 def write_result(folder: FoldFolder, result: RunResult) -> None:
-    """Mark the fold as finished, with its figures; the last file that a training writes."""
+    """Mark the fold as finished, with its figures and the hash of its weights; a training's last file."""
     values = asdict(result)
     values = {"images": values.pop("images"), "mAP": values.pop("mean_precision"), **values}
+    weights = folder.weights.read_bytes() if folder.weights.is_file() else None  # Otsu has none
+    values["weights_sha256"] = None if weights is None else hashlib.sha256(weights).hexdigest()
     with atomic_write(folder.result) as part:
         part.write_text(json.dumps(values, indent=2) + "\n")

@@ -26,7 +26,7 @@ from nuclei.progress import track
 from nuclei.training.callbacks import read_metrics, training_seconds
 from nuclei.training.checkpoints import save_weights, start_from
 from nuclei.training.module import Segmentation
-from nuclei.training.run_folder import RunResult, read_result, read_settings
+from nuclei.training.run_folder import RunResult, checked_weights, read_result, read_settings
 from nuclei.training.trainer import fit, precision, seed
 
 
@@ -135,7 +135,7 @@ def _initial_weights(training: FoldTraining, run: RunName, folder: FoldFolder) -
         raise UserError(f"init={run}: expected MODEL/NAME, a run whose fold {number} is finished")
     if read_settings(folder).folds_sha256 != training.folds_sha256:
         raise UserError(f"init={run} was trained on another folds file: it has seen held-out images")
-    return folder.weights
+    return checked_weights(folder)
 
 
 def loader_processes(wanted: int | None) -> int:
