@@ -82,3 +82,14 @@ def test_the_longest_name(tmp_path):
     with atomic_write(tmp_path / name) as part:
         part.write_text("done")
     assert (tmp_path / name).read_text() == "done"
+
+
+def test_folders_that_ended_processes_left_go_too(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, kept = (tmp_path / f".demo.{HOST}-{pid}-0a1b2c3d.part" for pid in (ended.pid, os.getpid()))
+    for folder in (left, kept):
+        (folder / "stage1_train").mkdir(parents=True)
+    with atomic_write(tmp_path / "a.txt"):
+        pass
+    assert not left.exists() and kept.exists()

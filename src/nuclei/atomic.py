@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -29,11 +30,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         UserError: the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    stem = path.name.encode()[:100].decode(errors="ignore")  # a name has at most 255 bytes
-    part = path.with_name(f".{stem}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.part")
+    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path.parent)
+        remove_leftovers(path.parent)
         part.touch(exist_ok=False)
         yield part
         _sync(part)
@@ -49,6 +49,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def part_of(path: Path) -> Path:
+    """Return a temporary path beside ``path``, whose name tells which process writes there."""
+    stem = path.name.encode()[:100].decode(errors="ignore")  # a name has at most 255 bytes
+    return path.with_name(f".{stem}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
 def _sync(path: Path) -> None:
     """Wait until a file or a folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -58,12 +64,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files whose processes have ended: on this machine, or a day ago on another one."""
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files and folders whose processes have ended: here, or a day ago elsewhere."""
     for part in folder.glob(".*.part"):
         match = re.fullmatch(r"\..+\.(\w+)-(\d+)-[0-9a-f]{8}\.part", part.name)
         if match and (_has_ended(int(match[2])) if match[1] == HOST else _is_old(part)):
-            part.unlink(missing_ok=True)
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 def _is_old(path: Path) -> bool:

@@ -127,6 +127,8 @@ def run(words: list[str]) -> None:
         raise UserError(f"Python 3.11 or 3.12 is needed; {sys.executable} is {sys.version.split()[0]}")
     if command == "test":
         os.chdir(ROOT)
+        if rest[:1] == ["faults"]:  # strikes at every change of a file, see docs/reliability.md
+            os.environ["NUCLEI_STRIKES"], rest = "all", ["tests/faults", *rest[1:]]
         workers = ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile", "--max-worker-restart", "2"]
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *workers, *rest])
     flags, settings = split_words(rest)

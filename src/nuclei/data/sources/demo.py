@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from nuclei.atomic import part_of, remove_leftovers
 from nuclei.data.sources.dsb2018 import Dsb2018, Dsb2018Item
 from nuclei.data.sources.protocols import Split
 from nuclei.data.synthetic import (
@@ -104,10 +105,11 @@ def draw_demo(root: Path, seed: int, n_train: int, n_test: int) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    part = root.with_name(f".{root.name}.{os.getpid()}.part")
+    part = part_of(root)
     jobs = [("train", n) for n in range(n_train)] + [("test", n) for n in range(n_test)]
     tables: dict[str, list[list[str]]] = {"train": [], "test": []}
     try:
+        remove_leftovers(root.parent)
         for split, n in track(jobs, "draw demo images"):
             tables[split] += _draw(part, split, n, seed)
         _write_tables(part, tables)

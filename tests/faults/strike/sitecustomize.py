@@ -1,0 +1,18 @@
+"""Arm the strike in any Python that starts with this folder on PYTHONPATH, but not in its children.
+
+STRIKE_ROOT=/folder STRIKE_LOG=/file STRIKE_NUMBER=7 STRIKE_FAULT=kill PYTHONPATH=tests/faults/strike ./run.sh
+"""
+
+import os
+from pathlib import Path
+
+from strike import arm
+
+if root := os.environ.pop("STRIKE_ROOT", ""):
+    arm(
+        Path(root),
+        Path(os.environ["STRIKE_LOG"]),
+        int(os.environ.get("STRIKE_NUMBER", "0")),
+        os.environ.get("STRIKE_FAULT", "kill"),
+        os.environ.get("STRIKE_MATCH", ""),
+    )

@@ -1,0 +1,175 @@
+"""Every command of the road, struck at its changes of files: run again, it ends as if nothing had happened.
+
+In short a few strikes for each command; ``./run.sh test faults`` strikes at every change, see ``LONG``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from road import DATA, ROAD, Processes, Strike, before, build, digests
+
+HERE = Path(__file__).parent / "strike"
+LONG = os.environ.get("NUCLEI_STRIKES") == "all"
+MOST = int(os.environ.get("NUCLEI_STRIKES_MOST", "60"))
+"""Strikes of a kind at one command in the long form; prepare changes hundreds of files, which are alike."""
+WRITING = [name for name, step in ROAD.items() if step.makes and name != "train fold 1"]
+MEMORY = Path("/dev/shm")
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds orphans through /proc")
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Processes, dict[str, str]]]:
+    """The finished road, what runs commands, and the digests of the finished files."""
+    folder = tmp_path_factory.mktemp("strikes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[2] / "src")]))
+        processes = Processes(folder)
+        (folder / "finished").mkdir()
+        build(folder / "finished", processes)
+        yield folder / "finished", processes, digests(folder / "finished")
+
+
+class Desk:
+    """The folder of one command as it was before the command, to be struck in."""
+
+    def __init__(self, workshop: tuple[Path, Processes, dict[str, str]], name: str, place: Path) -> None:
+        self.finished, self.processes, self.expected = workshop
+        self.step, self.place = ROAD[name], place
+        before(self.finished, place, self.step)
+
+    def strike(self, strike: Strike, temporary: Path | None = None) -> bool:
+        """Run the command and strike it; return whether the strike met it, as it may end before."""
+        outcome = self.processes.run(self.place, self.step.words, strike, temporary)
+        assert not outcome.orphans, f"{strike}: left processes behind"
+        assert "Traceback" not in outcome.text, f"{strike}: {outcome.text}"
+        if outcome.status == 0:
+            return False
+        assert outcome.status == {"kill": -9, "term": 143, "full": 2}[strike.fault], (
+            f"{strike}: {outcome.text}"
+        )
+        if strike.fault == "full":
+            last = outcome.text.splitlines()[-1]
+            assert last.startswith("error: ") and "cannot write" in outcome.text, f"{strike}: {outcome.text}"
+        if strike.fault != "kill":
+            assert self.parts() == [], f"{strike}: {self.parts()}"
+        return True
+
+    def finish(self, temporary: Path | None = None) -> None:
+        """Run the command undisturbed and compare all files with those of the road that nothing struck."""
+        outcome = self.processes.run(self.place, self.step.words, None, temporary)
+        assert outcome.status == 0 and not outcome.orphans, outcome.text
+        found = digests(self.place)
+        assert {n for n in found | self.expected if found.get(n) != self.expected.get(n)} == set()
+        assert digests(self.finished) == self.expected, "a finished file was written to"
+
+    def parts(self) -> list[str]:
+        """Return the temporary files and folders that are left."""
+        return [str(path.relative_to(self.place)) for path in self.place.rglob("*.part")]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most ``most`` numbers from 1 to ``count``, evenly spread, with both ends.
+
+    >>> spread(9, 3)
+    [1, 5, 9]
+    """
+    most = min(most, count)
+    return [1 + n * (count - 1) // max(most - 1, 1) for n in range(most)]
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_command_that_was_struck_ends_as_if_nothing_had_happened(workshop, name, tmp_path):
+    """Killed half-way, then on a full disk, then killed just before the end; then it is left alone."""
+    desk = Desk(workshop, name, tmp_path / "place")
+    count = changes(workshop, name, tmp_path / "count")
+    met = [desk.strike(Strike(*where)) for where in ((count // 2, "kill"), (2, "full"), (count // 3, "kill"))]
+    assert met[:2] == [True, True]
+    desk.finish()
+
+
+def changes(workshop: tuple[Path, Processes, dict[str, str]], name: str, place: Path) -> int:
+    """Return the number of changes of files in an undisturbed run, of those that are quick to count."""
+    fixed = {"prepare": 265, "train": 53, "ensemble": 14, "submission": 10, "predict": 30}
+    if name in fixed and not LONG:
+        return fixed[name]
+    before(workshop[0], place, ROAD[name])
+    return len(workshop[1].run(place, ROAD[name].words).changes)
+
+
+@pytest.mark.skipif(not LONG, reason="minutes to hours; ./run.sh test faults")
+@pytest.mark.parametrize("fault", ["kill", "full"])
+@pytest.mark.parametrize("name", WRITING)
+def test_struck_at_every_change(workshop, name, fault, tmp_path):
+    count = changes(workshop, name, tmp_path / "count")
+    failures = []
+    for number in spread(count, MOST):
+        desk = Desk(workshop, name, tmp_path / str(number))
+        try:
+            desk.strike(Strike(number, fault))
+            desk.finish()
+        except AssertionError as e:
+            failures.append(f"{number}: {e}")
+    print(f"{name}, {fault}: {len(spread(count, MOST))} strikes at {count} changes, {len(failures)} failures")
+    assert not failures, "\n".join(failures)
+
+
+@pytest.mark.parametrize("name", ["validate", "score"])
+def test_a_command_that_shows_something_writes_nothing(workshop, name, tmp_path):
+    before(workshop[0], tmp_path / "place", ROAD[name])
+    outcome = workshop[1].run(tmp_path / "place", ROAD[name].words, Strike(1, "full"))
+    assert (outcome.status, outcome.changes) == (0, []), outcome.text
+
+
+LAST_EVENTS = [
+    (2, r"os\.remove .*last\.ckpt"),
+    *((1, rf"os\.remove .*{n}") for n in ("safetensors", "oof", "done")),
+]
+
+
+@pytest.mark.skipif(not MEMORY.is_dir(), reason="needs a second file system for TMPDIR")
+def test_a_training_struck_after_each_of_its_last_files_with_tmpdir_on_another_disk(workshop, tmp_path):
+    """Last checkpoint, weights, maps, result: each just renamed; weights, maps, metrics end the same."""
+    desk = Desk(workshop, "train", tmp_path / "place")
+    with tempfile.TemporaryDirectory(dir=MEMORY) as temporary:
+        assert Path(temporary).stat().st_dev != tmp_path.stat().st_dev
+        for number, match in LAST_EVENTS:
+            assert desk.strike(Strike(number, "kill", match), Path(temporary)), match
+        desk.finish(Path(temporary))
+        assert not list(Path(temporary).iterdir())
+
+
+@pytest.mark.parametrize("fault", ["term", "kill"])
+def test_prepare_that_is_struck_while_its_processes_work_leaves_none_behind(workshop, fault, tmp_path):
+    desk = Desk(workshop, "prepare", tmp_path / "place")
+    (desk.place / "data").mkdir(exist_ok=True)
+    words = (*desk.step.words[:-1], "workers=2")
+    strike = Strike(2, fault, r"open .*demo\.store")
+    outcome = desk.processes.run(desk.place, words, strike)
+    assert outcome.status == {"term": 143, "kill": -9}[fault] and not outcome.orphans, outcome
+    desk.finish()
+
+
+def test_any_command_can_be_struck_through_the_door(workshop, tmp_path):
+    """The same through ./run.sh, in a Python of its own, by variables of the environment."""
+    before(workshop[0], tmp_path / "place", ROAD["folds"])
+    env = os.environ | {"NUCLEI_PYTHON": sys.executable, "PYTHONPATH": str(HERE), "STRIKE_NUMBER": "3"}
+    env |= {"STRIKE_ROOT": str(tmp_path / "place"), "STRIKE_LOG": str(tmp_path / "log")}
+    door = str(HERE.parents[2] / "run.sh")
+    words = [door, "folds", *DATA, "n_folds=2"]
+    struck = subprocess.run(words, cwd=tmp_path / "place", env=env, capture_output=True)
+    assert struck.returncode == -9 and len((tmp_path / "log").read_text().splitlines()) == 3, struck
+    full = subprocess.run(
+        words, cwd=tmp_path / "place", env=env | {"STRIKE_FAULT": "full"}, capture_output=True
+    )
+    assert full.returncode == 2 and b"error: cannot write data/demo_folds.csv: No space left" in full.stderr
+    plain = {name: value for name, value in env.items() if name != "STRIKE_ROOT"}
+    subprocess.run(words, cwd=tmp_path / "place", env=plain, check=True, capture_output=True)
+    assert digests(tmp_path / "place") == workshop[2]
