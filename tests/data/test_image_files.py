@@ -1,5 +1,6 @@
 """Which files a folder holds, and what their images are called."""
 
+import os
 from pathlib import Path
 
 from nuclei.data.image_files import LONGEST, csv_name, find_images, image_name
@@ -47,3 +48,11 @@ def test_results_are_not_searched(tmp_path: Path) -> None:
     found = find_images(tmp_path, tmp_path / "out")
     assert list(found.files) == ["a", "labels/a"] and "old is left out" in found.notes[0]
     assert list(find_images(tmp_path, tmp_path).files) == ["a", "out/labels/a"]
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    found = find_images(tmp_path)
+    assert list(found.files) == ["a"]
+    assert found.refused == [f"{tmp_path / 'b.png'} is no file but a pipe or a device"]

@@ -67,7 +67,9 @@ def find_images(path: Path, output: Path | None = None) -> ImageFiles:
     for file in sorted(_walk(path, output, found, set())):
         ending = file.suffix.lower()
         inner = Path(file.stem).suffix.lower()
-        if ending in SUFFIXES or ending in WITH_BIOIO:
+        if ending in SUFFIXES and file.exists() and not file.is_file():
+            found.refused.append(f"{file} is no file but a pipe or a device")  # reading it may never end
+        elif ending in SUFFIXES or ending in WITH_BIOIO:
             files.append(file)
         elif ending in ELSEWHERE:
             found.refused.append(f"{file}: {ending} files are not read; export it as OME-TIFF or PNG")
