@@ -93,3 +93,10 @@ def test_folders_that_ended_processes_left_go_too(tmp_path):
     with atomic_write(tmp_path / "a.txt"):
         pass
     assert not left.exists() and kept.exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs a folder in which nothing can be made")
+def test_a_folder_above_that_cannot_be_made_is_named():
+    with pytest.raises(UserError, match=r"cannot write /proc/none/new/a.txt: "):  # noqa: SIM117
+        with atomic_write("/proc/none/new/a.txt"):
+            pass

@@ -40,7 +40,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
         _sync(path.parent)
     except OSError as e:
-        if e.filename and str(e.filename) not in map(str, (part, path, path.parent)):
+        if e.filename and str(e.filename) not in map(str, (part, path, *path.parents)):
             raise  # about another file, which could not be read
         raise UserError(
             f"cannot write {path}: {e.strerror or e}; free some space or choose another folder"
