@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,23 +26,36 @@ MEMORY = Path("/dev/shm")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds orphans through /proc")
 
 
+@dataclass(frozen=True)
+class Workshop:
+    """The finished road, the digests of its files, what runs commands, and the changes that each makes."""
+
+    finished: Path
+    expected: dict[str, str]
+    processes: Processes
+    counts: dict[str, int]
+
+
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Processes, dict[str, str]]]:
-    """The finished road, what runs commands, and the digests of the finished files."""
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     folder = tmp_path_factory.mktemp("strikes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[2] / "src")]))
         processes = Processes(folder)
         (folder / "finished").mkdir()
-        build(folder / "finished", processes)
-        yield folder / "finished", processes, digests(folder / "finished")
+        counts = build(folder / "finished", processes)
+        yield Workshop(folder / "finished", digests(folder / "finished"), processes, counts)
 
 
 class Desk:
     """The folder of one command as it was before the command, to be struck in."""
 
-    def __init__(self, workshop: tuple[Path, Processes, dict[str, str]], name: str, place: Path) -> None:
-        self.finished, self.processes, self.expected = workshop
+    def __init__(self, workshop: Workshop, name: str, place: Path) -> None:
+        self.finished, self.processes, self.expected = (
+            workshop.finished,
+            workshop.processes,
+            workshop.expected,
+        )
         self.step, self.place = ROAD[name], place
         before(self.finished, place, self.step)
 
@@ -89,26 +103,17 @@ def spread(count: int, most: int) -> list[int]:
 def test_a_command_that_was_struck_ends_as_if_nothing_had_happened(workshop, name, tmp_path):
     """Killed half-way, then on a full disk, then killed just before the end; then it is left alone."""
     desk = Desk(workshop, name, tmp_path / "place")
-    count = changes(workshop, name, tmp_path / "count")
+    count = workshop.counts[name]
     met = [desk.strike(Strike(*where)) for where in ((count // 2, "kill"), (2, "full"), (count // 3, "kill"))]
     assert met[:2] == [True, True]
     desk.finish()
-
-
-def changes(workshop: tuple[Path, Processes, dict[str, str]], name: str, place: Path) -> int:
-    """Return the number of changes of files in an undisturbed run, of those that are quick to count."""
-    fixed = {"prepare": 265, "train": 53, "ensemble": 14, "submission": 10, "predict": 30}
-    if name in fixed and not LONG:
-        return fixed[name]
-    before(workshop[0], place, ROAD[name])
-    return len(workshop[1].run(place, ROAD[name].words).changes)
 
 
 @pytest.mark.skipif(not LONG, reason="minutes to hours; ./run.sh test faults")
 @pytest.mark.parametrize("fault", ["kill", "full"])
 @pytest.mark.parametrize("name", WRITING)
 def test_struck_at_every_change(workshop, name, fault, tmp_path):
-    count = changes(workshop, name, tmp_path / "count")
+    count = workshop.counts[name]
     failures = []
     for number in spread(count, MOST):
         desk = Desk(workshop, name, tmp_path / str(number))
@@ -123,8 +128,8 @@ def test_struck_at_every_change(workshop, name, fault, tmp_path):
 
 @pytest.mark.parametrize("name", ["validate", "score"])
 def test_a_command_that_shows_something_writes_nothing(workshop, name, tmp_path):
-    before(workshop[0], tmp_path / "place", ROAD[name])
-    outcome = workshop[1].run(tmp_path / "place", ROAD[name].words, Strike(1, "full"))
+    before(workshop.finished, tmp_path / "place", ROAD[name])
+    outcome = workshop.processes.run(tmp_path / "place", ROAD[name].words, Strike(1, "full"))
     assert (outcome.status, outcome.changes) == (0, []), outcome.text
 
 
@@ -159,7 +164,7 @@ def test_prepare_that_is_struck_while_its_processes_work_leaves_none_behind(work
 
 def test_any_command_can_be_struck_through_the_door(workshop, tmp_path):
     """The same through ./run.sh, in a Python of its own, by variables of the environment."""
-    before(workshop[0], tmp_path / "place", ROAD["folds"])
+    before(workshop.finished, tmp_path / "place", ROAD["folds"])
     env = os.environ | {"NUCLEI_PYTHON": sys.executable, "PYTHONPATH": str(HERE), "STRIKE_NUMBER": "3"}
     env |= {"STRIKE_ROOT": str(tmp_path / "place"), "STRIKE_LOG": str(tmp_path / "log")}
     door = str(HERE.parents[2] / "run.sh")
@@ -172,4 +177,4 @@ def test_any_command_can_be_struck_through_the_door(workshop, tmp_path):
     assert full.returncode == 2 and b"error: cannot write data/demo_folds.csv: No space left" in full.stderr
     plain = {name: value for name, value in env.items() if name != "STRIKE_ROOT"}
     subprocess.run(words, cwd=tmp_path / "place", env=plain, check=True, capture_output=True)
-    assert digests(tmp_path / "place") == workshop[2]
+    assert digests(tmp_path / "place") == workshop.expected

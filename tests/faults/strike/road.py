@@ -27,8 +27,8 @@ DATA = ("data=demo", "data.source.n_train=4", "data.source.n_test=2")
 MODEL = ("model=unet", "model.network.encoder=timm-mobilenetv3_small_minimal_100")
 TINY = (
     "augment.crop=64",
-    "batch_size=2",
-    "samples_per_epoch=4",
+    "batch_size=4",
+    "samples_per_epoch=8",
     "tta=1",
     "trainer.max_epochs=2",
     "num_workers=0",
@@ -161,8 +161,8 @@ def members(session: int) -> list[int]:
     return found
 
 
-def build(place: Path, processes: Processes) -> None:
-    """Go the whole road in an empty folder."""
+def build(place: Path, processes: Processes) -> dict[str, int]:
+    """Go the whole road in an empty folder; return how many changes of files each command made."""
     project = Path(__file__).parents[3]
     wheels = place / "kernels/dataset/wheels"
     wheels.mkdir(parents=True)
@@ -170,11 +170,14 @@ def build(place: Path, processes: Processes) -> None:
         if "==" in line and not line.startswith("#"):  # the bundle copies wheels without looking inside
             name, _, version = line.split(" ")[0].partition("==")
             (wheels / f"{name.replace('-', '_')}-{version}-py3-none-any.whl").write_bytes(line.encode())
+    counts = {}
     for name, step in ROAD.items():
         outcome = processes.run(place, step.words)
+        counts[name] = len(outcome.changes)
         assert outcome.status == 0, f"{name}: {outcome.text}"
         if name == "submission":
             spoil(place)
+    return counts
 
 
 def spoil(place: Path) -> None:
