@@ -56,3 +56,10 @@ def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
     found = find_images(tmp_path)
     assert list(found.files) == ["a"]
     assert found.refused == [f"{tmp_path / 'b.png'} is no file but a pipe or a device"]
+
+
+def test_the_competitions_folders_give_image_ids_and_no_masks(tmp_path: Path) -> None:
+    for name in ("0a/images/0a.png", "0a/masks/m1.png", "1b/images/1b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert set(find_images(tmp_path).files) == {"0a", "1b"}

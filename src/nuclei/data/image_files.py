@@ -98,6 +98,8 @@ def _walk(folder: Path, output: Path | None, found: ImageFiles, seen: set[str]) 
     for entry in entries:
         if entry.name.startswith(".") or entry.name in JUNK:
             continue
+        if entry.name == "masks" and (folder / "images").is_dir():  # the competition's annotation
+            continue
         if not entry.is_dir() or entry.suffix.lower() == ".zarr":
             yield entry
         elif output is not None and _is_result(entry, output):
@@ -142,10 +144,15 @@ def _named(files: list[Path], root: Path) -> dict[str, Path]:
 def image_name(file: Path) -> str:
     """Return a relative path without its ending, as it can stand in a CSV and name a file.
 
-    >>> image_name(Path("plate 7/day 1, left.tif"))
-    'plate_7/day_1__left'
+    An image that lies as the competition's do has its ImageId.
+
+    >>> image_name(Path("plate 7/day 1, left.tif")), image_name(Path("test/0a1b/images/0a1b.png"))
+    ('plate_7/day_1__left', 'test/0a1b')
     """
-    return "/".join([*map(_word, file.parts[:-1]), csv_name(file)])
+    folders = file.parts[:-1]
+    if folders[-2:] == (file.stem, "images"):
+        folders = folders[:-2]
+    return "/".join([*map(_word, folders), csv_name(file)])
 
 
 def csv_name(file: Path) -> str:
