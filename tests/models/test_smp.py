@@ -16,3 +16,15 @@ def test_unknown_names_are_one_line():
         SmpNetwork("Unett", "resnet18", None, 3)
     with pytest.raises(UserError, match="encoder=resnet1888"):
         SmpNetwork("Unet", "resnet1888", None, 3)
+
+
+@pytest.mark.parametrize("encoder", ["tu-hf-hub:somebody/model", "tu-local-dir:/tmp/model", "a/b"])
+def test_an_encoder_is_a_name_and_no_address(encoder):
+    with pytest.raises(UserError, match="expected the name of an encoder"):
+        SmpNetwork("Unet", encoder, None, 3)
+
+
+@pytest.mark.parametrize("name", ["checkpoint_path", "pretrained", "pretrained_cfg_overlay"])
+def test_no_option_names_another_file(name):
+    with pytest.raises(UserError, match=f"model.network.{name}: expected options of the decoder"):
+        SmpNetwork("Unet", "tu-resnet18", None, 3, **{name: "x"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -127,6 +128,8 @@ def timm_features(encoder: str, weights: str | None, levels: tuple[int, ...], **
     Raises:
         UserError: the encoder or an option is unknown, or no source has the weights.
     """
+    if not re.fullmatch(r"[\w.+-]+", encoder):  # a hub's address would be fetched
+        raise UserError(f"model.network.backbone={encoder}: expected the name of an encoder")
     package = installed_package(encoder) if weights == "imagenet" else None
     fetched = weights if weights and not package else None
     if fetched:

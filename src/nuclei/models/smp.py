@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from nuclei.models.pretrained import (
     no_weights,
     read_packaged_weights,
 )
+
+OPTIONS = ("decoder_", "encoder_depth", "encoder_output_stride", "upsampling")
+"""How the names of an architecture's arguments begin that settings may give."""
 
 
 class SmpNetwork(SegmentationNetwork):
@@ -44,6 +48,11 @@ class SmpNetwork(SegmentationNetwork):
         **options: Any,
     ) -> None:
         super().__init__(2 ** options.get("encoder_depth", 5), preprocessing)
+        # A model file names these: nothing in them may lead to another file or to the network.
+        if not re.fullmatch(r"[\w.+-]+", encoder):
+            raise UserError(f"model.network.encoder={encoder}: expected the name of an encoder")
+        if other := [name for name in options if not name.startswith(OPTIONS)]:
+            raise UserError(f"model.network.{other[0]}: expected options of the decoder, or encoder_depth")
         import segmentation_models_pytorch as smp
 
         package = installed_package(encoder) if encoder_weights == "imagenet" else None
