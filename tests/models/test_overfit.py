@@ -25,7 +25,7 @@ STEPS = {
     "wang2021_cnn": 40,
     "wang2021_unet": 60,
     "wang2021_resnet": 60,
-    "zhao2020_unet1": 40,
+    "zhao2020_unet1": 100,
     "zhao2020_unet2": 40,
     "zhao2020_unet1_classes": 40,
     "zhao2020_unet2_classes": 40,
