@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from nuclei.app.upload_session import Segmentation
-from nuclei.inference.measure import to_geojson
+from nuclei.inference.measure import qupath_measurements, to_geojson
 from nuclei.submission.csv_files import as_text, write_submission
 
 SIDE = 2048  # larger images are shown smaller; what is measured and downloaded has full size
@@ -93,9 +93,7 @@ def label_tiff(nuclei: Segmentation) -> bytes:
 def geojson(nuclei: Segmentation) -> bytes:
     """Write polygons as GeoJSON, with QuPath's names of the measurements."""
     table = nuclei.measurements()
-    shown = table[["area", "perimeter", "mean_intensity"]].round(3)
-    shown.columns = ["Area px^2", "Perimeter px", "Mean intensity"]
-    return to_geojson(nuclei.labels, table["class"], nuclei.colours, shown.to_dict("records")).encode()
+    return to_geojson(nuclei.labels, table["class"], nuclei.colours, qupath_measurements(table)).encode()
 
 
 def csv(nuclei: Segmentation) -> bytes:

@@ -168,6 +168,14 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def _decode(data: bytes, flags: int) -> np.ndarray | None:
+    """Return what OpenCV decodes; None where it decodes nothing."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        return None
+
+
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decode an image: ``uint8 (H, W)`` when its channels are equal, else RGB ``uint8 (H, W, 3)``.
 
@@ -176,10 +184,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     Raises:
         UserError: ``data`` is no image; ``name`` is the file named in the message.
     """
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    except cv2.error:
-        image = None
+    image = _decode(data, cv2.IMREAD_UNCHANGED)
     if image is None:
         raise UserError(f"{name} is damaged or no image; replace it or download the data again")
     return _grey_or_rgb(image)
@@ -205,10 +210,7 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
     Raises:
         UserError: ``data`` is no image; ``name`` is the file named in the message.
     """
-    try:
-        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
-    except cv2.error:
-        mask = None
+    mask = _decode(data, cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise UserError(f"mask {name} is damaged or no image; replace it or download the data again")
     return mask

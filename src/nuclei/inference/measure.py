@@ -95,10 +95,15 @@ def polygons(labels: np.ndarray, maps: np.ndarray, channels: Sequence[str], tabl
     """
     names = class_names(channels)
     colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
+    classes = [names[n] for n in classify(labels, maps, channels)]
+    return to_geojson(labels, classes, colours, qupath_measurements(table))
+
+
+def qupath_measurements(table: pd.DataFrame) -> list[dict[str, float]]:
+    """Return rows of ``measure`` under QuPath's names, for ``to_geojson``."""
     shown = table[["area", "perimeter", "mean_intensity"]].round(3)
     shown.columns = ["Area px^2", "Perimeter px", "Mean intensity"]
-    classes = [names[n] for n in classify(labels, maps, channels)]
-    return to_geojson(labels, classes, colours, shown.to_dict("records"))
+    return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
 
 
 def write_rois(path: Path, labels: np.ndarray) -> None:
