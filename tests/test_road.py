@@ -132,6 +132,31 @@ def test_every_image_can_be_trained_on_and_a_run_can_start_from_another(place):
     assert "init=linknet/first: expected MODEL/NAME, a run whose fold 1 is finished" in out
 
 
+def test_a_training_starts_from_a_model_file(place):
+    run(place, *LINKNET, "fold=all", "name=whole")
+    weights = place / "whole.safetensors"
+    run(place, "export", "data=demo", "run=linknet/whole", f"output={weights}")
+    run(place, *LINKNET, "fold=all", "name=third", f"init={weights}", "optimizer.lr=1e-30")
+    first, third = (
+        safetensors.numpy.load_file(place / f"runs/demo/linknet/{name}/foldall/model.safetensors")
+        for name in ("whole", "third")
+    )
+    assert all(np.allclose(a, third[k], atol=1e-3) for k, a in first.items() if k.endswith("weight"))
+    assert "whole.safetensors is damaged" in run(
+        place, *LINKNET, "fold=0", "name=fourth", f"init={damaged(weights)}", status=2
+    )
+    out = run(place, "model=linknet", "fold=0", "data=dsb2018", "init=box", status=2)
+    assert "init=box: a model file may have seen the held-out images of data=dsb2018; choose fold=all" in out
+
+
+def damaged(path: Path) -> Path:
+    """Change one byte of a file's tensors."""
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+    return path
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(place):
     train = [*LINKNET, "fold=1"]
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

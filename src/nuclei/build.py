@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
     from nuclei.models.base import SegmentationNetwork
     from nuclei.postprocess.pipeline import Step
-    from nuclei.training.train_fold import FoldTraining
+    from nuclei.training.train_fold import FoldTraining, InitialWeights
 
 
 def build_folders(cfg: DictConfig) -> Folders:
@@ -249,7 +249,9 @@ def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta
     return file_segmenter(Path(weights) if weights else default_model(), tta)
 
 
-def build_training(cfg: DictConfig, folder: FoldFolder, rows: Sequence[FoldRow], sha256: str) -> FoldTraining:
+def build_training(
+    cfg: DictConfig, folder: FoldFolder, rows: Sequence[FoldRow], sha256: str, init: InitialWeights | None
+) -> FoldTraining:
     """Build the training of one fold from the settings of the command ``train``.
 
     Raises:
@@ -264,7 +266,6 @@ def build_training(cfg: DictConfig, folder: FoldFolder, rows: Sequence[FoldRow],
             "choose data=demo or data=consep"
         )
     channels, paths = list(cfg.model.channels), build_paths(cfg)
-    init = None if cfg.init is None else RunName.parse(cfg.init, "init")
     same = "seed batch_size samples_per_epoch num_workers val_crops schedule warmup ema_decay tta diameter"
     return FoldTraining(
         run=RunName(cfg.model.name, cfg.name),
@@ -280,11 +281,30 @@ def build_training(cfg: DictConfig, folder: FoldFolder, rows: Sequence[FoldRow],
         optimizer=build(cfg.optimizer),
         augment=build(cfg.augment),
         crop=cfg.augment.crop,
-        init=None if init is None else (init, paths.fold(init, cfg.fold)),
+        init=init,
         trainer=as_tree(cfg.trainer),
         scales=tuple(cfg.scales),
         **{name: cfg[name] for name in same.split()},
     )
+
+
+def initial_weights(cfg: DictConfig, paths: Paths) -> InitialWeights | None:
+    """Return what ``init`` names: a run's fold, the model file that comes along, or another model file.
+
+    Raises:
+        UserError: the model file may have seen the held-out images.
+    """
+    if cfg.init is None:
+        return None
+    if cfg.init != "box" and not cfg.init.endswith(".safetensors"):
+        run = RunName.parse(cfg.init, "init")
+        return run, paths.fold(run, cfg.fold)
+    if cfg.fold != "all" and cfg.data.name.startswith("dsb2018"):
+        raise UserError(
+            f"init={cfg.init}: a model file may have seen the held-out images of data={cfg.data.name}; "
+            "choose fold=all, or init=MODEL/NAME, a run of the same folds"
+        )
+    return default_model() if cfg.init == "box" else Path(cfg.init)
 
 
 def run_step(command: str, cfg: DictConfig, call: Call, *overrides: str) -> None:

@@ -6,7 +6,7 @@ import shlex
 
 from omegaconf import DictConfig
 
-from nuclei.build import as_tree, build_paths, build_training, ensure_data, fold_numbers
+from nuclei.build import as_tree, build_paths, build_training, ensure_data, fold_numbers, initial_weights
 from nuclei.config import Call
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.errors import UserError
@@ -23,6 +23,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     paths, folds = build_paths(cfg), fold_numbers(cfg)
     if cfg.fold != "all" and cfg.fold not in folds:
         raise UserError(f"fold={cfg.fold}: expected 0 to {max(folds)}, the folds of {paths.folds}, or all")
+    init = initial_weights(cfg, paths)
     ensure_data(cfg, call)
     rows, sha256 = read_folds(paths.folds), folds_sha256(paths.folds)
     folder = paths.fold(RunName(cfg.model.name, cfg.name), cfg.fold)
@@ -32,7 +33,7 @@ def main(cfg: DictConfig, call: Call) -> None:
         if result is None or not result.predicted_with(cfg.tta, cfg.diameter, tuple(cfg.scales)):
             from nuclei.training.train_fold import train_fold
 
-            result, verb = train_fold(build_training(cfg, folder, rows, sha256)), "wrote"
+            result, verb = train_fold(build_training(cfg, folder, rows, sha256, init)), "wrote"
             write_result(folder, result)
     advice = following(cfg, call, paths, rows)
     print(f"{verb} {folder}; {result.summary}, {result.seconds:.0f} s; next: {advice}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from safetensors import SafetensorError
 from torch import nn
 
 from nuclei.atomic import atomic_write
@@ -27,26 +27,31 @@ def save_weights(network: nn.Module, path: Path) -> None:
         part.write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in network.state_dict().items()}))
 
 
-def start_from(network: nn.Module, path: Path) -> None:
-    """Put those weights of a file into a network that fit by name and shape; the others begin anew.
+def start_from(network: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """Put those weights into a network that fit by name and shape; the others begin anew.
 
     Another run's last layer does not fit when its maps are others.
 
+    Args:
+        network: to change.
+        weights: tensors by name.
+        source: where they come from, for messages.
+
     Raises:
-        UserError: the file is missing or damaged, or less than ``LEAST_SHARE`` of the network's weights fit.
+        UserError: less than ``LEAST_SHARE`` of the network's weights fit.
     """
-    try:
-        weights = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as e:
-        raise UserError(f"cannot read {path} ({e}); delete {path.parent} and train it again") from e
     state = network.state_dict()
     fitting = {k: v for k, v in weights.items() if k in state and v.shape == state[k].shape}
     share = sum(v.numel() for v in fitting.values()) / max(sum(v.numel() for v in state.values()), 1)
     if share < LEAST_SHARE:
-        raise UserError(f"{path} is of another network: {share:.0%} of the weights fit; choose another init")
+        raise UserError(
+            f"{source} is of another network: {share:.0%} of the weights fit; choose another init"
+        )
     network.load_state_dict(fitting, strict=False)
     if anew := sorted(state.keys() - fitting.keys()):
-        print(f"{len(fitting)} of {len(state)} tensors from {path}; anew: {', '.join(anew)}", file=sys.stderr)
+        print(
+            f"{len(fitting)} of {len(state)} tensors from {source}; anew: {', '.join(anew)}", file=sys.stderr
+        )
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from nuclei.data.datamodule import NucleiData
 from nuclei.data.store import Store
 from nuclei.errors import UserError
+from nuclei.inference.model_file import read_model_file
 from nuclei.inference.predict_maps import write_maps
 from nuclei.inference.segmenter import WeightedNetwork, load_weights
 from nuclei.metrics import average_precision
@@ -28,6 +30,9 @@ from nuclei.training.checkpoints import save_weights, start_from
 from nuclei.training.module import Segmentation
 from nuclei.training.run_folder import RunResult, checked_weights, read_result, read_settings
 from nuclei.training.trainer import fit, precision, seed
+
+InitialWeights = tuple[RunName, FoldFolder] | Path
+"""What a training starts from: a finished fold, by its run's name and its folder, or a model file."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class FoldTraining:
         augment: random changes of the training crops.
         crop: side of the training crops in pixels.
         seed: of all random numbers.
-        init: folder of a finished fold from whose weights training starts, with its name.
+        init: what training starts from; None for new weights.
         batch_size, samples_per_epoch: number of crops.
         num_workers: loader processes; None for one per core where a GPU waits for data, else none.
         val_crops: number of held-out crops whose loss is measured after each epoch.
@@ -79,7 +84,7 @@ class FoldTraining:
     tta: int
     diameter: float | None
     scales: tuple[float, ...]
-    init: tuple[RunName, FoldFolder] | None = None
+    init: InitialWeights | None = None
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
     def labels(self, maps: np.ndarray) -> np.ndarray:
@@ -99,8 +104,11 @@ def train_fold(training: FoldTraining) -> RunResult:
     seed(training.seed)
     network, weights = training.build_network(), training.folder.weights
     if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
-        if training.init is not None:
-            start_from(network, _initial_weights(training, *training.init))
+        if isinstance(training.init, Path):
+            start_from(network, read_model_file(training.init).weights, str(training.init))
+        elif training.init is not None:
+            path = _initial_weights(training, *training.init)
+            start_from(network, safetensors.torch.load_file(path), str(path))
         _fit(training, network)
     start = time.monotonic() - training_seconds(read_metrics(training.folder.metrics))
     images, score = len(training.held_out), None
