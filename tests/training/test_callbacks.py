@@ -77,7 +77,7 @@ def test_a_resumed_run_goes_on_in_the_table_of_metrics(tmp_path, module):
     resumed = MetricsTable(path)
     resumed.on_train_start(trainer(1), module)  # the second epoch runs again
     resumed.on_train_epoch_end(trainer(1, global_step=80), module)
-    assert path.read_text().splitlines()[0] == "epoch,step,seconds,lr,loss,val_loss,mAP"
+    assert path.read_text().splitlines()[0] == "epoch,step,seconds,lr,loss,val_loss,val_accuracy,val_iou,mAP"
     lines = read_metrics(path)
     assert [(r["epoch"], r["step"], r["loss"], r["mAP"]) for r in lines] == [
         ("0", "4", "1.0000", ""),

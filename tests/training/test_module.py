@@ -13,7 +13,7 @@ from torch import nn
 from nuclei.errors import UserError
 from nuclei.models.base import SegmentationNetwork
 from nuclei.training.losses import Bce
-from nuclei.training.module import Segmentation, learning_rate_factor
+from nuclei.training.module import Segmentation, class_confusion, learning_rate_factor
 
 
 def test_schedule_rises_then_falls_to_nothing():
@@ -69,10 +69,28 @@ def test_the_held_out_loss_is_a_mean_without_dropout_and_training_goes_on():
     network = Layer()
     segmentation = module(network)
     losses = [Bce()(network.body[0](x / 255), BATCH[1]).item() for x in (BATCH[0], BATCH[0] // 2)]
-    mean = segmentation.mean_loss([BATCH, (BATCH[0] // 2, *BATCH[1:])])
+    mean = segmentation.held_out_scores([BATCH, (BATCH[0] // 2, *BATCH[1:])]).loss
     assert mean == pytest.approx(np.mean(losses)) and segmentation.training and network.training
 
 
 def test_a_network_with_its_own_loss_has_none_on_held_out_images():
     segmentation = module(Objects())
-    assert segmentation.batch_loss(BATCH) == 3 and math.isnan(segmentation.mean_loss([BATCH]))
+    assert segmentation.batch_loss(BATCH) == 3 and math.isnan(segmentation.held_out_scores([BATCH]).loss)
+
+
+def test_accuracy_and_iou_of_pixels_are_those_counted_by_hand():
+    network = Layer()
+    nn.init.constant_(network.body[0].weight, 10.0)
+    nn.init.constant_(network.body[0].bias, -5.0)  # nucleus where the image is brighter than one half
+    image = torch.zeros(1, 1, 2, 4, dtype=torch.uint8)
+    image[..., :2] = 255  # predicted: the left half, 4 pixels
+    truth = torch.zeros(1, 1, 2, 4)
+    truth[..., 0, :3] = 1  # true: 3 pixels of the upper line, 2 of them predicted
+    scores = module(network).held_out_scores([(image, truth, truth[:, 0].int())])
+    assert scores.accuracy == pytest.approx(5 / 8) and scores.iou == pytest.approx(2 / 5)
+
+
+def test_classes_are_counted_by_the_likeliest_channel():
+    truth = torch.eye(3)[[0, 1, 1, 2]].T.reshape(1, 3, 2, 2)
+    maps = torch.eye(3)[[0, 1, 2, 2]].T.reshape(1, 3, 2, 2) * 0.5
+    assert class_confusion(truth, maps, "softmax").tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]

@@ -49,10 +49,10 @@ class MetricsTable(L.Callback):
 
     Args:
         path: the file.
-        held_out: batches whose mean loss is measured after each epoch, ``val_loss``; None for none.
+        held_out: batches that are scored after each epoch, for the columns ``val_…``; None for none.
     """
 
-    COLUMNS = ("epoch", "step", "seconds", "lr", "loss", "val_loss", "mAP")
+    COLUMNS = ("epoch", "step", "seconds", "lr", "loss", "val_loss", "val_accuracy", "val_iou", "mAP")
 
     def __init__(self, path: str | Path, held_out: Iterable[Batch] | None = None) -> None:
         self.path, self.held_out = Path(path), held_out
@@ -69,13 +69,17 @@ class MetricsTable(L.Callback):
         assert isinstance(pl_module, Segmentation)
         metrics = trainer.callback_metrics
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        held_out = ("", "", "")
+        if self.held_out is not None:
+            scores = pl_module.held_out_scores(self.held_out)
+            held_out = (f"{scores.loss:.4f}", f"{scores.accuracy:.4f}", f"{scores.iou:.4f}")
         values = (
             str(trainer.current_epoch),
             str(trainer.global_step),
             f"{time.monotonic() - self.start:.1f}",
             f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
             f"{float(metrics['loss']):.4f}",
-            "" if self.held_out is None else f"{pl_module.mean_loss(self.held_out):.4f}",
+            *held_out,
             f"{float(metrics['mAP']):.4f}" if validated and "mAP" in metrics else "",
         )
         self.lines.append(dict(zip(self.COLUMNS, values, strict=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -14,13 +15,28 @@ from torch import nn
 from nuclei.errors import UserError
 from nuclei.inference.predict_maps import predict
 from nuclei.metrics import average_precision
-from nuclei.models.base import SegmentationNetwork
+from nuclei.models.base import Activation, SegmentationNetwork
 
 PostProcess = Callable[[np.ndarray], np.ndarray]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images ``uint8 (B, 1 or 3, S, S)``, targets ``float32 (B, C, S, S)``, labels ``int32 (B, S, S)``."""
 WholeImage = Mapping[str, np.ndarray]
 """An ``image`` after the network's preprocessing and its ``labels``."""
+
+
+@dataclass(frozen=True)
+class HeldOutScores:
+    """Scores of crops that are not trained on.
+
+    Attributes:
+        loss: mean over batches; NaN for networks with a loss of their own, which they give in training only.
+        accuracy: share of pixels whose class is right.
+        iou: IoU of nucleus pixels, or the mean over the classes other than background; NaN where none is.
+    """
+
+    loss: float
+    accuracy: float
+    iou: float
 
 
 class Segmentation(L.LightningModule):
@@ -65,22 +81,22 @@ class Segmentation(L.LightningModule):
         return (images.to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def mean_loss(self, batches: Iterable[Batch]) -> float:
-        """Return the mean loss of batches that are not trained on.
-
-        NaN for networks with a loss of their own, which they give in training mode only.
-        """
-        if self.network.has_own_loss:
-            return math.nan
+    def held_out_scores(self, batches: Iterable[Batch]) -> HeldOutScores:
+        """Return the scores of batches that are not trained on, in evaluation mode."""
         training = self.training
         self.eval()
+        losses, confusion = [], torch.zeros(0)
         with self.trainer.precision_plugin.forward_context():
-            losses = [
-                float(self.batch_loss((image.to(self.device), target.to(self.device), labels)))
-                for image, target, labels in batches
-            ]
+            for images, targets, labels in batches:
+                batch = (images.to(self.device), targets.to(self.device), labels)
+                losses.append(math.nan if self.network.has_own_loss else float(self.batch_loss(batch)))
+                maps = self.network.predict_maps(self.scale(images))
+                counted = class_confusion(batch[1][:, : maps.shape[1]], maps, self.network.activation)
+                confusion = counted + (confusion if len(confusion) else 0)
         self.train(training)
-        return float(np.mean(losses))
+        hits, union = confusion.diag(), confusion.sum(0) + confusion.sum(1) - confusion.diag()
+        iou = (hits / union)[1:].nanmean()
+        return HeldOutScores(float(np.mean(losses)), float(hits.sum() / confusion.sum()), float(iou))
 
     def validation_step(self, batch: WholeImage, _: int) -> None:
         """Log the mAP of one whole image."""
@@ -95,6 +111,24 @@ class Segmentation(L.LightningModule):
             optimizer, lambda n: learning_rate_factor(self.schedule, n, total, self.warmup)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def class_confusion(truth: torch.Tensor, maps: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """Count pixels by their true class (row) and their predicted class (column), ``int64 (n, n)``.
+
+    Classes are the channels where exactly one is true at each pixel, background first; otherwise the first
+    map, cut at 0.5, tells nucleus from background.
+
+    Args:
+        truth: ``float32 (B, C, H, W)``.
+        maps: probabilities ``float32 (B, C, H, W)``.
+        activation: of the network.
+    """
+    if activation == "softmax":
+        n, true, predicted = maps.shape[1], truth.argmax(1), maps.argmax(1)
+    else:
+        n, true, predicted = 2, (truth[:, 0] > 0.5).long(), (maps[:, 0] > 0.5).long()
+    return (true * n + predicted).flatten().bincount(minlength=n * n).reshape(n, n)
 
 
 def learning_rate_factor(schedule: str, step: int, total: int, warmup: float) -> float:
