@@ -4,41 +4,12 @@ from __future__ import annotations
 
 import re
 
-import cv2
-import numpy as np
+import pandas as pd
 import pytest
 
 from nuclei.paths import RunName
-from nuclei.reproduce import paper_page
-from nuclei.reproduce.paper_page import Row, class_table, difference, search_table, systems_table
+from nuclei.reproduce.paper_page import Row, class_table, comparison, difference, search_table, systems_table
 from nuclei.reproduce.systems import Draw
-
-
-@pytest.mark.parametrize("classes", [[], ["background", "small", "round"]])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_examples_show_image_truth_and_prediction(tmp_path, classes, channels):
-    image = np.random.default_rng(0).integers(0, 99, (40, 60, 3)[: 2 + channels // 3], dtype=np.uint8)
-    truth = np.zeros((40, 60), np.int32)
-    truth[5:15, 5:15], truth[20:30, 30:50] = 1, 2
-    paper_page.draw_examples(tmp_path / "x.jpg", [(image, truth, np.zeros_like(truth))] * 2, classes)
-    sheet = cv2.imread(str(tmp_path / "x.jpg")).astype(int)
-    rest = sheet.shape[0] - 2 * (40 * paper_page.WIDTH // 60 + paper_page.TITLE_HEIGHT + 6)
-    assert sheet.shape[1] == 3 * (paper_page.WIDTH + 6) and (rest > 0) == bool(classes)
-    saturation = sheet.max(2) - sheet.min(2)
-    if (
-        channels == 1
-    ):  # colour stands where nuclei are drawn: in the truth, not in the image or the empty prediction
-        image, truth, predicted = (
-            saturation[: paper_page.WIDTH // 2, n * 326 : n * 326 + 320] for n in range(3)
-        )
-        assert truth.max() > 60 and max(image.max(), predicted.max()) < 40
-
-
-def test_losses_that_vary_much_are_drawn_on_a_logarithmic_axis(tmp_path):
-    for name, first in (("tame", 2), ("wild", 2e6)):
-        (tmp_path / f"{name}.csv").write_text(f"epoch,loss,val_loss\n0,1,{first}\n1,0.5,0.6\n")
-    paper_page.draw_curves(tmp_path / "x.png", {name: tmp_path / f"{name}.csv" for name in ("tame", "wild")})
-    assert cv2.imread(str(tmp_path / "x.png")).shape[2] == 3
 
 
 @pytest.mark.parametrize(
@@ -109,3 +80,18 @@ def test_systems_that_say_nothing_are_marked_in_the_table():
     rows += [Row("C", {}, None, {"x": 0.5}, 9, share=1.0), Row("Otsu", {}, None, {"x": 0.4}, 9)]
     titles = [line[0] for line in cells(systems_table(["x"], rows, "x", 0.4))[1:]]
     assert titles == ["A †", "B †", "C", "Otsu"]
+
+
+def test_figures_carry_the_interval_of_their_bootstrap_and_differences_that_of_pairs():
+    samples = pd.DataFrame({"x": [0.25, 0.5, 0.75] * 100})
+    a, b = (Row(t, {}, None, {"x": 0.5 - d}, 9, samples=samples - d) for t, d in (("A", 0), ("B", 0.125)))
+    assert a.figure("x") == "0.500 (0.250–0.750)"
+    assert comparison("x", a, b) == "- A, less B: x +0.125 (+0.125 to +0.125), higher."
+    assert comparison("x", a, a).endswith("x +0.000 (+0.000 to +0.000), not told apart.")
+
+
+def test_the_best_epoch_is_that_of_the_highest_iou_of_held_out_pixels(tmp_path):
+    log = tmp_path / "metrics.csv"
+    log.write_text("epoch,val_iou\n0,0.1\n1,0.75\n2,0.5\n")
+    assert Row("A", {}, None, {}, 9, log=log).best_epoch == "2 of 3 (0.750)"
+    assert Row("A", {}, None, {}, 9).best_epoch == "–"

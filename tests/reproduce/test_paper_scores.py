@@ -10,11 +10,12 @@ from sklearn.metrics import jaccard_score, mutual_info_score, precision_recall_f
 from nuclei.reproduce.paper_scores import (
     HeldOutScores,
     accuracy,
-    best_v_scores,
     cells,
+    interval,
     pixel_confusion,
     pixel_scores,
     v_scores,
+    v_scores_by_threshold,
 )
 
 MAPS = arrays(np.int64, (6, 7), elements=st.integers(0, 3))
@@ -70,7 +71,7 @@ def test_the_best_threshold_counts():
     inside[:, 5] = 160  # parts the cells only above 0.63
     truth = np.ones((9, 12), int)
     truth[:, 5], truth[:, 6:] = 0, 2
-    assert best_v_scores([(inside, truth)]) == pytest.approx((1, 1))
+    assert v_scores_by_threshold([(inside, truth)]).max(axis=(0, 1)) == pytest.approx((1, 1))
 
 
 def test_scores_of_two_images_are_means_over_images_and_over_pixels():
@@ -98,3 +99,16 @@ def test_classes_are_scored_by_the_class_map():
     assert list(by_class) == ["background", "round", "long"]
     assert by_class["round"]["recall"] == 0.5 and by_class["long"]["precision"] == 0.5
     assert scores.scores()["recall"] == pytest.approx(0.75)
+
+
+def test_a_bootstrap_draws_images_and_its_interval_holds_the_score():
+    truth = np.zeros((4, 8), np.int32)
+    truth[:2, :4] = 1
+    scores = HeldOutScores(["nucleus"])
+    for k in range(20):  # half of the images are right, half find nothing
+        scores.add(str(k), np.zeros((1, 4, 8), np.uint8), truth * (k % 2), truth, np.array([0, 1]))
+    samples = scores.bootstrap()
+    low, high = interval(samples["mAP"])
+    assert low < 0.4 and high > 0.6 and low < scores.scores()["mAP"] < high
+    assert samples["mAP"].std() == pytest.approx(np.sqrt(0.25 / 20), rel=0.15)  # of a binomial
+    assert samples.equals(scores.bootstrap())

@@ -1,4 +1,4 @@
-"""Write the page of a paper in Markdown, the paper's figures beside ours, and draw its figures."""
+"""Write the page of a paper in Markdown, the paper's figures beside ours."""
 
 from __future__ import annotations
 
@@ -8,108 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib import colormaps
-from matplotlib.figure import Figure
-from skimage.segmentation import find_boundaries
 
 from nuclei.atomic import atomic_write
-from nuclei.data.preprocessing import stretch_contrast
 from nuclei.paths import RunName
-from nuclei.postprocess.pipeline import Step, postprocess
+from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
-from nuclei.reproduce.paper_scores import HeldOutScores, class_map
+from nuclei.reproduce.paper_figures import Example, draw_confusion, draw_curves, draw_examples
+from nuclei.reproduce.paper_scores import HeldOutScores, class_map, interval
 from nuclei.reproduce.systems import Draw, Paper, Reproduction
-
-WIDTH = 320  # of each panel of an example, in pixels
-LOGARITHMIC = 30  # losses that differ by more than this factor are drawn on a logarithmic axis
-TITLE_HEIGHT = 22  # of the line above a panel, in pixels
-
-Example = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def draw_curves(path: Path, logs: Mapping[str, Path]) -> None:
-    """Draw the loss by epoch, on training and on held-out crops, from ``metrics.csv`` by system."""
-    columns = min(3, len(logs))
-    rows = -(-len(logs) // columns)
-    figure = Figure(figsize=(3.6 * columns, 2.5 * rows), layout="constrained")
-    for n, (title, log) in enumerate(logs.items(), 1):
-        table = pd.read_csv(log)
-        axes = figure.add_subplot(rows, columns, n)
-        marker = "." if len(table) < 9 else ""
-        for name, label, style in (("loss", "training", "-"), ("val_loss", "held-out", "--")):
-            axes.plot(table["epoch"] + 1, table[name], style, label=label, marker=marker)
-        losses = table[["loss", "val_loss"]].to_numpy()
-        if np.nanmax(losses) > LOGARITHMIC * np.nanmin(losses) > 0:
-            axes.set_yscale("log")
-        axes.set_title(title, fontsize=8)
-        axes.tick_params(labelsize=7)
-        if n == 1:
-            axes.legend(fontsize=7)
-            axes.set_xlabel("epoch", fontsize=7)
-            axes.set_ylabel("loss", fontsize=7)
-    with atomic_write(path) as part:
-        figure.savefig(part, format="png", dpi=100)
-
-
-def draw_examples(path: Path, examples: Sequence[Example], classes: Sequence[str]) -> None:
-    """Draw rows of image, truth and prediction.
-
-    An image is uint8 (H, W) or (H, W, 3), the others integers (H, W): classes of pixels where there are
-    ``classes``, background first, else labels.
-    """
-    rows = []
-    for image, *labels in examples:
-        # The networks see stretched images too, and dark fluorescence would be black on the page.
-        ground = stretch_contrast(image if image.ndim == 3 else np.repeat(image[..., None], 3, 2), high=99.8)
-        overlay = _coloured if classes else _outlined
-        panels = [ground, *(overlay(ground, values) for values in labels)]
-        rows.append([_panel(p, t) for p, t in zip(panels, ("image", "truth", "prediction"), strict=True)])
-    lines = [np.hstack(row) for row in rows]
-    if classes:
-        lines.append(_legend(classes[1:], lines[0].shape[1]))
-    encoded = cv2.imencode(".jpg", np.vstack(lines)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
-    with atomic_write(path) as part:
-        part.write_bytes(encoded.tobytes())
-
-
-def class_colour(number: np.ndarray | int) -> np.ndarray:
-    """Return the colour of a class, 1 and more, as RGB uint8."""
-    return (np.asarray(colormaps["tab10"](np.asarray(number) - 1))[..., :3] * 255).astype(np.uint8)
-
-
-def _coloured(ground: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    tinted = np.where(classes[..., None] > 0, class_colour(np.maximum(classes, 1)), ground)
-    return (0.35 * ground + 0.65 * tinted).astype(np.uint8)
-
-
-def _outlined(ground: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    rim = find_boundaries(labels, mode="inner")
-    return np.where(rim[..., None], np.array([255, 220, 0], np.uint8), ground)
-
-
-def _panel(picture: np.ndarray, title: str) -> np.ndarray:
-    """Return a picture of ``WIDTH`` pixels with a title above and a white margin."""
-    height = round(picture.shape[0] * WIDTH / picture.shape[1])
-    interpolation = cv2.INTER_NEAREST if picture.shape[1] < WIDTH else cv2.INTER_AREA
-    panel = np.full((height + TITLE_HEIGHT + 6, WIDTH + 6, 3), 255, np.uint8)
-    panel[TITLE_HEIGHT : TITLE_HEIGHT + height, :WIDTH] = cv2.resize(
-        picture, (WIDTH, height), interpolation=interpolation
-    )
-    return cv2.putText(panel, title, (2, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
-
-
-def _legend(classes: Sequence[str], width: int) -> np.ndarray:
-    line, x = np.full((TITLE_HEIGHT + 4, width, 3), 255, np.uint8), 4
-    for number, name in enumerate(classes, 1):
-        line[6:18, x : x + 12] = class_colour(number)
-        cv2.putText(line, name, (x + 16, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (40, 40, 40), 1, cv2.LINE_AA)
-        x += 30 + 8 * len(name)
-    return line
-
 
 TOO_SHORT = 0.2
 """A run with less than this share of a paper's own training says nothing about the system."""
@@ -134,6 +42,7 @@ class Row:
     Attributes:
         theirs, test: the paper's figures, by column, and the one on the competition's test images, or None.
         ours, images: our scores, by column, and the number of held-out images.
+        samples: a bootstrap of our scores over the images, a column for each; None where there is none.
         share: crops seen in training, as a share of the paper's own schedule; 0 without training.
         seconds: time of training and predicting.
         submission: path of the CSV file for the test images, or None.
@@ -151,6 +60,23 @@ class Row:
     submission: str | None = None
     class_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     log: Path | None = None
+    samples: pd.DataFrame | None = None
+
+    def figure(self, column: str) -> str:
+        """Return our score as a text, with the interval in which 95 % of the bootstrap lies."""
+        if self.samples is None or column not in self.samples:
+            return _figure(self.ours.get(column))
+        low, high = interval(self.samples[column])
+        return f"{_figure(self.ours[column])} ({_figure(low)}–{_figure(high)})"
+
+    @property
+    def best_epoch(self) -> str:
+        """The epoch with the highest IoU of held-out pixels, and that IoU."""
+        table = pd.read_csv(self.log).dropna(subset=["val_iou"]) if self.log else pd.DataFrame()
+        if table.empty:
+            return "–"
+        best = table.loc[table["val_iou"].idxmax()]
+        return f"{best['epoch'] + 1:.0f} of {len(table)} ({best['val_iou']:.3f})"
 
     def silent(self, main: str, floor: float) -> bool:
         """Return whether the row says nothing: trained too short, or scored below the floor."""
@@ -159,7 +85,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything on a page; ``otsu`` are systems without learning, ``draws`` those of a search by title."""
+    """Everything on a page.
+
+    Attributes:
+        otsu: systems without learning.
+        compared: pairs of systems whose difference is shown.
+        draws: those of a search, by the system's title.
+        examples_by: title of the systems whose examples are shown.
+        confusion_of: title of the system whose confusion of classes is drawn; None where no classes are.
+    """
 
     paper: Paper
     command: str
@@ -170,8 +104,10 @@ class Page:
     held_out: str
     rows: Sequence[Row]
     otsu: Sequence[Row]
+    compared: Sequence[tuple[Row, Row]]
     draws: Mapping[str, Sequence[Draw]]
     examples_by: str
+    confusion_of: str | None
 
     @property
     def floor(self) -> float:
@@ -196,12 +132,17 @@ def reproduce(
     runs, draws = study.train_all(names)
     scores = {n: study.scores(runs[n], paper.systems[n].postprocess) for n in track(names, "score")}
     rows = {name: _row(study, name, runs[name], scores[name], submissions) for name in names}
-    logs = {row.title: row.log for row in rows.values() if row.log}
-    draw_curves(folder / f"{paper.name}_curves.png", logs)
+    draw_curves(folder / f"{paper.name}_curves.png", {row.title: row.log for row in rows.values() if row.log})
     # Maps of classes show more than outlines do.
     best = max(names, key=lambda name: (len(scores[name].classes), rows[name].ours[paper.main]))
-    steps = study.steps(runs[best][0], paper.systems[best].postprocess)
-    _draw_examples(study, folder / f"{paper.name}_examples.jpg", runs[best], steps, scores[best])
+    shown = [name for name in paper.examples if name in names] or [best]
+    examples = [example for name in shown for example in _examples(study, name, runs[name], scores[name])]
+    has_classes = len(scores[best].classes) > 2
+    classes = scores[best].classes if has_classes else []
+    draw_examples(folder / f"{paper.name}_examples.jpg", examples, classes)
+    if has_classes:
+        confusion = folder / f"{paper.name}_confusion.png"
+        draw_confusion(confusion, rows[best].title, scores[best].confusion, classes)
     page = Page(
         paper=paper,
         command=command,
@@ -212,8 +153,10 @@ def reproduce(
         held_out=f"fold {', '.join(map(str, study.held_out))} of `{study.paths.folds}`",
         rows=list(rows.values()),
         otsu=[_otsu_row(study, name) for name in OTSU],
+        compared=[(rows[a], rows[b]) for a, b in paper.compare if a in rows and b in rows],
         draws={rows[name].title: draws[name] for name in draws},
-        examples_by=rows[best].title,
+        examples_by=", then by ".join(rows[name].title for name in shown),
+        confusion_of=rows[best].title if has_classes else None,
     )
     path = folder / f"{paper.name}.md"
     with atomic_write(path) as part:
@@ -242,6 +185,7 @@ def _row(
         submission=submission.as_posix() if study.paper.submissions else None,
         class_scores=scores.class_scores(),
         log=study.folders(runs)[0].metrics if system.train else None,
+        samples=scores.bootstrap(),
     )
 
 
@@ -252,20 +196,21 @@ def _otsu_row(study: Reproduction, postprocess_name: str) -> Row:
     return Row(title, {}, None, scores.scores(), len(scores.precision))
 
 
-def _draw_examples(
-    study: Reproduction, path: Path, runs: Sequence[RunName], steps: Sequence[Step], scores: HeldOutScores
-) -> None:
-    """Draw two held-out images: at the 80th and at the 20th percentile of the score."""
+def _examples(
+    study: Reproduction, name: str, runs: Sequence[RunName], scores: HeldOutScores
+) -> list[Example]:
+    """Return two held-out images: at the 80th and at the 20th percentile of the system's score."""
     order = sorted(scores.precision, key=lambda i: (float(scores.precision[i].mean()), i))
     chosen = [order[round(share * (len(order) - 1))] for share in (0.8, 0.2)]
-    has_classes, examples = len(scores.classes) > 2, {}
+    steps = study.steps(runs[0], study.paper.systems[name].postprocess)
+    examples = {}
     for image_id, maps in study.maps(runs):
         if image_id in chosen:
             truth, labels = study.store.labels(image_id), postprocess(maps, scores.channels, steps)
-            if has_classes:
+            if len(scores.classes) > 2:
                 truth, labels = study.store.classes(image_id)[truth], class_map(maps, scores.channels)
             examples[image_id] = (study.store.image(image_id), truth, labels)
-    draw_examples(path, [examples[i] for i in chosen], scores.classes if has_classes else [])
+    return [examples[i] for i in chosen]
 
 
 def hardware() -> str:
@@ -292,21 +237,28 @@ def page_text(page: Page) -> str:
         f"# {paper.title}",
         paper.about.strip(),
         f"```\n{page.command}\n```",
+        *([paper.learned.strip()] if paper.learned else []),
         made,
         systems_table(paper.columns, [*rows, *page.otsu], paper.main, page.floor),
         *([f"{SILENT} {SILENT_MEANS}"] if any(row.silent(paper.main, page.floor) for row in rows) else []),
         "\n".join(f"- **{row.title}**: {difference(paper.main, row)}" for row in rows),
+        *(["\n".join(comparison(paper.main, a, b) for a, b in page.compared)] if page.compared else []),
         *([paper.below_otsu.strip()] if any(row.ours[paper.main] < page.floor for row in rows) else []),
         *(part for row in rows if len(row.class_scores) > 2 for part in class_table(row)),
     ]
+    if page.confusion_of:
+        paragraphs += [
+            f"What {page.confusion_of} takes each class for, as shares of its pixels:",
+            f"![Confusion of classes]({paper.name}_confusion.png)",
+        ]
     if paper.search and page.draws:
         table = search_table(page.draws, paper.search.measure)
         paragraphs += ["## The search", paper.search.about.strip(), table]
     paragraphs += [
         "## How the paper was read",
         paper.notes.strip(),
-        "## Loss",
-        f"![Loss by epoch]({paper.name}_curves.png)",
+        "## By epoch",
+        f"![Loss, accuracy and IoU by epoch]({paper.name}_curves.png)",
         "## Examples",
         f"By {page.examples_by}; held-out images at the 80th and at the 20th percentile of its mAP.",
         f"![Image, truth and prediction]({paper.name}_examples.jpg)\n",
@@ -329,8 +281,10 @@ def systems_table(columns: Sequence[str], rows: Sequence[Row], main: str, floor:
     for column in columns:
         if any(column in row.theirs for row in rows):
             table[f"{column}, theirs"] = [_figure(row.theirs.get(column)) for row in rows]
-        table[f"{column}, ours"] = [_figure(row.ours.get(column)) for row in rows]
+        table[f"{column}, ours"] = [row.figure(column) for row in rows]
     table["trained"] = [f"{row.share:.1%} of theirs" if row.share else "–" for row in rows]
+    if any(row.log for row in rows):
+        table["best epoch (IoU of held-out pixels)"] = [row.best_epoch for row in rows]
     table["time"] = [f"{row.seconds:.0f} s" for row in rows]
     return _markdown(table)
 
@@ -353,6 +307,17 @@ def difference(column: str, row: Row) -> str:
     if 0 < row.share < TOO_SHORT:
         return f"{text}. Trained for {row.share:.1%} of their schedule: too short to say anything about it."
     return f"{text}{f', after {row.share:.0%} of their training' if row.share else ''}."
+
+
+def comparison(column: str, row: Row, other: Row) -> str:
+    """Return in words how much higher a system scores than another, on the same samples of images."""
+    gain = row.ours[column] - other.ours[column]
+    text = f"- {row.title}, less {other.title}: {column} {gain:+.3f}"
+    if row.samples is None or other.samples is None:
+        return text
+    low, high = interval(row.samples[column] - other.samples[column])
+    sure = "higher" if low > 0 else "lower" if high < 0 else "not told apart"
+    return f"{text} ({low:+.3f} to {high:+.3f}), {sure}."
 
 
 def class_table(row: Row) -> tuple[str, str]:

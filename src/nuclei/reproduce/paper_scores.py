@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
+import pandas as pd
 from skimage.metrics import contingency_table
 from skimage.segmentation import watershed
 
 from nuclei.inference.measure import CLASS_PREFIX
 from nuclei.metrics import confusion, precision_at
+
+RESAMPLES = 1000
+"""Number of samples of a bootstrap."""
 
 
 @dataclass
@@ -21,7 +26,7 @@ class HeldOutScores:
     Attributes:
         membranes: whether to compute V_rand and V_info, which take a while.
         precision: float64 (10,) of each image, at the metric's thresholds.
-        pixels: int64 (n, n) confusion of the pixel classes.
+        pixels: int64 (n, n) confusion of the pixel classes of each image.
         iou: IoU of nucleus pixels of each image.
         inside: nucleus map and true labels of each image, kept for V_rand and V_info.
     """
@@ -29,13 +34,9 @@ class HeldOutScores:
     channels: Sequence[str]
     membranes: bool = False
     precision: dict[str, np.ndarray] = field(default_factory=dict)
-    pixels: np.ndarray = field(init=False)
+    pixels: list[np.ndarray] = field(default_factory=list)
     iou: list[float] = field(default_factory=list)
     inside: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Start with a confusion of zeros."""
-        self.pixels = np.zeros((len(self.classes), len(self.classes)), np.int64)
 
     @property
     def classes(self) -> list[str]:
@@ -54,31 +55,62 @@ class HeldOutScores:
         nuclei = pixel_confusion(truth > 0, labels > 0, 2)
         self.iou.append(float(np.nan_to_num(pixel_scores(nuclei)["IoU"][1], nan=1.0)))
         n = len(self.classes)
-        self.pixels += pixel_confusion(classes[truth], class_map(maps, self.channels), n) if n > 2 else nuclei
+        by_class = pixel_confusion(classes[truth], class_map(maps, self.channels), n) if n > 2 else nuclei
+        self.pixels.append(by_class)
         if self.membranes:
             self.inside.append((maps[list(self.channels).index("nucleus")], truth))
 
-    def scores(self) -> dict[str, float]:
-        """Return all scores by name; those of classes are means over the classes other than background."""
-        precision = np.stack(list(self.precision.values()))
+    @cached_property
+    def _v_scores(self) -> np.ndarray:
+        """V_rand and V_info at each threshold of each image, float64 (n_thresholds, n_images, 2)."""
+        return v_scores_by_threshold(self.inside)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Confusion of the pixel classes of all images, int64 (n, n)."""
+        return np.stack(self.pixels).sum(axis=0)
+
+    def scores(self, chosen: np.ndarray | None = None) -> dict[str, float]:
+        """Return all scores by name; those of classes are means over the classes other than background.
+
+        ``chosen`` are the numbers of the images to score, with repetitions; None is all of them.
+        """
+        chosen = np.arange(len(self.pixels)) if chosen is None else chosen
+        precision = np.stack(list(self.precision.values()))[chosen]
+        pixels = np.stack(self.pixels)[chosen].sum(axis=0)
         scores = {
             "mAP": float(precision.mean()),
             "AP50": float(precision[:, 0].mean()),
-            "accuracy": accuracy(self.pixels),
-            "mean IoU": float(np.mean(self.iou)),
-            **{name: float(np.nanmean(values[1:])) for name, values in pixel_scores(self.pixels).items()},
+            "accuracy": accuracy(pixels),
+            "mean IoU": float(np.asarray(self.iou)[chosen].mean()),
+            **{name: float(np.nanmean(values[1:])) for name, values in pixel_scores(pixels).items()},
         }
         if self.membranes:
-            scores |= dict(zip(("V_rand", "V_info"), best_v_scores(self.inside), strict=True))
+            rand, info = self._v_scores[:, chosen].mean(axis=1).max(axis=0)
+            scores |= {"V_rand": float(rand), "V_info": float(info)}
         return scores
+
+    def bootstrap(self) -> pd.DataFrame:
+        """Return the scores of ``RESAMPLES`` samples of the images, drawn with replacement, a line for each.
+
+        Two systems on the same images get the same samples, so that their difference is that of pairs.
+        """
+        rng, n = np.random.default_rng(0), len(self.pixels)
+        return pd.DataFrame([self.scores(rng.integers(n, size=n)) for _ in range(RESAMPLES)])
 
     def class_scores(self) -> dict[str, dict[str, float]]:
         """Return precision, recall, F1 and IoU of each pixel class."""
-        scores = pixel_scores(self.pixels)
+        scores = pixel_scores(self.confusion)
         return {
             name: {score: float(values[k]) for score, values in scores.items()}
             for k, name in enumerate(self.classes)
         }
+
+
+def interval(samples: pd.Series) -> tuple[float, float]:
+    """Return the limits between which 95 % of the samples of a bootstrap lie."""
+    low, high = samples.quantile([0.025, 0.975])
+    return float(low), float(high)
 
 
 def class_map(maps: np.ndarray, channels: Sequence[str]) -> np.ndarray:
@@ -151,12 +183,11 @@ def cells(inside: np.ndarray, threshold: float) -> np.ndarray:
     return np.asarray(watershed(255 - inside, pieces)) if pieces.any() else np.ones(inside.shape, np.int32)
 
 
-def best_v_scores(images: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """Return V_rand and V_info as in the ISBI challenge: means over images, each at its best threshold.
+def v_scores_by_threshold(images: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return V_rand and V_info of images, float64 (9, n_images, 2), at the thresholds 0.1 to 0.9.
 
-    An image is the map that ``cells`` takes, and the true labels.
+    The ISBI challenge takes the best threshold of the mean over images. An image is the map that ``cells``
+    takes, and the true labels.
     """
     thresholds = np.arange(1, 10) / 10
-    table = [[v_scores(truth, cells(inside, t)) for inside, truth in images] for t in thresholds]
-    rand, info = np.array(table).mean(axis=1).max(axis=0)
-    return float(rand), float(info)
+    return np.array([[v_scores(truth, cells(inside, t)) for inside, truth in images] for t in thresholds])

@@ -88,6 +88,9 @@ class Paper:
         systems: the systems by name, in the paper's order.
         budgets: the budgets by name; ``paper`` is the paper's own schedule.
         below_otsu: why systems score below Otsu's threshold, if some do.
+        learned: what the reproduction says about the paper: what held, what did not, and why.
+        compare: pairs of systems whose difference is shown, the first less the second.
+        examples: systems whose pictures are shown; none takes the best one.
     """
 
     name: str
@@ -103,6 +106,9 @@ class Paper:
     systems: Mapping[str, PaperSystem]
     budgets: Mapping[str, Budget]
     below_otsu: str = ""
+    learned: str = ""
+    compare: Sequence[tuple[str, str]] = ()
+    examples: Sequence[str] = ()
 
     def budget(self, name: str) -> Budget:
         """Return a budget by its name; a UserError where the paper has none of that name."""
