@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from skimage.measure import regionprops_table
@@ -27,17 +30,85 @@ def draw_nuclei(rng: Rng, shape: tuple[int, int], count: int, radius: float, tou
     for _ in range(count):
         r = radius * float(np.clip(rng.normal(1, 0.2), 0.6, 1.6))
         x, y = _centre(rng, shape, r, placed, touching)
-        pixels = _blob(rng, shape, x, y, r)
-        free = pixels & (labels == 0)
-        if free.sum() < max(20, 0.75 * pixels.sum()):
-            continue
-        _, pieces, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=4)
-        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-        if stats[largest, cv2.CC_STAT_AREA] < 20:
-            continue
-        placed.append((x, y, r))
-        labels[pieces == largest] = len(placed)
+        if _place(labels, _outline(rng, x, y, r, (0.75, 1.0)), len(placed) + 1):
+            placed.append((x, y, r))
     return labels
+
+
+@dataclass(frozen=True)
+class NucleusKind:
+    """How the nuclei of one class look.
+
+    Attributes:
+        radius: mean, in pixels.
+        width: least and greatest width as a share of the length.
+        stain: mean density of the stain; 1 is usual.
+        aligned: whether those of one image point in one direction.
+    """
+
+    radius: float
+    width: tuple[float, float]
+    stain: float
+    aligned: bool = False
+
+
+def draw_tissue(
+    rng: Rng, shape: tuple[int, int], kinds: Sequence[NucleusKind], count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw an H&E section with nuclei of several kinds, each kind in patches of its own.
+
+    Args:
+        rng: source of all randomness.
+        shape: (H, W).
+        kinds: of the classes 1, 2 and so on.
+        count: nuclei to place; those that find no room are left out.
+
+    Returns:
+        Label map ``int32 (H, W)``, 1..N; classes ``int64 (N + 1,)``, 0 for background; and RGB
+        ``uint8 (H, W, 3)``.
+    """
+    labels, classes = np.zeros(shape, np.int32), [0]
+    small = (-(-shape[0] // 8), -(-shape[1] // 8))  # patches are wide, so they are drawn at an eighth
+    share = np.stack([_texture(rng, small, 12.0) + 0.4 * rng.normal() for _ in kinds])
+    direction = rng.uniform(0, np.pi)
+    for _ in range(count):
+        x, y = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
+        chances = np.exp(2.5 * share[:, int(y) // 8, int(x) // 8])
+        number = int(rng.choice(len(kinds), p=chances / chances.sum()))
+        kind = kinds[number]
+        r = kind.radius * float(np.clip(rng.normal(1, 0.15), 0.6, 1.6))
+        turn = direction + rng.normal(0, 0.2) if kind.aligned else None
+        if _place(labels, _outline(rng, x, y, r, kind.width, turn), len(classes)):
+            classes.append(number + 1)
+    strength = np.array(
+        [0.0, *(kinds[k - 1].stain * np.clip(rng.normal(1, 0.12), 0.7, 1.3) for k in classes[1:])]
+    )
+    return labels, np.array(classes), _stained(rng, labels, _density(rng, labels, strength))
+
+
+def _place(labels: np.ndarray, outline: np.ndarray, number: int) -> bool:
+    """Draw a nucleus where nothing is yet, if there is room; return whether there was.
+
+    Args:
+        labels: ``int32 (H, W)``, changed in place.
+        outline: ``float64 (n, 2)``, x and y.
+        number: label of the nucleus.
+    """
+    x, y = np.floor(outline.min(axis=0)).astype(int) - 2
+    right, bottom = np.ceil(outline.max(axis=0)).astype(int) + 2
+    full = np.zeros((bottom - y, right - x), np.uint8)
+    cv2.fillPoly(full, [np.round((outline - (x, y)) * 16).astype(np.int32)], 1, shift=4)
+    window = labels[max(y, 0) : max(bottom, 0), max(x, 0) : max(right, 0)]
+    pixels = full[max(-y, 0) :, max(-x, 0) :][: window.shape[0], : window.shape[1]].astype(bool)
+    free = pixels & (window == 0)
+    if free.sum() < max(20, 0.75 * pixels.sum()):
+        return False
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=4)
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    if stats[largest, cv2.CC_STAT_AREA] < 20:
+        return False
+    window[pieces == largest] = number
+    return True
 
 
 def _centre(
@@ -50,16 +121,20 @@ def _centre(
     return rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
 
 
-def _blob(rng: Rng, shape: tuple[int, int], x: float, y: float, r: float) -> np.ndarray:
-    """Return a rotated ellipse with a slightly uneven outline, bool (H, W)."""
+def _outline(
+    rng: Rng, x: float, y: float, r: float, width: tuple[float, float], turn: float | None = None
+) -> np.ndarray:
+    """Return the slightly uneven outline of an ellipse, x and y, float64 (48, 2).
+
+    ``width`` are the limits of its width as a share of its length, ``turn`` is its direction in radians, by
+    default any.
+    """
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     unevenness = 1 + sum(rng.normal(0, 0.05 / k) * np.cos(k * t + rng.uniform(0, 6.3)) for k in (2, 3, 4))
-    stretch, turn = rng.uniform(0.75, 1.0), rng.uniform(0, np.pi)
+    stretch, random_turn = rng.uniform(*width), rng.uniform(0, np.pi)
+    turn = random_turn if turn is None else turn
     u, v = r * unevenness * np.cos(t) / stretch**0.5, r * unevenness * np.sin(t) * stretch**0.5
-    points = np.stack([x + u * np.cos(turn) - v * np.sin(turn), y + u * np.sin(turn) + v * np.cos(turn)], 1)
-    out = np.zeros(shape, np.uint8)
-    cv2.fillPoly(out, [np.round(points * 16).astype(np.int32)], 1, shift=4)
-    return out.astype(bool)
+    return np.stack([x + u * np.cos(turn) - v * np.sin(turn), y + u * np.sin(turn) + v * np.cos(turn)], 1)
 
 
 def shape_classes(labels: np.ndarray) -> list[int]:
@@ -85,8 +160,13 @@ def _texture(rng: Rng, shape: tuple[int, int], grain: float) -> np.ndarray:
 
 
 def _stain_density(rng: Rng, labels: np.ndarray, spread: float) -> np.ndarray:
-    """Return the density of the stain, float32 (H, W): domed, grainy, different in each nucleus."""
+    """Return the density of the stain, float32 (H, W), which differs between nuclei by ``spread``."""
     strength = np.concatenate([[0], np.clip(rng.normal(1, spread, int(labels.max(initial=0))), 0.45, 1.8)])
+    return _density(rng, labels, strength)
+
+
+def _density(rng: Rng, labels: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """Return the density of the stain, float32 (H, W): domed, grainy, and of each label's strength."""
     inside = (labels > 0).astype(np.uint8)
     dome = np.minimum(cv2.distanceTransform(inside, cv2.DIST_L2, 3) / 4, 1) * 0.25 + 0.75
     grain = 1 + 0.12 * _texture(rng, labels.shape, 1.5)
@@ -107,12 +187,17 @@ def draw_fluorescence(rng: Rng, labels: np.ndarray) -> np.ndarray:
 
 def draw_histology(rng: Rng, labels: np.ndarray) -> np.ndarray:
     """Draw purple nuclei in a pink stroma, on white or on purple; ``uint8 (H, W, 3)``."""
+    return _stained(rng, labels)
+
+
+def _stained(rng: Rng, labels: np.ndarray, density: np.ndarray | None = None) -> np.ndarray:
+    """Return the picture of nuclei in a stroma, ``uint8 (H, W, 3)``; by default all are stained alike."""
     on_white = rng.random() < 0.5
     ground = np.array((238, 234, 240) if on_white else (196, 168, 220), np.float32)
     stroma = np.array((60, 105, 55) if on_white else (30, 45, 18), np.float32)
     fibres = np.clip(0.35 + 0.3 * _texture(rng, labels.shape, 5.0), 0, 1)[..., None]
     stain = np.array((135, 150, 75), np.float32) * rng.uniform(0.75, 1.05)
-    nucleus = _stain_density(rng, labels, 0.15)[..., None]
+    nucleus = (_stain_density(rng, labels, 0.15) if density is None else density)[..., None]
     colour = ground - stroma * fibres * (1 - 0.6 * np.minimum(nucleus, 1)) - stain * nucleus
     return _rgb(
         colour + rng.normal(0, 3, (*labels.shape, 3)) + 5 * _texture(rng, labels.shape, 50)[..., None]
