@@ -13,10 +13,10 @@ fail() {
     exit 2
 }
 
-# What an install is good for: these requirements, this interpreter. Read without starting Python.
+# What an install is good for: these packages, this interpreter. Read without starting Python.
 wanted() {
     local sum
-    sum="$({ sha256sum || shasum -a 256; } <"$here/requirements.txt" 2>/dev/null)"
+    sum="$({ sha256sum || shasum -a 256; } <"$here/requirements.lock" 2>/dev/null)"
     echo "${sum%% *} $(sed -n 's/^version *= *//p' "$venv/pyvenv.cfg") $(readlink -f "$venv/bin/python")"
 }
 
@@ -104,7 +104,7 @@ install() {
         make_environment "$python"
         # --no-compile: Python compiles what it imports; compiling all of it takes longer than fetching it.
         PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip install --no-compile --disable-pip-version-check \
-            --progress-bar off -r "$here/requirements.txt" 2>&1 | follow "$log" ||
+            --progress-bar off --require-hashes -r "$here/requirements.lock" 2>&1 | follow "$log" ||
             fail "the packages could not be installed: $(grep -i '^error' "$log" | tail -n 1) (all of it: $log)"
         wanted >"$stamp.part"
         mv "$stamp.part" "$stamp"

@@ -25,7 +25,7 @@ def clone(tmp_path: Path) -> Path:
     shutil.copy(REPO / "run.sh", clone)
     shutil.copytree(REPO / "src", clone / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPO / "configs", clone / "configs")
-    (clone / "requirements.txt").write_text("# nothing\n")
+    (clone / "requirements.lock").write_text("# nothing\n")
     return clone
 
 
@@ -101,7 +101,7 @@ def test_the_environment_is_made_once_and_mended(clone: Path, bin: Path) -> None
     """One road, as each environment takes seconds: two first calls, later ones, a change, a cut, an error."""
     script(bin / "python3.12", "echo 'python3.12: command not found' >&2; exit 127")  # a shim of pyenv
     real_python(bin)
-    stamp, requirements = clone / ".venv/.installed", clone / "requirements.txt"
+    stamp, requirements = clone / ".venv/.installed", clone / "requirements.lock"
 
     both = [start(clone, bin, "fold=0") for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
