@@ -7,16 +7,16 @@ pass, in float32 and rounded only once.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from nuclei.labelmap.compiled import compiled
 from nuclei.labelmap.regions import add_rim, flagged, label_regions, remove_rim
 
 CHUNK = 4096
 """Pixels that are summed up at a time, so that their sums stay in the fastest cache."""
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def weighted_mean(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the weighted mean of maps, rounded to the nearest integer, halves to the even one.
 
@@ -42,7 +42,7 @@ def weighted_mean(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return mean
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def marker_score(
     nucleus: np.ndarray,
     border: np.ndarray,
@@ -65,7 +65,7 @@ def marker_score(
     return score
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def local_maxima(score: np.ndarray, mask: np.ndarray, offsets: np.ndarray, tolerance: int) -> np.ndarray:
     """Mark the pixels of a mask that no pixel at one of the offsets exceeds by more than ``tolerance``.
 
@@ -93,7 +93,7 @@ def local_maxima(score: np.ndarray, mask: np.ndarray, offsets: np.ndarray, toler
     return maxima
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def flood(score: np.ndarray, seeds: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Grow each marker over the mask, highest score first.
 
@@ -123,7 +123,7 @@ def flood(score: np.ndarray, seeds: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return remove_rim(labels, height, width)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _signatures(
     levels: np.ndarray, marker_pixels: np.ndarray, labels: np.ndarray, n: int, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +141,7 @@ def _signatures(
     return sizes, signatures
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def symmetric_hash(score: int, y: int, x: int) -> int:
     """Hash a score and two squared distances to int64, the same if the two distances are exchanged."""
     mixed = (x + y) * 0x1E3779B97F4A7C15 + (x * y) * 0x2545F4914F6CDD1D + score * 0x3C79AC492BA7B653
@@ -149,7 +149,7 @@ def symmetric_hash(score: int, y: int, x: int) -> int:
     return mixed ^ (mixed >> 32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _grow(
     levels: np.ndarray,
     marker_pixels: np.ndarray,
@@ -179,7 +179,7 @@ def _grow(
                 _push(wave[k], level, levels, free, heads, following, width)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _push(
     i: int,
     level: int,
@@ -198,7 +198,7 @@ def _push(
             following[j], heads[bucket] = heads[bucket], j
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _best_label(
     i: int, levels: np.ndarray, labels: np.ndarray, sizes: np.ndarray, signatures: np.ndarray, width: int
 ) -> int:

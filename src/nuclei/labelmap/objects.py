@@ -5,14 +5,15 @@ Pixel sums are integers and treat the four neighbours alike, so flips and rotati
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from nuclei.labelmap.compiled import compiled
 
 N_SHAPE_SUMS = 12
 """Columns of ``object_sums`` before those of the maps."""
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def object_sums(labels: np.ndarray, n: int, maps: np.ndarray) -> np.ndarray:
     """Add up the pixels of each object, in one pass.
 
@@ -67,7 +68,7 @@ def object_sums(labels: np.ndarray, n: int, maps: np.ndarray) -> np.ndarray:
     return sums
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def select_best_first(
     layers: np.ndarray, object_layers: np.ndarray, object_labels: np.ndarray, max_overlap: float
 ) -> np.ndarray:
@@ -108,7 +109,7 @@ def select_best_first(
     return selected
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def sum_of_trees(
     rows: np.ndarray,
     roots: np.ndarray,

@@ -5,13 +5,13 @@ Most pixels have the label of their left neighbour, so everything here works on 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from nuclei.labelmap.compiled import compiled
 from nuclei.labelmap.regions import append_flagged
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def pair_runs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Split two label maps into the runs in which neither of them changes.
 
@@ -35,7 +35,7 @@ def pair_runs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return lengths, labels_a, labels_b
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def count_matches(
     lengths: np.ndarray, truth: np.ndarray, prediction: np.ndarray, twentieths: np.ndarray
 ) -> np.ndarray:
@@ -63,7 +63,7 @@ def count_matches(
     return counts
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def best_ious(lengths: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the highest IoU of each object with an object of the other label map.
 
@@ -84,7 +84,7 @@ def best_ious(lengths: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.nda
     return best_a, best_b
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _areas(lengths: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the pixels of each label, int64 (labels.max() + 1,), from runs."""
     areas = np.zeros(labels.max() + 1, np.int64)
@@ -93,7 +93,7 @@ def _areas(lengths: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return areas
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _shared_pixels(
     lengths: np.ndarray, a: np.ndarray, b: np.ndarray, base: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +104,7 @@ def _shared_pixels(
     return keys, shared
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _add_shared(
     lengths: np.ndarray, a: np.ndarray, b: np.ndarray, base: int, keys: np.ndarray, shared: np.ndarray
 ) -> bool:

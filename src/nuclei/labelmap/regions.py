@@ -5,11 +5,12 @@ Some functions take images with a rim: a zero around each side, flat, so that ev
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from nuclei.labelmap.compiled import compiled
 
-@numba.njit(cache=True, nogil=True)
+
+@compiled
 def add_rim(image: np.ndarray) -> np.ndarray:
     """Return a uint8 (H, W) image flat, with a rim of zeros, its length a multiple of eight."""
     height, width = image.shape
@@ -21,7 +22,7 @@ def add_rim(image: np.ndarray) -> np.ndarray:
     return flat
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def remove_rim(flat: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return the (H, W) image of any dtype that ``add_rim`` made flat."""
     image = np.empty((height, width), flat.dtype)
@@ -32,14 +33,14 @@ def remove_rim(flat: np.ndarray, height: int, width: int) -> np.ndarray:
     return image
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def flagged(flags: np.ndarray) -> np.ndarray:
     """Return the indices, int64 (k,), of the ones among uint8 (8 n,) flags of 0 or 1."""
     indices = np.empty(flags.sum() + 1, np.int64)
     return indices[: append_flagged(flags, 0, indices, 0)]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def append_flagged(flags: np.ndarray, offset: int, indices: np.ndarray, n: int) -> int:
     """Append the index of each 1 among the flags, plus ``offset``, to ``indices``; return the new length.
 
@@ -58,7 +59,7 @@ def append_flagged(flags: np.ndarray, offset: int, indices: np.ndarray, n: int) 
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def label_regions(free: np.ndarray, starts: np.ndarray, labels: np.ndarray, n: int, width: int) -> int:
     """Label the 4-connected regions of a mask from n + 1 on, by flood fill; return the last label.
 
@@ -85,7 +86,7 @@ def label_regions(free: np.ndarray, starts: np.ndarray, labels: np.ndarray, n: i
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def regions_with_seed(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Keep the 4-connected regions of a mask that hold a seed; all three are uint8 (H, W), 0 or 1."""
     height, width = mask.shape
@@ -95,7 +96,7 @@ def regions_with_seed(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return remove_rim(before ^ free, height, width)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def remove_small_objects(labels: np.ndarray, highest: int, min_area: int) -> np.ndarray:
     """Remove objects of fewer than ``min_area`` pixels and close the gaps in the numbering.
 
@@ -121,7 +122,7 @@ def remove_small_objects(labels: np.ndarray, highest: int, min_area: int) -> np.
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def squared_distances(mask: np.ndarray, limit: int) -> np.ndarray:
     """Return the squared Euclidean distance of each pixel to the nearest one outside the mask, exactly.
 

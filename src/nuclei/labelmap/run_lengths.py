@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from nuclei.labelmap.compiled import compiled
 from nuclei.labelmap.regions import append_flagged
 
 SPACE, LINE = ord(" "), ord("\n")
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def column_run_starts(labels: np.ndarray) -> np.ndarray:
     """Return the pixels at which the label changes, going down the columns.
 
@@ -37,7 +37,7 @@ def column_run_starts(labels: np.ndarray) -> np.ndarray:
     return _sort_by_column(starts[:n], height, width)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _sort_by_column(indices: np.ndarray, height: int, width: int) -> np.ndarray:
     """Turn ascending ``row * width + column`` into ascending ``column * height + row``."""
     ends = np.zeros(width + 1, np.int64)
@@ -52,7 +52,7 @@ def _sort_by_column(indices: np.ndarray, height: int, width: int) -> np.ndarray:
     return ordered
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def sort_by_nucleus(starts: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Sort runs by nucleus, those of one nucleus in the order of their pixels.
 
@@ -79,7 +79,7 @@ def sort_by_nucleus(starts: np.ndarray, labels: np.ndarray, size: int) -> tuple[
     return runs, ends[:-1]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def paint_runs(
     starts: np.ndarray, lengths: np.ndarray, labels: np.ndarray, areas: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, bool]:
@@ -109,7 +109,7 @@ def paint_runs(
     return image, overlap
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def write_rows(prefix: np.ndarray, numbers: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Write one line for each nucleus that has runs: the prefix, then its numbers with spaces between them.
 
@@ -133,7 +133,7 @@ def write_rows(prefix: np.ndarray, numbers: np.ndarray, ends: np.ndarray) -> np.
     return text[:n]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _write_number(number: int, text: np.ndarray, n: int) -> int:
     """Write a number of 1 or more into ``text`` from ``n`` on; return its end."""
     end, rest = n, number
@@ -145,7 +145,7 @@ def _write_number(number: int, text: np.ndarray, n: int) -> int:
     return end
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def read_rows(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """Read lines of whole numbers of at most 18 digits, with single spaces between them.
 
