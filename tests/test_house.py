@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,12 @@ def test_hydra_stays_behind_its_fence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
+def test_onnx_stays_behind_its_fence(name: str) -> None:
+    top = {imported.split(".")[0] for imported in imports(name)}
+    assert name == "nuclei.inference.model_file" or not top & {"onnx", "onnxruntime"}
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_numba_stays_behind_its_fence(name: str) -> None:
     assert room(name) == "labelmap" or "numba" not in {imported.split(".")[0] for imported in imports(name)}
 
@@ -142,6 +149,25 @@ HEAVY = {"torch", "pandas", "scipy", "cv2", "skimage", "numba"}
 
 def test_the_validator_starts_at_once() -> None:
     assert not loaded_after(["nuclei.commands.validate"]) & HEAVY
+
+
+def test_a_cpu_predicts_without_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys, numpy, nuclei, cv2; from nuclei import build, cli; build.GPU_DEVICES = ();"
+        "image = numpy.zeros((64, 64), numpy.uint8); image[20:40, 20:40] = 200;"
+        "assert nuclei.segment(image).max() == 1; cv2.imwrite('a.png', image);"
+        "assert cli.main(['predict', 'input=a.png', 'output=out']) == 0;"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    environment = os.environ | {"PYTHONPATH": str(SRC)}
+    command = [sys.executable, "-c", script]
+    said = subprocess.check_output(command, text=True, cwd=tmp_path, env=environment).splitlines()
+    assert "1 nuclei in 1 images" in said[0]
+    assert not set(said[1].split()) & {"torch", "torchvision", "timm", "lightning", "pandas", "matplotlib"}
+
+
+def test_the_package_imports_nothing_heavy() -> None:
+    assert not loaded_after(["nuclei"]) & {*HEAVY, "numpy", "hydra", "onnxruntime"}
 
 
 def test_the_door_imports_nothing_heavy() -> None:

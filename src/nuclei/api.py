@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from nuclei.data.preprocessing import Modality
-from nuclei.inference.segmenter import Segmenter
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nuclei.data.preprocessing import Modality
+    from nuclei.inference.segmenter import Segmenter
 
 
 def read_image(
@@ -120,9 +123,11 @@ def measure(labels: np.ndarray, image: np.ndarray, pixel_size: float | None = No
     >>> table[["label", "area", "mean_intensity", "area_um2"]].values.tolist()
     [[1.0, 4.0, 250.0, 1.0]]
     """
+    import pandas as pd
+
     from nuclei.inference import measure as measurements
 
-    return measurements.measure(np.asarray(labels), np.asarray(image), None, pixel_size)
+    return pd.DataFrame(measurements.measure(np.asarray(labels), np.asarray(image), None, pixel_size))
 
 
 def rle_encode(labels: np.ndarray) -> list[str]:

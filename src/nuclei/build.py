@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -21,10 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
 from nuclei.paths import Folders, FoldFolder, Paths, RunName, default_model
+from nuclei.training.recipe import GPU_DEVICES
 
 if TYPE_CHECKING:
     from nuclei.data.folds import FoldRow
     from nuclei.ensemble.ensemble_file import EnsembleFile
+    from nuclei.inference.model_file import ModelFile
+    from nuclei.inference.predict_maps import Network
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
     from nuclei.models.base import SegmentationNetwork
     from nuclei.postprocess.pipeline import Step
@@ -52,11 +56,12 @@ def build(settings: Any, **arguments: Any) -> Any:
     return instantiate(settings, _convert_="all", **arguments)
 
 
-def _classes(package: str) -> Iterator[type]:
-    """Yield every class that the modules of a package name."""
+def _classes(package: str, only: str | None = None) -> Iterator[type]:
+    """Yield every class that the modules of a package name, or ``only`` one of its modules."""
     room = importlib.import_module(package)
     for module in pkgutil.walk_packages(room.__path__, f"{package}."):
-        yield from (c for c in vars(importlib.import_module(module.name)).values() if isinstance(c, type))
+        if only in (None, module.name):
+            yield from (c for c in vars(importlib.import_module(module.name)).values() if isinstance(c, type))
 
 
 @cache
@@ -70,11 +75,11 @@ def _step_classes() -> dict[str, type]:
 
 
 @cache
-def _network_classes() -> dict[str, type]:
-    """Return every network by the name of its class."""
+def _network_classes(only: str | None = None) -> dict[str, type]:
+    """Return every network by the name of its class, or those that ``only`` one module names."""
     from nuclei.models.base import SegmentationNetwork
 
-    found = (c for c in _classes("nuclei.models") if issubclass(c, SegmentationNetwork))
+    found = (c for c in _classes("nuclei.models", only) if issubclass(c, SegmentationNetwork))
     return {c.__name__: c for c in found if c is not SegmentationNetwork}
 
 
@@ -166,7 +171,12 @@ def build_network(
         UserError: there is no such network, or it takes no such arguments.
     """
     unset = {name: None for name in ("encoder_weights", "weights") if name in settings and not pretrained}
-    network = _build_own("network", _network_classes(), settings, **unset, n_channels=len(channels))
+    # Where the settings name the module, no other one is imported: torchvision alone takes seconds.
+    target = settings.get("_target_") if isinstance(settings, Mapping) else None
+    module, _, name = str(target).rpartition(".")
+    found = _network_classes(module)
+    classes = found if name in found else _network_classes()
+    network = _build_own("network", classes, settings, **unset, n_channels=len(channels))
     return cast("SegmentationNetwork", network)
 
 
@@ -213,34 +223,55 @@ def ensemble_segmenter(ensemble: EnsembleFile, paths: Paths, tta: int | None = N
     return Segmenter(networks, ensemble.channels, build_steps(ensemble.steps))
 
 
-def file_segmenter(path: Path, tta: int | None = None) -> Segmenter:
-    """Load the network of a file that ``export`` wrote."""
-    from nuclei.inference.model_file import read_model_file
-    from nuclei.inference.predict_maps import place
+Engine = Literal["onnx", "torch"]
+
+
+def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = None) -> Segmenter:
+    """Load the network of a file that ``export`` wrote.
+
+    Args:
+        path: of the file.
+        tta: dihedral views to average; None for those that the file says.
+        engine: what computes the maps; None takes ONNX Runtime on a machine without a GPU, where the file
+            has a graph for it, so that torch need not be imported, which takes seconds.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another form, or has no graph for the engine.
+    """
+    from nuclei.inference.model_file import OnnxNetwork, read_model_file
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 
     model = read_model_file(path)
     settings = model.settings
+    if engine is None:
+        engine = "onnx" if model.graph and not any(map(os.path.exists, GPU_DEVICES)) else "torch"
     with _read_from(path):
         steps = build_steps(settings.steps)
-        network = build_network(settings.network, settings.channels, pretrained=False)
-        network.load_state_dict(model.weights)
-    weighted = WeightedNetwork(
-        place(network),
-        settings.channels,
-        1.0,
-        settings.tta if tta is None else tta,
-        settings.diameter,
-        settings.scales,
-    )
+        if engine == "torch":
+            network = _torch_network(model)
+        elif model.graph:
+            network = OnnxNetwork(model.graph, model.weights)
+        else:
+            raise UserError("it has no graph for ONNX Runtime; ./run.sh export makes files that have one")
+    views = settings.tta if tta is None else tta
+    weighted = WeightedNetwork(network, settings.channels, 1.0, views, settings.diameter, settings.scales)
     return Segmenter([weighted], settings.channels, steps)
+
+
+def _torch_network(model: ModelFile) -> Network:
+    """Build the network of a model file and put it where it runs."""
+    from nuclei.inference.predict_maps import place
+
+    network = build_network(model.settings.network, model.settings.channels, pretrained=False)
+    network.load_state_dict(model.tensors())
+    return place(network)
 
 
 def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta: int | None) -> Segmenter:
     """Load an ensemble by name, or else a model file, by default the one that comes with the project."""
-    from nuclei.ensemble.ensemble_file import read_ensemble
-
     if ensemble is not None:
+        from nuclei.ensemble.ensemble_file import read_ensemble
+
         path = paths.ensemble(ensemble)
         members = read_ensemble(path)
         with _read_from(path):

@@ -480,7 +480,8 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
         parsed = [parse_override(word) for word in overrides]
         defaults = compose_plain(command, [])
         groups = [override for override in parsed if is_group(override, defaults)]
-        defaults = compose_plain(command, [str(override.input_line) for override in groups])
+        if groups:
+            defaults = compose_plain(command, [str(override.input_line) for override in groups])
         plain = defaults_of(defaults)
         schema = schema_with(SCHEMAS[command], plain)
         words = [word_of(override, override in groups, command, schema, plain) for override in parsed]

@@ -87,7 +87,9 @@ class Server:
 @pytest.fixture(scope="module")
 def server(browser, repo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("app")
-    write_model_file(folder / "model.safetensors", ModelFile(SETTINGS, bright_and_dim()))
+    write_model_file(
+        folder / "model.safetensors", ModelFile(SETTINGS, {k: v.numpy() for k, v in bright_and_dim().items()})
+    )
     limits = ("limits.megabytes=1", "limits.megapixels=4", "limits.pages=9")
     server = Server(repo, folder, f"weights={folder / 'model.safetensors'}", *limits)
     yield server

@@ -2,18 +2,20 @@
 
 import numpy as np
 
-from nuclei.inference.measure import class_names, classify, measure, outline
+from nuclei.inference.measure import MEASUREMENTS, class_names, classify, measure, outline
 
 
 def test_measures_and_outlines():
     labels = np.zeros((8, 10), np.int32)
     labels[2:6, 3:7] = 1
     image = np.where(labels > 0, 200, 10).astype(np.uint8)
-    row = measure(labels, image).iloc[0]
-    assert (row.label, row.area, row.y, row.x, row.mean_intensity) == (1, 16, 3.5, 4.5, 200)
+    table = measure(labels, image)
+    row = [table[name].tolist() for name in ("label", "area", "y", "x", "mean_intensity")]
+    assert row == [[1], [16], [3.5], [4.5], [200]]
     drawn = outline(image, labels)
     assert (drawn[2, 3] == (255, 220, 0)).all() and (drawn[3, 4] == 200).all() and (drawn[0, 0] == 10).all()
-    assert measure(np.zeros_like(labels), image).empty
+    assert list(table) == list(MEASUREMENTS.values())
+    assert not any(map(len, measure(np.zeros_like(labels), image).values()))
 
 
 def test_the_class_is_the_highest_map_within_the_nucleus():

@@ -188,7 +188,7 @@ class Segmentation:
 
     def measurements(self) -> pd.DataFrame:
         """Return the class of each nucleus and everything that ``nuclei.inference.measure`` measures."""
-        table = measure(self.labels, self.image)
+        table = pd.DataFrame(measure(self.labels, self.image))
         table.insert(0, "image", self.name)
         table.insert(2, "class", [self.class_names[n] for n in self.classes])
         return table

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from nuclei.app.upload_session import Segmentation
-from nuclei.inference.measure import qupath_measurements, to_geojson
+from nuclei.inference.measure import measure, qupath_measurements, to_geojson
 from nuclei.submission.csv_files import as_text, write_submission
 
 SIDE = 2048  # larger images are shown smaller; what is measured and downloaded has full size
@@ -92,8 +92,9 @@ def label_tiff(nuclei: Segmentation) -> bytes:
 
 def geojson(nuclei: Segmentation) -> bytes:
     """Write polygons as GeoJSON, with QuPath's names of the measurements."""
-    table = nuclei.measurements()
-    return to_geojson(nuclei.labels, table["class"], nuclei.colours, qupath_measurements(table)).encode()
+    rows = qupath_measurements(measure(nuclei.labels, nuclei.image))
+    classes = [nuclei.class_names[n] for n in nuclei.classes]
+    return to_geojson(nuclei.labels, classes, nuclei.colours, rows).encode()
 
 
 def csv(nuclei: Segmentation) -> bytes:

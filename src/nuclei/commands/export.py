@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
-import safetensors.torch
 from omegaconf import DictConfig
 
-from nuclei.build import build_paths
+from nuclei.build import build_network, build_paths
 from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
+from nuclei.inference.model_file import ModelFile, ModelSettings, export_graph, write_model_file
+from nuclei.inference.segmenter import load_weights
 from nuclei.paths import RunName, default_model
 from nuclei.training.run_folder import checked_weights, read_result, read_settings
 
@@ -35,7 +36,15 @@ def main(cfg: DictConfig, call: Call) -> None:
         steps = ensemble.steps
     made = ModelSettings(settings.network, settings.channels, steps, 1, result.diameter, result.scales)
     path = Path(cfg.output) if cfg.output else default_model()
-    write_model_file(path, ModelFile(made, safetensors.torch.load_file(checked_weights(folder))))
+    network = build_network(settings.network, settings.channels, pretrained=False)
+    network = load_weights(network, checked_weights(folder)).cpu()
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    graph = None
+    try:
+        graph = export_graph(network)
+    except UserError as e:
+        print(f"{e}; predict will run it by torch", file=sys.stderr)
+    write_model_file(path, ModelFile(made, weights, graph))
     data = path.read_bytes()
     print(
         f"wrote {path}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}; "

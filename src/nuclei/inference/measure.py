@@ -9,7 +9,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 from roifile import ImagejRoi, roiwrite
 from skimage.measure import find_contours, regionprops, regionprops_table
 from skimage.segmentation import find_boundaries
@@ -37,6 +36,8 @@ COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 1
 """Of classes, in RGB."""
 ONLY_CLASS = "nucleus"
 """The class of all nuclei where no map tells classes apart."""
+Columns = dict[str, np.ndarray]
+"""A table: its columns by name, ``(N,)`` each."""
 
 
 def measure(
@@ -44,8 +45,8 @@ def measure(
     image: np.ndarray,
     channels: Mapping[str, np.ndarray] | None = None,
     pixel_size: float | None = None,
-) -> pd.DataFrame:
-    """Return a table with one line for each nucleus.
+) -> Columns:
+    """Return a table with one row for each nucleus.
 
     Args:
         labels: ``int32 (H, W)``.
@@ -61,8 +62,9 @@ def measure(
     properties = tuple(
         name for name in dict.fromkeys(n.split("-")[0] for n in MEASUREMENTS) if name != INTENSITY
     )
-    table = pd.DataFrame(regionprops_table(labels, properties=properties)).rename(columns=MEASUREMENTS)
-    table.insert(4, MEASUREMENTS[INTENSITY], mean_intensity(labels, table["label"], grey))
+    measured = regionprops_table(labels, properties=properties)
+    measured[INTENSITY] = mean_intensity(labels, measured["label"], grey)
+    table = {column: measured[name] for name, column in MEASUREMENTS.items()}
     for name, plane in (channels or {}).items():
         table[f"{MEASUREMENTS[INTENSITY]}_{name}"] = mean_intensity(labels, table["label"], plane)
     if pixel_size is not None:
@@ -72,7 +74,7 @@ def measure(
     return table
 
 
-def mean_intensity(labels: np.ndarray, numbers: np.ndarray | pd.Series, plane: np.ndarray) -> np.ndarray:
+def mean_intensity(labels: np.ndarray, numbers: np.ndarray, plane: np.ndarray) -> np.ndarray:
     """Return the mean of a plane ``(H, W)`` in each of the labels ``numbers``, of its finite pixels."""
     inside = np.flatnonzero(labels)
     values, flat = plane.reshape(-1)[inside].astype(np.float64), labels.reshape(-1)[inside]
@@ -81,10 +83,10 @@ def mean_intensity(labels: np.ndarray, numbers: np.ndarray | pd.Series, plane: n
     sums = np.bincount(flat[finite], values[finite], minlength=length)
     counts = np.bincount(flat[finite], minlength=length)
     means = np.divide(sums, counts, out=np.full(length, np.nan), where=counts > 0)
-    return means[np.asarray(numbers, np.int64)]
+    return means[numbers]
 
 
-def polygons(labels: np.ndarray, maps: np.ndarray, channels: Sequence[str], table: pd.DataFrame) -> str:
+def polygons(labels: np.ndarray, maps: np.ndarray, channels: Sequence[str], table: Columns) -> str:
     """Return nuclei as GeoJSON for QuPath, with their class and measurements.
 
     Args:
@@ -99,11 +101,11 @@ def polygons(labels: np.ndarray, maps: np.ndarray, channels: Sequence[str], tabl
     return to_geojson(labels, classes, colours, qupath_measurements(table))
 
 
-def qupath_measurements(table: pd.DataFrame) -> list[dict[str, float]]:
+def qupath_measurements(table: Columns) -> list[dict[str, float]]:
     """Return rows of ``measure`` under QuPath's names, for ``to_geojson``."""
-    shown = table[["area", "perimeter", "mean_intensity"]].round(3)
-    shown.columns = ["Area px^2", "Perimeter px", "Mean intensity"]
-    return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
+    names = {"area": "Area px^2", "perimeter": "Perimeter px", "mean_intensity": "Mean intensity"}
+    rows = zip(*(np.round(table[column], 3).tolist() for column in names), strict=True)
+    return [dict(zip(names.values(), row, strict=True)) for row in rows]
 
 
 def write_rois(path: Path, labels: np.ndarray) -> None:

@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import pandas as pd
-
 from nuclei.atomic import atomic_write
 from nuclei.data.image_files import TABLE, find_images
 from nuclei.errors import UserError
+from nuclei.inference.measure import Columns
 from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
 from nuclei.inference.segmenter import Segmenter
 from nuclei.progress import track
@@ -128,7 +127,7 @@ def _stamp(file: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _texts(table: pd.DataFrame) -> list[Row]:
+def _texts(table: Columns) -> list[Row]:
     """Return the rows of a table as text: whole numbers bare, others with three digits, no NaN."""
     columns = {
         str(name): [

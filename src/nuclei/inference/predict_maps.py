@@ -11,21 +11,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 import cv2
 import numpy as np
-import torch
 
 from nuclei.atomic import atomic_write
-from nuclei.models.base import SegmentationNetwork
+from nuclei.inference.model_file import OnnxNetwork
 from nuclei.progress import track
 
+if TYPE_CHECKING:
+    from nuclei.models.base import SegmentationNetwork
+
+Network: TypeAlias = Union["SegmentationNetwork", OnnxNetwork]
+"""What gives maps: a network of torch, or one of ONNX Runtime, where torch is not imported."""
 View = tuple[int, int, int]
 VIEWS = ((0, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1))
 """The eight dihedral views as (flip rows, flip columns, transpose), most different first."""
 
 
-def predict(network: SegmentationNetwork, image: np.ndarray, views: Sequence[View] = VIEWS[:1]) -> np.ndarray:
+def predict(network: Network, image: np.ndarray, views: Sequence[View] = VIEWS[:1]) -> np.ndarray:
     """Return the maps of one image at its own size.
 
     Large images are cut into tiles, see ``predict_tiles``. A network with a ``size`` sees the whole
@@ -47,29 +52,46 @@ def predict(network: SegmentationNetwork, image: np.ndarray, views: Sequence[Vie
     return predict_tiles(partial(predict_whole, network, views=views), image, network.stride)
 
 
-@torch.inference_mode()
-def predict_whole(
-    network: SegmentationNetwork, image: np.ndarray, views: Sequence[View] = VIEWS[:1]
-) -> np.ndarray:
+def predict_whole(network: Network, image: np.ndarray, views: Sequence[View] = VIEWS[:1]) -> np.ndarray:
     """Return what ``predict`` returns, of the whole image at once.
 
     The image is mirrored at its lower and right edge up to the network's stride.
     """
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    context = torch.autocast(device.type, torch.bfloat16) if has_bf16() else nullcontext()
     h, w = image.shape[:2]
     planes = np.moveaxis(np.atleast_3d(pad(image, network.stride)), 2, 0)
-    batch = torch.from_numpy(np.ascontiguousarray(planes)).to(device)[None].float() / 255
+    mean = _mean_by_onnx if isinstance(network, OnnxNetwork) else _mean_by_torch
+    return mean(network, np.ascontiguousarray(planes), views)[:, :h, :w]  # type: ignore[arg-type]
+
+
+def _mean_by_onnx(network: OnnxNetwork, planes: np.ndarray, views: Sequence[View]) -> np.ndarray:
+    """Return the mean of a network's maps, uint8 (C, H, W), of views of an image, uint8 (colours, H, W)."""
+    batch = planes[None].astype(np.float32) / 255
+    total = np.float32(0)
+    for rows, columns, transpose in views:
+        flips = tuple(d for d, flip in ((-2, rows), (-1, columns)) if flip)
+        x = np.flip(batch.swapaxes(-2, -1) if transpose else batch, flips)
+        y = np.flip(network.predict_maps(np.ascontiguousarray(x)), flips)
+        total = total + (y.swapaxes(-2, -1) if transpose else y)[0]
+    return np.rint(total * np.float32(255 / len(views))).astype(np.uint8)
+
+
+def _mean_by_torch(network: SegmentationNetwork, planes: np.ndarray, views: Sequence[View]) -> np.ndarray:
+    """Return what ``_mean_by_onnx`` returns, computed where the network is."""
+    import torch
+
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    context = torch.autocast(device.type, torch.bfloat16) if has_bf16() else nullcontext()
     total: torch.Tensor | None = None
-    with context:
+    with torch.inference_mode(), context:
+        batch = torch.from_numpy(planes).to(device)[None].float() / 255
         for rows, columns, transpose in views:
             flips = [d for d, flip in ((-2, rows), (-1, columns)) if flip]
             x = (batch.mT if transpose else batch).flip(flips).contiguous(memory_format=torch.channels_last)
             y = network.predict_maps(x).flip(flips)
-            y = (y.mT if transpose else y)[0, :, :h, :w]
+            y = (y.mT if transpose else y)[0]
             total = y if total is None else total + y
-    assert total is not None
-    return (total * (255 / len(views))).round().to(torch.uint8).cpu().numpy()
+        assert total is not None
+        return (total * (255 / len(views))).round().to(torch.uint8).cpu().numpy()
 
 
 def resize_maps(
@@ -103,12 +125,16 @@ def write_maps(
 
 def place(network: SegmentationNetwork) -> SegmentationNetwork:
     """Put a network on the GPU if there is one, channels last, in eval mode."""
+    import torch
+
     network = network.to("cuda" if torch.cuda.is_available() else "cpu")
     return network.to(memory_format=torch.channels_last).eval()
 
 
 def has_bf16() -> bool:
     """Return whether the hardware multiplies bfloat16: newer GPUs, CPUs with AMX or AVX-512 BF16."""
+    import torch
+
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

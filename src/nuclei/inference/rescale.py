@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nuclei.inference.predict_maps import VIEWS, View, predict, resize_maps
+from nuclei.inference.predict_maps import VIEWS, Network, View, predict, resize_maps
 from nuclei.metrics import equivalent_diameter
-from nuclei.models.base import SegmentationNetwork
 from nuclei.postprocess.pipeline import by_name
 from nuclei.postprocess.watershed import MapWatershed
 from nuclei.progress import within
@@ -29,7 +28,7 @@ MIN_AREA = 10
 
 
 def predict_at_diameter(
-    network: SegmentationNetwork,
+    network: Network,
     image: np.ndarray,
     channels: Sequence[str],
     diameter: float | None,
@@ -64,9 +63,7 @@ def predict_at_diameter(
     return np.rint(total / tta).astype(np.uint8)
 
 
-def estimate_zoom(
-    network: SegmentationNetwork, image: np.ndarray, channels: Sequence[str], diameter: float
-) -> float:
+def estimate_zoom(network: Network, image: np.ndarray, channels: Sequence[str], diameter: float) -> float:
     """Return the zoom that gives the nuclei of an image a mean ``diameter``, within ``ZOOM_LIMITS``.
 
     Of large nuclei only parts or bright spots are seen at the image's own size, so half of it comes first.
@@ -87,9 +84,7 @@ def known_zoom(diameter: float, current: float) -> float:
     return float(np.clip(diameter / current, *WIDE_LIMITS))
 
 
-def predict_zoomed(
-    network: SegmentationNetwork, image: np.ndarray, zoom: float, views: Sequence[View]
-) -> np.ndarray:
+def predict_zoomed(network: Network, image: np.ndarray, zoom: float, views: Sequence[View]) -> np.ndarray:
     """Return the maps of the zoomed image, ``uint8 (C, H, W)`` at the image's own size."""
     with within(f"maps at {zoom:.2f} x"):
         maps = predict(network, zoom_image(image, zoom), views)

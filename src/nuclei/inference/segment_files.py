@@ -13,16 +13,14 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-import pandas as pd
 import tifffile
-import torch
 
 from nuclei.atomic import atomic_write
 from nuclei.data.image_io import read_images
 from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, judge_modality, nuclear_signal, stretch_contrast
 from nuclei.errors import UserError
-from nuclei.inference.measure import measure, outline, polygons, write_rois
+from nuclei.inference.measure import Columns, measure, outline, polygons, write_rois
 from nuclei.inference.segmenter import Segmenter
 from nuclei.progress import within
 from nuclei.submission.rle import to_lines
@@ -88,7 +86,7 @@ class SegmentedImage:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
-    table: pd.DataFrame
+    table: Columns
     runs: bytes
 
 
@@ -105,7 +103,7 @@ def segment_files(
         workers: number of files at a time.
     """
     together = max(1, min(workers, len(files)))
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // together))
+    segmenter.use_threads(max(1, len(os.sched_getaffinity(0)) // together))
 
     def segment(file: tuple[str, Path]) -> list[SegmentedImage] | UserError:
         try:

@@ -6,18 +6,20 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import safetensors.torch
 from safetensors import SafetensorError
 
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, preprocess
 from nuclei.errors import UserError
-from nuclei.inference.predict_maps import VIEWS, place
+from nuclei.inference.model_file import OnnxNetwork
+from nuclei.inference.predict_maps import VIEWS, Network, place
 from nuclei.inference.rescale import estimate_zoom, known_zoom, predict_at_diameter
-from nuclei.models.base import SegmentationNetwork
 from nuclei.postprocess.pipeline import Step, postprocess
+
+if TYPE_CHECKING:
+    from nuclei.models.base import SegmentationNetwork
 
 
 class Prediction(NamedTuple):
@@ -43,7 +45,7 @@ class WeightedNetwork:
         UserError: there are not that many views.
     """
 
-    network: SegmentationNetwork
+    network: Network
     channels: Sequence[str]
     weight: float = 1.0
     tta: int = 1
@@ -129,12 +131,25 @@ class Segmenter:
         """Return labels ``int32 (H, W)`` of maps; the quick part, which needs no network."""
         return postprocess(maps, self.channels, self.steps)
 
+    def use_threads(self, count: int) -> None:
+        """Let networks compute each image with ``count`` threads."""
+        for member in self.networks:
+            if isinstance(member.network, OnnxNetwork):
+                member.network.use_threads(count)
+            else:
+                import torch
+
+                torch.set_num_threads(count)
+
     def fingerprint(self) -> str:
         """Return a text that is another one for other weights, views or post-processing."""
         digest = hashlib.sha256(repr((self.channels, self.steps)).encode())
         for member in self.networks:
             digest.update(repr((member.channels, member.weight, member.tta, member.diameter)).encode())
             digest.update(repr(tuple(member.scales)).encode())
+            if isinstance(member.network, OnnxNetwork):
+                digest.update(member.network.fingerprint())
+                continue
             for parameter in member.network.parameters():
                 digest.update(parameter.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -148,6 +163,8 @@ def load_weights(network: SegmentationNetwork, path: Path) -> SegmentationNetwor
     Raises:
         UserError: the file is missing, damaged, or of another network.
     """
+    import safetensors.torch
+
     if any(True for _ in network.parameters()):
         try:
             network.load_state_dict(safetensors.torch.load_file(path))

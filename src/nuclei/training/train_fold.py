@@ -105,7 +105,7 @@ def train_fold(training: FoldTraining) -> RunResult:
     network, weights = training.build_network(), training.folder.weights
     if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
         if isinstance(training.init, Path):
-            start_from(network, read_model_file(training.init).weights, str(training.init))
+            start_from(network, read_model_file(training.init).tensors(), str(training.init))
         elif training.init is not None:
             path = _initial_weights(training, *training.init)
             start_from(network, safetensors.torch.load_file(path), str(path))
