@@ -1,6 +1,6 @@
 """Compare the two engines of the model that comes along: ``python bench/engines.py STORE [IMAGES]``.
 
-First the start of processes, in turn: ``import torch`` alone, and ``predict`` of one image of 520 × 348 pixels.
+First the start of processes, in turn: ``import torch`` alone, and ``predict`` of one image, 520 × 348 pixels.
 Then training images of several kinds, each segmented by torch and by ONNX Runtime in turn, on one core: the
 number of nuclei, the IoU of each nucleus of one with that of the other, seconds.
 """
@@ -35,7 +35,7 @@ def timed(work: Callable[[], object]) -> tuple[object, float]:
 
 
 def processor_seconds(command: Sequence[str]) -> float:
-    """Return the processor time of a process, which a busy machine changes less than the time of the clock."""
+    """Return the processor time of a process: other work changes it less than the time of the clock."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
