@@ -125,7 +125,7 @@ def test_hydra_stays_behind_its_fence(name: str) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_onnx_stays_behind_its_fence(name: str) -> None:
     top = {imported.split(".")[0] for imported in imports(name)}
-    assert name == "nuclei.inference.model_file" or not top & {"onnx", "onnxruntime"}
+    assert name == "nuclei.inference.onnx_network" or not top & {"onnx", "onnxruntime"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -238,7 +238,8 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     Raises:
         UserError: the file is missing, damaged, or of another form, or has no graph for the engine.
     """
-    from nuclei.inference.model_file import OnnxNetwork, read_model_file
+    from nuclei.inference.model_file import read_model_file
+    from nuclei.inference.onnx_network import OnnxNetwork
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 
     model = read_model_file(path)

@@ -12,7 +12,8 @@ from nuclei.build import build_network, build_paths
 from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.model_file import ModelFile, ModelSettings, export_graph, write_model_file
+from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
+from nuclei.inference.onnx_network import export_graph
 from nuclei.inference.segmenter import load_weights
 from nuclei.paths import RunName, default_model
 from nuclei.training.run_folder import checked_weights, read_result, read_settings

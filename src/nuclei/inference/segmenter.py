@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, preprocess
 from nuclei.errors import UserError
-from nuclei.inference.model_file import OnnxNetwork
+from nuclei.inference.onnx_network import OnnxNetwork
 from nuclei.inference.predict_maps import VIEWS, Network, place
 from nuclei.inference.rescale import estimate_zoom, known_zoom, predict_at_diameter
 from nuclei.postprocess.pipeline import Step, postprocess
