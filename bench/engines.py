@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def main(store: Store, images: int) -> None:
         seconds.append([times[engine] for engine in ENGINES])
     (by_torch, by_onnx), times = np.sum(found, axis=0), np.array(seconds)
     matched = np.array([iou for iou in ious if iou > 0])
-    counts = ", ".join(f"{min(share, len(of_kind))} {kind}" for kind, of_kind in kinds.items())
+    counts = ", ".join(f"{n} {kind}" for kind, n in Counter(row.modality for row in chosen).items())
     print(f"{len(chosen)} images ({counts}): {by_torch} nuclei by torch, {by_onnx} by ONNX Runtime")
     print(
         f"IoU of matched nuclei: mean {matched.mean():.5f}, least {matched.min():.3f}, "
