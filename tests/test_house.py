@@ -41,7 +41,7 @@ COMMON = ("errors", "atomic", "progress", "paths", "metrics")
 FREE = ("nuclei.submission.rle",)
 LIGHTNING = (
     "data.datamodule",
-    *(f"training.{name}" for name in ("module", "callbacks", "checkpoints", "trainer")),
+    *(f"training.{name}" for name in ("module", "callbacks", "trainer")),
 )
 
 

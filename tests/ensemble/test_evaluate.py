@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nuclei.data.folds import FoldRow, folds_sha256
 from nuclei.data.store import Store
 from nuclei.ensemble import evaluate
-from nuclei.ensemble.evaluate import Case, Evaluator, Setting, count_matches, load_cases, score_untuned
+from nuclei.ensemble.evaluate import (
+    Case,
+    Evaluator,
+    Setting,
+    blend,
+    count_matches,
+    load_cases,
+    score_untuned,
+    shared_channels,
+)
 from nuclei.ensemble.oof import load_oof
+from nuclei.errors import UserError
 from nuclei.metrics import average_precision, confusion
 from nuclei.postprocess.components import Components, RemoveSmall
 
@@ -87,3 +100,53 @@ def test_cases_and_matches_are_read_from_runs(tmp_path: Path, draw_runs: Callabl
     assert list(counts) == [row.image_id for row in rows]
     labels = Components(low=0.5, high=0.5)({"nucleus": cases[0].maps[1, 0]})
     np.testing.assert_array_equal(counts["image0"], confusion(cases[0].truth, labels))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_uint8_maps_against_exact_fractions(seed: int, members: int) -> None:
+    generator = np.random.default_rng(seed)
+    maps = [generator.integers(0, 256, (2, 3, 4), np.uint8) for _ in range(members)]
+    weights = [Fraction(int(x), 1) for x in generator.integers(1, 100, members)]
+    weights = [w / sum(weights) for w in weights]
+    exact = sum(
+        (m.astype(object) * w for m, w in zip(maps, weights, strict=True)), start=np.array(Fraction(0))
+    )
+    got = blend(maps, [float(w) for w in weights])
+    assert got.dtype == np.uint8
+    assert (abs(got.astype(object) - exact) <= Fraction(1, 2) + Fraction(1, 10**4)).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_float_maps_stay_float_and_within_bounds(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    maps = [generator.random((1, 3, 3)), np.ones((1, 3, 3), np.float16), np.ones((1, 3, 3), np.float32)]
+    weights = generator.dirichlet([1, 1, 1])
+    got = blend(maps, weights.tolist())
+    assert got.dtype == np.float32 and got.max() <= 1
+    np.testing.assert_allclose(got, np.average(maps, axis=0, weights=weights), atol=1e-6)
+
+
+def test_one_member_and_weight_zero_change_nothing() -> None:
+    a, b = np.full((1, 2, 2), 77, np.uint8), np.full((1, 2, 2), 200, np.uint8)
+    np.testing.assert_array_equal(blend([a], [1.0]), a)
+    np.testing.assert_array_equal(blend([a, b], [0.0, 1.0]), b)
+    assert blend([a], [1.0]) is not a
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    a = np.zeros((1, 2, 2), np.uint8)
+    for weights in ([0.5, 0.4], [1.5, -0.5], [1.0]):
+        with pytest.raises(ValueError, match="sum 1"):
+            blend([a, a], weights)
+    for other in (a[:, :1], a.astype(np.float32)):
+        with pytest.raises(ValueError, match="one shape and dtype"):
+            blend([a, other], [0.5, 0.5])
+
+
+def test_shared_channels_keep_the_first_order() -> None:
+    assert shared_channels([("border", "nucleus", "distance"), ("nucleus", "border")]) == (
+        "border",
+        "nucleus",
+    )
+    with pytest.raises(UserError, match="no channel nucleus in all runs"):
+        shared_channels([("nucleus",), ("border",)])

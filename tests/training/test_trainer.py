@@ -15,7 +15,7 @@ from nuclei.models.base import SegmentationNetwork
 from nuclei.training import trainer
 from nuclei.training.losses import Bce
 from nuclei.training.module import Segmentation
-from nuclei.training.trainer import fit, precision, seed
+from nuclei.training.trainer import check_checkpoint, fit, precision, seed, start_from
 
 
 class Samples(torch.utils.data.Dataset):
@@ -164,3 +164,42 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"no zip")
     with pytest.raises(UserError, match="is damaged at its directory"):
         train(tmp_path)
+
+
+def layers(width: int, last: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(99, width), nn.Linear(width, last))
+
+
+def test_layers_that_fit_are_taken_and_others_begin_anew(capsys):
+    old, new = layers(4, 2), layers(4, 5)
+    before = new[1].weight.clone()
+    start_from(new, old.state_dict(), "old")
+    assert torch.equal(new[0].weight, old[0].weight) and torch.equal(new[1].weight, before)
+    assert "2 of 4 tensors from old" in (message := capsys.readouterr().err)
+    assert "anew: 1.bias, 1.weight" in message
+
+
+def test_the_same_network_starts_without_a_word(capsys):
+    old, new = layers(4, 2), layers(4, 2)
+    start_from(new, old.state_dict(), "old")
+    assert all(torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+    assert not capsys.readouterr().err
+
+
+def test_a_network_of_which_nothing_fits_is_refused():
+    with pytest.raises(UserError, match="old is of another network: 0% of the weights fit"):
+        start_from(layers(4, 2), layers(7, 3).state_dict(), "old")
+
+
+def test_a_checkpoint_that_is_cut_or_changed_is_refused(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"weight": torch.zeros(500)}, path)
+    check_checkpoint(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-100])
+    with pytest.raises(UserError, match="is damaged at its directory; delete it to train"):
+        check_checkpoint(path)
+    at = data.index(bytes(1000)) + 500  # within the tensor
+    path.write_bytes(data[:at] + b"x" + data[at + 1 :])
+    with pytest.raises(UserError, match=r"is damaged at .*data/0"):
+        check_checkpoint(path)

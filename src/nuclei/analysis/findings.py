@@ -22,8 +22,8 @@ from nuclei.data.folds import FoldRow, folds_sha256
 from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
-from nuclei.ensemble.blend import blend
 from nuclei.ensemble.ensemble_file import read_ensemble
+from nuclei.ensemble.evaluate import blend
 from nuclei.ensemble.oof import Member, load_oof
 from nuclei.metrics import confusion, precision_at
 from nuclei.paths import Paths, RunName

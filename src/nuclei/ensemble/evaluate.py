@@ -12,9 +12,10 @@ import numpy as np
 
 from nuclei.data.folds import FoldRow
 from nuclei.data.store import Store
-from nuclei.ensemble.blend import blend
 from nuclei.ensemble.ensemble_file import Score
 from nuclei.ensemble.oof import Member
+from nuclei.errors import UserError
+from nuclei.labelmap.flooding import weighted_mean
 from nuclei.metrics import confusion, precision_at
 from nuclei.postprocess.pipeline import Step, postprocess, with_parameters
 from nuclei.progress import parallel_map, track
@@ -84,6 +85,54 @@ class Evaluator:
     def score(self, setting: Setting, images: Iterable[int]) -> float:
         """Return the mean average precision over ``images``."""
         return float(self.precision(setting, images).mean())
+
+
+def blend(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Average the maps that several members give for one image.
+
+    Args:
+        maps: (C, H, W) of each member, the same channels in the same order; all uint8, or all float in 0..1.
+            One uint8 array (members, C, H, W) is quickest.
+        weights: one for each member, 0 or more, with sum 1; members of weight 0 are not touched.
+
+    Returns:
+        (C, H, W): uint8 from uint8 maps, rounded to the nearest (halves to the even number); else float32,
+        cut at 1 so that rounding errors do not leave 0..1.
+
+    Raises:
+        ValueError: numbers, shapes or dtypes do not go together, or the weights are not on the simplex.
+
+    >>> blend([np.array([[[0, 200]]], np.uint8), np.array([[[100, 100]]], np.uint8)], [0.25, 0.75])
+    array([[[ 75, 125]]], dtype=uint8)
+    """
+    if len(maps) != len(weights) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+        raise ValueError(f"expected {len(maps)} weights of 0 or more with sum 1, got {list(weights)}")
+    if len({(m.shape, m.dtype == np.uint8) for m in maps}) != 1:
+        raise ValueError(f"expected maps of one shape and dtype, got {[(m.shape, m.dtype) for m in maps]}")
+    if maps[0].dtype == np.uint8:
+        stack = np.asarray(maps)
+        return weighted_mean(stack.reshape(len(stack), -1), np.array(weights, np.float32)).reshape(
+            maps[0].shape
+        )
+    total = np.zeros(maps[0].shape, np.float32)
+    for m, weight in zip(maps, weights, strict=True):
+        if weight > 0:
+            total += np.multiply(m, np.float32(weight), dtype=np.float32)
+    return np.minimum(total, 1)
+
+
+def shared_channels(channels: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return the names that all members have, in the first member's order.
+
+    Raises:
+        UserError: neither ``nucleus`` nor ``background`` is among them.
+    """
+    shared = tuple(name for name in channels[0] if all(name in other for other in channels))
+    if not {"nucleus", "background"} & set(shared):
+        raise UserError(
+            f"no channel nucleus in all runs; they have {'; '.join(', '.join(c) for c in channels)}"
+        )
+    return shared
 
 
 def _precision(

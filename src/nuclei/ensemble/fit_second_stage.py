@@ -9,9 +9,8 @@ from dataclasses import fields, replace
 import cv2
 import numpy as np
 
-from nuclei.ensemble.blend import blend
 from nuclei.ensemble.ensemble_file import Score
-from nuclei.ensemble.evaluate import Case, Evaluator, Setting
+from nuclei.ensemble.evaluate import Case, Evaluator, Setting, blend
 from nuclei.ensemble.tune import Tuned
 from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.metrics import THRESHOLDS

@@ -9,7 +9,6 @@ from typing import Any
 
 from scipy.stats import qmc
 
-from nuclei.ensemble.blend import in_cube, on_simplex
 from nuclei.ensemble.evaluate import Setting
 from nuclei.postprocess.pipeline import Step, fields
 
@@ -76,6 +75,31 @@ class Space:
         values = dict(setting.parameters)
         weights = in_cube(setting.weights) if self.free_weights else []
         return [r.where(values[name]) for name, r in self.ranges.items()] + weights
+
+
+def on_simplex(cube: Sequence[float]) -> tuple[float, ...]:
+    """Turn n-1 numbers in 0..1 into n weights: uniform numbers give weights uniform on the simplex.
+
+    Stick-breaking: each weight takes its share of what is left, rounded to three decimals.
+
+    >>> on_simplex([0.25]), on_simplex([])
+    ((0.25, 0.75), (1.0,))
+    """
+    weights: list[float] = []
+    for n, u in enumerate(cube):
+        share = 1 - (1 - u) ** (1 / (len(cube) - n))
+        weights.append(round(share * (1 - sum(weights)), 3))
+    return (*weights, round(1.0 - sum(weights), 3))
+
+
+def in_cube(weights: Sequence[float]) -> list[float]:
+    """Undo ``on_simplex`` (up to its rounding)."""
+    cube, left = [], 1.0
+    for n, weight in enumerate(weights[:-1]):
+        share = min(max(weight / left, 0.0), 1.0) if left > 1e-9 else 0.0
+        cube.append(1 - (1 - share) ** (len(weights) - 1 - n))
+        left -= weight
+    return cube
 
 
 def candidates(space: Space, trials: int, seed: int) -> list[list[float]]:

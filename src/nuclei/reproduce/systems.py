@@ -13,7 +13,7 @@ import numpy as np
 from nuclei.config import override_words
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.blend import blend
+from nuclei.ensemble.evaluate import blend
 from nuclei.ensemble.oof import OofFile
 from nuclei.errors import UserError
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork

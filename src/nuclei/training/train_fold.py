@@ -26,10 +26,9 @@ from nuclei.paths import FoldFolder, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
 from nuclei.progress import track
 from nuclei.training.callbacks import read_metrics, training_seconds
-from nuclei.training.checkpoints import save_weights, start_from
 from nuclei.training.module import Segmentation
 from nuclei.training.run_folder import RunResult, checked_weights, read_result, read_settings
-from nuclei.training.trainer import fit, precision, seed
+from nuclei.training.trainer import fit, precision, save_weights, seed, start_from
 
 InitialWeights = tuple[RunName, FoldFolder] | Path
 """What a training starts from: a finished fold, by its run's name and its folder, or a model file."""
