@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from nuclei.metrics import (
     THRESHOLDS,
+    agreement,
     average_precision,
     confusion,
     precision_at,
@@ -171,3 +172,83 @@ def test_table() -> None:
         "dim         2  1.000  0.500  0.500  0.750",
         "all         3  1.000  0.667  0.667  0.833",
     ]
+
+
+def slow_jaccard(truth: np.ndarray, prediction: np.ndarray) -> Fraction:
+    """Algorithm 1 of Kumar et al. (2017), pixel sets and fractions, line by line."""
+
+    def nuclei(labels: np.ndarray) -> dict[int, set[int]]:
+        return {int(n): set(np.flatnonzero(labels == n)) for n in sorted(set(labels.flat) - {0})}
+
+    true, predicted = nuclei(truth), nuclei(prediction)
+    intersection, union, used = 0, 0, set()
+    for t in true.values():
+        best = max(predicted, key=lambda n: Fraction(len(t & predicted[n]), len(t | predicted[n])), default=0)
+        if best and t & predicted[best]:
+            intersection += len(t & predicted[best])
+            union += len(t | predicted[best])
+            used.add(best)
+        else:
+            union += len(t)
+    union += sum(len(p) for n, p in predicted.items() if n not in used)
+    return Fraction(intersection, union) if union else Fraction(1)
+
+
+@given(PAIRS)
+def test_the_aggregated_jaccard_index_is_the_papers(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    assert agreement(*pair).aggregated_jaccard == pytest.approx(float(slow_jaccard(*pair)))
+
+
+@given(PAIRS)
+def test_panoptic_quality_against_sets_of_pixels(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, prediction = pair
+    true, predicted = (sorted(set(labels.flat) - {0}) for labels in pair)
+    ious = [
+        ((truth == t) & (prediction == p)).sum() / ((truth == t) | (prediction == p)).sum()
+        for t in true
+        for p in predicted
+    ]
+    matched = [iou for iou in ious if iou > 0.5]
+    whole = len(matched) + (len(true) - len(matched)) / 2 + (len(predicted) - len(matched)) / 2
+    assert agreement(*pair).panoptic_quality == pytest.approx(sum(matched) / whole if whole else 1)
+
+
+@given(PAIRS)
+@settings(max_examples=50, deadline=None)
+def test_stardist_gives_the_same_figures_where_the_definitions_meet(
+    pair: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """It counts an IoU that equals the threshold, and gives 0 to images without any nucleus."""
+    peer = pytest.importorskip("stardist.matching", reason="a peer of requirements-bench.txt")
+    found, (half, three_quarters) = agreement(*pair), peer.matching(*pair, thresh=[0.5 + 1e-6, 0.75 + 1e-6])
+    if not found.n_true + found.n_predicted:
+        assert found.panoptic_quality == found.f1(10) == found.segmentation_quality == 1
+        return
+    assert (found.n_true, found.n_predicted) == (half.n_true, half.n_pred)
+    assert found.panoptic_quality == pytest.approx(half.panoptic_quality)
+    assert found.segmentation_quality == pytest.approx(half.mean_matched_score)
+    assert found.f1(10) == pytest.approx(half.f1) and found.f1(15) == pytest.approx(three_quarters.f1)
+
+
+@given(st.lists(PAIRS, min_size=1, max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_sums_over_images_are_those_of_stardists_data_sets(
+    pairs: list[tuple[np.ndarray, np.ndarray]],
+) -> None:
+    peer = pytest.importorskip("stardist.matching", reason="a peer of requirements-bench.txt")
+    total = sum((agreement(*pair) for pair in pairs[1:]), agreement(*pairs[0]))
+    pooled = peer.matching_dataset(*zip(*pairs, strict=True), thresh=0.5 + 1e-6, show_progress=False)
+    if total.n_true + total.n_predicted:
+        assert total.f1(10) == pytest.approx(pooled.f1)
+        assert total.panoptic_quality == pytest.approx(pooled.panoptic_quality)
+
+
+def test_agreement_worked_by_hand() -> None:
+    """A match of IoU 8/10, a nucleus whose best overlap is 2/4, a missed nucleus and a false find."""
+    truth = row((1, 8), (2, 4), (0, 4), (3, 5), (0, 3))
+    prediction = row((4, 8), (4, 2), (5, 2), (0, 4), (0, 5), (6, 3))
+    found = agreement(truth, prediction)
+    assert (found.n_true, found.n_predicted) == (3, 3)
+    assert found.matched_iou == pytest.approx(0.8) and found.f1(10) == pytest.approx(1 / 3)
+    # 1 goes with 4 (8 of 10); 2 with 5 (2 of 4, its best); 3 with none, 6 is used by none.
+    assert (found.intersection, found.union) == (10, 10 + 4 + 5 + 3)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuclei.analysis.error_types import ERROR_TYPES, find_errors, mend
+from nuclei.analysis.error_types import ERROR_TYPES, count_merges_and_splits, find_errors, mend
 from nuclei.metrics import average_precision, confusion
 
 
@@ -106,3 +106,12 @@ def test_every_nucleus_that_matches_none_is_blamed_once(a: list[int], b: list[in
     for kind in ERROR_TYPES:
         mend(kind, errors, truth, prediction)
     assert all(np.array_equal(x, y) for x, y in zip(before, (truth, prediction), strict=True))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(1, 4)), min_size=1, max_size=12))
+def test_merges_and_splits_are_counted_alike_without_the_table_of_all_pairs(
+    runs: list[tuple[int, int, int]],
+) -> None:
+    truth, prediction = (np.repeat(np.array(runs)[:, k], np.array(runs)[:, 2])[None] for k in (0, 1))
+    counts = find_errors(truth, prediction).counts()
+    assert count_merges_and_splits(10**7 * truth, prediction) == (counts["merge"], counts["split"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nuclei.labelmap.overlap import best_ious, count_matches, pair_runs
+from nuclei.labelmap.overlap import best_ious, count_matches, pair_runs, shared_pairs
 
 PAIRS = st.integers(1, 40).flatmap(
     lambda n: st.tuples(*[hnp.arrays(np.int32, n, elements=st.integers(0, 3))] * 2)
@@ -39,3 +39,12 @@ def test_the_hash_table_grows() -> None:
     labels = np.repeat(np.arange(1, 3001), 2)
     counts = count_matches(*pair_runs(labels, labels[::-1].copy()), np.array([10, 19]))
     assert counts.tolist() == [[3000, 0, 0], [3000, 0, 0]]
+
+
+@given(PAIRS)
+def test_shared_pixels_are_those_of_a_table(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    a, b = pair
+    areas_a, areas_b, pairs = shared_pairs(*pair_runs(a, b))
+    assert np.array_equal(areas_a, np.bincount(a)) and np.array_equal(areas_b, np.bincount(b))
+    both = sorted({(i, j) for i, j in zip(a.tolist(), b.tolist(), strict=True) if i and j})
+    assert pairs.tolist() == [[i, j, ((a == i) & (b == j)).sum()] for i, j in both]

@@ -28,6 +28,9 @@ from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.optimize import linear_sum_assignment
 from skimage.metrics import contingency_table
 
+from nuclei.labelmap.overlap import pair_runs, shared_pairs
+from nuclei.labelmap.regions import compact_labels
+
 ERROR_TYPES = ("merge", "split", "wrong outline", "miss", "false find", "inexact outline")
 
 
@@ -88,6 +91,25 @@ def find_errors(truth: np.ndarray, prediction: np.ndarray) -> Errors:
         inexact=[(int(t) + 1, int(p) + 1) for t, p in np.argwhere(single_match & below_highest_threshold)],
         best_iou=iou.max(axis=1, initial=0),
     )
+
+
+def count_merges_and_splits(truth: np.ndarray, prediction: np.ndarray) -> tuple[int, int]:
+    """Return how many merges and splits ``find_errors`` finds, for label maps of any numbering and size.
+
+    Only pairs of nuclei that share pixels are looked at, so that images with many thousands of nuclei fit in
+    the memory.
+
+    >>> count_merges_and_splits(np.array([[1, 1, 2, 2, 9, 9]]), np.array([[5, 5, 5, 5, 6, 7]]))
+    (1, 1)
+    """
+    lengths, t_labels, p_labels = pair_runs(truth.ravel(), prediction.ravel())
+    runs = lengths, compact_labels(t_labels), compact_labels(p_labels)
+    true_areas, predicted_areas, pairs = shared_pairs(*runs)
+    t, p, shared = pairs.T
+    t_in_p, p_in_t = 2 * shared > true_areas[t], 2 * shared > predicted_areas[p]
+    merge = np.bincount(p[t_in_p], minlength=len(predicted_areas)) >= 2
+    split = np.bincount(t[p_in_t & ~merge[p]], minlength=len(true_areas)) >= 2
+    return int(merge.sum()), int(split.sum())
 
 
 def mend(error_type: str, errors: Errors, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

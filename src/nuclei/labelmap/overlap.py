@@ -85,6 +85,31 @@ def best_ious(lengths: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.nda
 
 
 @compiled
+def shared_pairs(
+    lengths: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the areas of all objects, and the pixels that each pair of objects shares.
+
+    Args:
+        lengths, a, b: as for ``count_matches``.
+
+    Returns:
+        int64 (a.max() + 1,) and (b.max() + 1,), the areas by label, that of the background among them; and
+        int64 (k, 3), ascending: label in ``a``, label in ``b`` and pixels of each pair that shares any.
+    """
+    areas_a, areas_b = _areas(lengths, a), _areas(lengths, b)
+    base = len(areas_b)
+    keys, shared = _shared_pixels(lengths, a, b, base)
+    slots = np.flatnonzero(keys)
+    slots = slots[np.argsort(keys[slots])]
+    pairs = np.empty((len(slots), 3), np.int64)
+    for k in range(len(slots)):
+        pairs[k, 0], pairs[k, 1] = keys[slots[k]] // base, keys[slots[k]] % base
+        pairs[k, 2] = shared[slots[k]]
+    return areas_a, areas_b, pairs
+
+
+@compiled
 def _areas(lengths: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the pixels of each label, int64 (labels.max() + 1,), from runs."""
     areas = np.zeros(labels.max() + 1, np.int64)
