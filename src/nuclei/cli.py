@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 
 from nuclei.errors import UserError, nearest_name
 from nuclei.paths import ROOT, shipped
-from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from omegaconf import DictConfig
 
@@ -41,7 +40,7 @@ COMMANDS = {
     "predict": "find the nuclei in any images, with the model that comes along or an ensemble",
     "app": "a local web page: drop an image, see its nuclei",
     "validate": "check a submission against the competition's rules",
-    "score": "show the competition's metric for a submission or for out-of-fold maps",
+    "score": "show the metrics of a submission, of out-of-fold maps, or of any label maps",
     "submit": "validate a submission, send it, wait for its score",
     "bundle": "put source, configs, wheels and weights into one zip for Kaggle's notebooks",
     "push": "send the bundle to Kaggle, run the notebooks there, fetch their output",
@@ -53,6 +52,7 @@ COMMANDS = {
 }
 FLAGS = ("-m", "--multirun", "-h", "--help")
 SHORTCUTS = {"--fix": "fix=true"}
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 DEMO = ("prepare", "folds", "train", "ensemble", "analyse", "submission", "validate", "score", "bench", "all")
 """Commands that use the demo data set on a machine that has no competition data."""
 
@@ -266,7 +266,7 @@ def uses_demo(command: str, cfg: DictConfig, chosen: Collection[str]) -> bool:
     """Return whether the demo data set stands in: no other was chosen, and the competition's is missing."""
     if command not in DEMO or cfg.data.name != "dsb2018":
         return False
-    if {"data", "data.name", "data.root", "data.store"} & set(chosen):
+    if {"data", "data.name", "data.root", "data.store", "labels", "truth"} & set(chosen):
         return False
     return not (Path(cfg.data.root).exists() or Path(cfg.data.store).exists())
 
@@ -283,3 +283,40 @@ def small_words(command: str, cfg: DictConfig, chosen: Collection[str]) -> list[
         [f"train={{{','.join(f'{name}:{value}' for name, value in settings.items())}}}"] if settings else []
     )
     return words + ([f"models=[{model}]"] if model and "models" not in chosen else [])
+
+
+def has_gpu() -> bool:
+    """Return whether a GPU's driver is there; torch would take a second to tell."""
+    return sys.platform == "darwin" or any(map(os.path.exists, GPU_DEVICES))
+
+
+def choose_recipe(recipe: str, has_small: bool, gpu: bool) -> str:
+    """Return which recipe to train with, and why.
+
+    Args:
+        recipe: ``full``, ``small`` or ``auto``; anything else is the reason of an earlier choice.
+        has_small: whether the data set has a smaller recipe.
+        gpu: whether there is a GPU.
+
+    >>> choose_recipe("auto", has_small=True, gpu=False)
+    'small: no GPU'
+    """
+    if recipe != "auto":
+        return recipe
+    return "small: no GPU" if has_small and not gpu else "full"
+
+
+def small_settings(small: Mapping[str, str | int], chosen: Collection[str]) -> dict[str, str | int]:
+    """Return the settings of ``train`` that a smaller recipe changes.
+
+    Args:
+        small: the data set's ``model``, ``batch_size``, ``samples_per_epoch`` and ``max_epochs``.
+        chosen: settings that the user has chosen, which stay.
+    """
+    settings = {
+        "batch_size": small["batch_size"],
+        "samples_per_epoch": small["samples_per_epoch"],
+        "trainer.max_epochs": small["max_epochs"],
+        "model": small["model"],
+    }
+    return {name: value for name, value in settings.items() if name not in chosen}

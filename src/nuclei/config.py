@@ -56,7 +56,7 @@ class Budget:
 
 @dataclass
 class WithoutGpu:
-    """The smaller recipe of a data set; see ``nuclei.training.recipe``."""
+    """The smaller recipe of a data set; see ``nuclei.cli.choose_recipe``."""
 
     model: str
     batch_size: int
@@ -296,6 +296,9 @@ class Score(DataSchema):
     submission: str | None
     solution: str | None
     run: str | None
+    labels: str | None
+    truth: str | None
+    output: str
     workers: int
     postprocess: OptionSettings | None = None
 
@@ -422,6 +425,8 @@ PATHS = (
     "images",
     "submission",
     "solution",
+    "labels",
+    "truth",
     "data.root",
     "data.store",
 )

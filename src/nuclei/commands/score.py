@@ -1,8 +1,10 @@
-"""``./run.sh score``: the competition's metric for a submission, or for a run's out-of-fold maps."""
+"""``./run.sh score``: the competition's metric for a submission, out-of-fold maps, or any label maps."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
@@ -17,8 +19,14 @@ from nuclei.submission.solution import check_solution, compare_with_solution, in
 
 def main(cfg: DictConfig, call: Call) -> None:
     """Print tables; the last line is ``mAP 0.1234``."""
-    if bool(cfg.submission) == bool(cfg.run):
-        raise UserError("what is to be scored? say either submission=submissions/NAME.csv or run=MODEL/NAME")
+    if sum(map(bool, (cfg.submission, cfg.run, cfg.labels or cfg.truth))) != 1:
+        raise UserError(
+            "what is to be scored? say either submission=submissions/NAME.csv or run=MODEL/NAME, "
+            "or labels=FOLDER truth=FOLDER"
+        )
+    if cfg.labels or cfg.truth:
+        score_labels(cfg.labels, cfg.truth, Path(cfg.output).expanduser(), cfg.workers)
+        return
     paths = build_paths(cfg)
     if cfg.submission:
         check_solution(cfg.solution, cfg.data.name)
@@ -53,3 +61,21 @@ def print_scores(counts: Mapping[str, np.ndarray], groupings: Mapping[str, Mappi
     print("IoU > " + " ".join(f"{k / 20:6.2f}" for k in THRESHOLDS))
     print("      " + " ".join(f"{p:6.3f}" for p in precision))
     print(f"mAP {precision.mean():.4f}")
+
+
+def score_labels(labels: str | None, truth: str | None, output: Path, workers: int) -> None:
+    """Score a folder of label maps against another one; write the table, print means."""
+    from nuclei.analysis.label_scores import find_pairs, score_pairs, summary, write_scores
+
+    if not labels or not truth:
+        raise UserError("labels= and truth= go together: score labels=PREDICTIONS truth=ANNOTATIONS")
+    scores, faults = score_pairs(find_pairs(Path(labels).expanduser(), Path(truth).expanduser()), workers)
+    for fault in faults:
+        print(f"not scored: {fault}", file=sys.stderr)
+    if scores:
+        write_scores(output, scores)
+        print("\n".join(summary(scores)), end="\n\n")
+        print_scores({score.image: score.found.counts for score in scores}, {})
+        print(f"wrote {output}", file=sys.stderr)
+    if faults:
+        raise UserError(f"{len(faults)} files were not scored, first {faults[0]}")

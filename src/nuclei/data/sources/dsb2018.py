@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from nuclei.data.annotations import merge_pixels
 from nuclei.data.image_io import decode_image, decode_mask
 from nuclei.data.sources.protocols import Item, Split
 from nuclei.errors import UserError
@@ -68,10 +69,9 @@ def _open(archive: str, pid: int) -> zipfile.ZipFile:
 def merge_masks(masks: Iterable[np.ndarray], shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
     """Merge one mask for each nucleus into a label map.
 
-    The rules, each counted in ``counts``: ``empty`` masks are left out; masks ``of another size`` than the
-    image are left out; where masks are ``overlapping``, the smaller nucleus keeps the pixels, since the
-    larger would swallow it; a mask ``in several pieces`` stays one nucleus, as in the competition's solution;
-    a nucleus ``covered`` completely by smaller ones is left out.
+    The rules are those of ``merge_pixels``, and two more, counted in ``counts``: masks ``of another size``
+    than the image are left out; a mask ``in several pieces`` stays one nucleus, as in the competition's
+    solution.
 
     Args:
         masks: ``uint8 (H, W)`` each; any value above 0 is the nucleus.
@@ -81,28 +81,17 @@ def merge_masks(masks: Iterable[np.ndarray], shape: tuple[int, int], counts: Cou
     Returns:
         ``int32 (H, W)``, 0 is background, 1..N the nuclei in the order of the masks.
     """
-    kept: list[tuple[int, np.ndarray]] = []
+    objects = []
     for mask in masks:
         if mask.shape != shape:
             counts["of another size"] += 1
             continue
-        pixels = np.flatnonzero(mask)
-        if not pixels.size:
-            counts["empty"] += 1
-            continue
-        x, y, width, height = cv2.boundingRect(mask)
-        window = mask[y : y + height, x : x + width]
-        counts["in several pieces"] += cv2.connectedComponents(window, connectivity=8)[0] > 2
-        kept.append((len(kept) + 1, pixels))
-    flat = np.zeros(shape[0] * shape[1], np.int32)
-    for label, pixels in sorted(kept, key=lambda k: -k[1].size):
-        counts["overlapping"] += bool(flat[pixels].any())
-        flat[pixels] = label
-    visible = np.unique(flat[flat > 0])
-    counts["covered"] += len(kept) - len(visible)
-    numbers = np.zeros(len(kept) + 1, np.int32)
-    numbers[visible] = np.arange(1, len(visible) + 1)
-    return numbers[flat].reshape(shape)
+        if (pixels := np.flatnonzero(mask)).size:
+            x, y, width, height = cv2.boundingRect(mask)
+            window = mask[y : y + height, x : x + width]
+            counts["in several pieces"] += cv2.connectedComponents(window, connectivity=8)[0] > 2
+        objects.append(pixels)
+    return merge_pixels(objects, shape, counts)
 
 
 class Dsb2018:
