@@ -75,7 +75,7 @@ def environment(**more: str) -> dict[str, str]:
         (["trian"], "no command 'trian'; did you mean 'train'? ./run.sh help lists them"),
         (["prepare", "wrokers=3"], "prepare has no setting 'wrokers'; did you mean 'workers'?"),
         (["prepare", "workers=many"], "workers must be a whole number, got 'many'"),
-        (["prepare", "data=dem"], "data has no 'dem'; did you mean 'demo'? It has: consep, demo, dsb2018"),
+        (["prepare", "data=dem"], "data has no 'dem'; did you mean 'demo'? It has: consep, "),
         (["prepare", "workers"], "cannot read 'workers': settings are written key=value; see ./run.sh help"),
         (["prepare", "--workers=3"], "no option '--workers=3'; settings are written key=value"),
         (["prepare", "workers=1,2"], "workers=1,2 names several values: add -m for one run each"),
