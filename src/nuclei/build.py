@@ -354,10 +354,36 @@ def run_step(command: str, cfg: DictConfig, call: Call, *overrides: str) -> None
 
 
 def ensure_data(cfg: DictConfig, call: Call) -> None:
-    """Prepare the store and the folds where they are missing."""
+    """Prepare the store and the folds where they are missing.
+
+    Raises:
+        UserError: the files of the data set have changed since.
+    """
     for command, path in (("prepare", cfg.data.store), ("folds", cfg.data.folds)):
         if not Path(path).exists():
             run_step(command, cfg, call)
+        elif command == "prepare":
+            check_state(cfg)
+
+
+def check_state(cfg: DictConfig) -> None:
+    """Check that a store is of the files that the data set has now, where these are there.
+
+    Raises:
+        UserError: they are others.
+    """
+    from nuclei.data.store import Store
+
+    source = build(cfg.data.source)
+    if not source.root.is_dir():
+        return
+    data = f"data={cfg.data.name} data.root={source.root}"
+    if (before := Store(cfg.data.store).state) and before != source.state():
+        raise UserError(
+            f"{cfg.data.store} was made of other files than {source.root} has now; run "
+            f"./run.sh prepare {data} and ./run.sh folds {data} force=true, or keep it "
+            "and name others: data.store= data.folds= name="
+        )
 
 
 def fold_numbers(cfg: DictConfig) -> set[int]:

@@ -46,9 +46,9 @@ class Paths:
 
 @dataclass
 class Budget:
-    """How much a training sees by default."""
+    """How much a training sees by default; without ``crop`` the sizes follow from the data."""
 
-    crop: int
+    crop: int | None
     batch_size: int
     samples_per_epoch: int
     max_epochs: int
@@ -77,6 +77,8 @@ class Data:
     folds: str
     without_gpu: WithoutGpu | None = None
     n_kinds: int = 0
+    fewer_folds: bool = False
+    scale: list[float] | None = None
 
 
 @dataclass
@@ -130,6 +132,7 @@ class Folds(DataSchema):
     """Settings of ``folds``."""
 
     n_folds: int
+    fewer: bool
     seed: int
     n_kinds: int
     correlation: float

@@ -134,7 +134,7 @@ def test_holes_pieces_regions_and_nuclei_of_cells(tmp_path: Path) -> None:
     expected[10:20, 10:20], expected[12:14, 12:14] = 1, 0
     expected[30:33, 30:33], expected[5:10, 45:50] = 1, 2
     assert np.array_equal(labels, expected)
-    assert (counts["regions"], counts["points or lines"]) == (1, 1)
+    assert (counts["regions left out"], counts["points or lines left out"]) == (1, 1)
     path.write_text(json.dumps([feature(polygon(RING), "annotation")]))  # a bare list, drawn by hand
     assert read_geojson(path, (50, 70), counts).sum() == 100
 
@@ -185,7 +185,7 @@ def test_coco_polygons_run_lengths_and_crowds(tmp_path: Path) -> None:
     labels = coco_labels(entries["a.png"], (50, 70), counts, "c.json, a.png")
     expected = mask * 2
     expected[10:20, 10:20] = expected[30:33, 30:33] = 1
-    assert np.array_equal(labels, expected) and counts["crowds"] == 1
+    assert np.array_equal(labels, expected) and counts["crowds left out"] == 1
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei.data.sources.protocols import Item
+from nuclei.data.sources.protocols import Item, Source
 from nuclei.data.store import Store, encode_labels, prepare, read_index, write_store
 from nuclei.errors import UserError
 
@@ -126,7 +126,7 @@ class Square(Item):
         return np.eye(4, dtype=np.int32)
 
 
-class Squares:
+class Squares(Source):
     root = Path("squares")
 
     def fetch(self):

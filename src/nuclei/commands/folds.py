@@ -19,7 +19,15 @@ def main(cfg: DictConfig, call: Call) -> None:
     rows = (
         read_folds(path)
         if kept
-        else make_folds(Store(cfg.data.store), cfg.n_folds, cfg.seed, cfg.correlation, cfg.jump, cfg.n_kinds)
+        else make_folds(
+            Store(cfg.data.store),
+            cfg.n_folds,
+            cfg.seed,
+            cfg.correlation,
+            cfg.jump,
+            cfg.n_kinds,
+            cfg.fewer,
+        )
     )
     if not kept:
         write_folds(path, rows)

@@ -21,6 +21,8 @@ def main(cfg: DictConfig, call: Call) -> None:
     found = ", ".join(f"{counts[rule]} {rule}" for rule in RULES)
     print(f"{counts['train']} training images with {counts['nuclei']} nuclei, {counts['test']} test images")
     print(f"masks: {found}")
+    for rule in sorted(counts.keys() - {*RULES, "train", "test", "nuclei"}):
+        print(f"{counts[rule]} {rule}")
     size = Path(cfg.data.store).stat().st_size / 1e6
     took = time.monotonic() - start
     print(

@@ -9,6 +9,8 @@ from omegaconf import DictConfig
 from nuclei.build import as_tree, build_paths, build_training, ensure_data, fold_numbers, initial_weights
 from nuclei.config import Call
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
+from nuclei.data.sources.folder import choose_sizes
+from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.paths import Paths, RunName
 from nuclei.training.run_folder import claim, locked, read_result, write_result
@@ -20,12 +22,16 @@ FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "trainer.dev
 
 def main(cfg: DictConfig, call: Call) -> None:
     """Train, predict the held-out images, keep their maps; go on where a killed run stopped."""
-    paths, folds = build_paths(cfg), fold_numbers(cfg)
-    if cfg.fold != "all" and cfg.fold not in folds:
-        raise UserError(f"fold={cfg.fold}: expected 0 to {max(folds)}, the folds of {paths.folds}, or all")
+    paths = build_paths(cfg)
+    check_fold(cfg.fold, fold_numbers(cfg), paths)
     init = initial_weights(cfg, paths)
     ensure_data(cfg, call)
     rows, sha256 = read_folds(paths.folds), folds_sha256(paths.folds)
+    check_fold(cfg.fold, {row.fold for row in rows}, paths)
+    if all(row.fold == cfg.fold for row in rows):
+        raise UserError(f"fold={cfg.fold} holds out every image; choose fold=all, or annotate more images")
+    if cfg.data.budget.crop is None:
+        fit_sizes(cfg, Store(paths.store))
     folder = paths.fold(RunName(cfg.model.name, cfg.name), cfg.fold)
     with locked(folder):
         claim(folder, as_tree(cfg) | {"folds_sha256": sha256}, FREE)
@@ -37,6 +43,23 @@ def main(cfg: DictConfig, call: Call) -> None:
             write_result(folder, result)
     advice = following(cfg, call, paths, rows)
     print(f"{verb} {folder}; {result.summary}, {result.seconds:.0f} s; next: {advice}")
+
+
+def check_fold(fold: int | str, folds: set[int], paths: Paths) -> None:
+    """Refuse a fold that is not there."""
+    if fold != "all" and fold not in folds:
+        raise UserError(f"fold={fold}: expected 0 to {max(folds)}, the folds of {paths.folds}, or all")
+
+
+def fit_sizes(cfg: DictConfig, store: Store) -> None:
+    """Set crop and magnification by the images, and say so; what was set by hand stays."""
+    sizes = choose_sizes(store, cfg.diameter)
+    cfg.data.budget.crop, cfg.data.scale = sizes.crop, list(sizes.scale)
+    low, high = cfg.augment.get("scale") or (1, 1)
+    print(
+        f"nuclei have a diameter of {sizes.diameter:.0f} pixels: crops of {cfg.augment.crop} pixels, "
+        f"magnified {low:g} to {high:g} times"
+    )
 
 
 def following(cfg: DictConfig, call: Call, paths: Paths, rows: list[FoldRow]) -> str:

@@ -152,7 +152,7 @@ def read_geojson(path: Path, shape: tuple[int, int], counts: Counter[str]) -> np
     Args:
         path: a FeatureCollection, or a list of features.
         shape: (H, W) of the image.
-        counts: see ``merge_pixels``; and ``regions`` around detections, and ``points or lines``, left out.
+        counts: see ``merge_pixels``; and what is left out: points, lines, regions around detections.
 
     Returns:
         ``int32 (H, W)``, numbered without gaps.
@@ -170,9 +170,9 @@ def read_geojson(path: Path, shape: tuple[int, int], counts: Counter[str]) -> np
             shown = feature.get("nucleusGeometry") or feature["geometry"]  # of QuPath's cells the nucleus
             parts = {"Polygon": [shown.get("coordinates")], "MultiPolygon": shown.get("coordinates")}
             if shown["type"] not in parts:
-                counts["points or lines"] += 1
+                counts["points or lines left out"] += 1
             elif found and kind not in ("detection", "cell"):
-                counts["regions"] += 1
+                counts["regions left out"] += 1
             else:
                 outlines = parts[shown["type"]]
                 _check_within(outlines, shape, f"{path}, feature {number}")
@@ -237,7 +237,7 @@ def coco_labels(
     Args:
         entries: of ``read_coco``.
         shape: (H, W) of the image.
-        counts: see ``merge_pixels``; and ``crowds`` (``iscrowd``), which are left out.
+        counts: see ``merge_pixels``; and crowds (``iscrowd``), which are left out.
         name: of file and image, for messages.
 
     Raises:
@@ -252,7 +252,7 @@ def coco_labels(
     objects = []
     for annotation in annotations:
         if annotation.get("iscrowd"):
-            counts["crowds"] += 1
+            counts["crowds left out"] += 1
             continue
         where = f"{name}, annotation {annotation.get('id')}"
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -47,7 +48,13 @@ class FoldRow:
 
 
 def make_folds(
-    store: Store, n_folds: int, seed: int, correlation: float, jump: float, n_clusters: int
+    store: Store,
+    n_folds: int,
+    seed: int,
+    correlation: float,
+    jump: float,
+    n_clusters: int,
+    fewer: bool = False,
 ) -> list[FoldRow]:
     """Assign each training image of ``store`` to one of ``n_folds`` folds.
 
@@ -63,6 +70,8 @@ def make_folds(
         correlation: see ``related_pairs``.
         jump: see ``related_pairs``.
         n_clusters: number of clusters; 0 keeps only groups together.
+        fewer: whether to make as many folds as there are groups where these are fewer than ``n_folds``,
+            down to a single one.
 
     Returns:
         A row for each image, sorted by ImageId.
@@ -76,7 +85,10 @@ def make_folds(
     images = {i: store.image(i) for i in track(ids, "folds")}
     pairs = related_pairs(images, correlation, jump) + sibling_pairs(store, ids)
     groups = connected_groups(ids, pairs)
-    if not 2 <= n_folds <= len(set(groups)):
+    if fewer and n_folds > len(set(groups)):
+        n_folds = len(set(groups))
+        print(f"{len(ids)} images in {len(set(groups))} unrelated groups: folds lowered to {n_folds}")
+    if not (fewer or n_folds >= 2) or n_folds > len(set(groups)):
         raise UserError(
             f"n_folds={n_folds}: expected 2 to {len(set(groups))}, the number of groups of images"
         )
@@ -85,10 +97,15 @@ def make_folds(
     quartiles = np.digitize(counts, np.quantile(counts, (0.25, 0.5, 0.75)))
     strata = _merge_rare([(row.modality, int(q)) for row, q in zip(rows, quartiles, strict=True)], n_folds)
     together = cluster_images(store, groups, n_clusters) if n_clusters else groups
-    folds = np.empty(len(ids), int)
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(ids, strata, together)):
-        folds[held_out] = fold
+    folds = np.zeros(len(ids), int)
+    if n_folds > 1:
+        if max(Counter(strata).values()) < n_folds:
+            strata = ["all"] * len(strata)
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():  # a stratum may have fewer images than there are folds
+            warnings.simplefilter("ignore", UserWarning)
+            for fold, (_, held_out) in enumerate(splitter.split(ids, strata, together)):
+                folds[held_out] = fold
     return [
         FoldRow(row.image_id, int(fold), group, row.modality, row.height, row.width, row.nuclei)
         for row, fold, group in zip(rows, folds, groups, strict=True)

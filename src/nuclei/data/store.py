@@ -66,6 +66,9 @@ def prepare(source: Source, path: str | Path, workers: int) -> Counter[str]:
     Returns:
         Counts: ``train``, ``test`` and ``nuclei``, and of each rule that masks needed (see
         ``nuclei.data.sources.dsb2018.merge_masks``).
+
+    Raises:
+        UserError: a file cannot be used, or no training image has a nucleus.
     """
     source.fetch()
     items = [item for split in SPLITS for item in source.items(split)]
@@ -77,8 +80,10 @@ def prepare(source: Source, path: str | Path, workers: int) -> Counter[str]:
             counts[entry[0].split] += 1
             counts["nuclei"] += entry[0].nuclei
             yield entry
+        if counts["train"] and not counts["nuclei"]:
+            raise UserError(f"none of the {counts['train']} training images in {source.root} has a nucleus")
 
-    write_store(path, entries())
+    write_store(path, entries(), source.state())
     return counts
 
 
@@ -120,12 +125,19 @@ def encode_labels(labels: np.ndarray) -> bytes:
     return cv2.imencode(".png", labels.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
 
 
-def write_store(path: str | Path, entries: Iterable[Entry]) -> None:
-    """Write a store, completely or not at all; the same entries give the same bytes."""
+def write_store(path: str | Path, entries: Iterable[Entry], state: str = "") -> None:
+    """Write a store, completely or not at all; the same entries give the same bytes.
+
+    Args:
+        path: of the file.
+        entries: images, training images first.
+        state: of the source, see ``Source.state``; kept as the zip's comment.
+    """
     index = io.StringIO()
     table = csv.writer(index, lineterminator="\n")
     table.writerow(COLUMNS)
     with atomic_write(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as z:
+        z.comment = state.encode()
         for row, image, labels in entries:
             table.writerow((asdict(row) | {"classes": " ".join(map(str, row.classes))}).values())
             z.writestr(zipfile.ZipInfo(f"image/{row.image_id}.webp"), image)
@@ -185,6 +197,12 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def state(self) -> str:
+        """State of the source's files when the store was made; see ``Source.state``."""
+        with zipfile.ZipFile(self.path) as z:
+            return z.comment.decode()
 
     def ids(self, split: Split) -> list[str]:
         """Return the ImageIds of ``train`` or ``test``, in the order of the index."""

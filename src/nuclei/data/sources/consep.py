@@ -20,7 +20,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from nuclei.data.image_io import decode_image
-from nuclei.data.sources.protocols import Item, Split
+from nuclei.data.sources.protocols import Item, Source, Split
 from nuclei.errors import UserError
 
 
@@ -96,7 +96,7 @@ def _read_annotation(path: Path) -> tuple[np.ndarray, dict[int, int]]:
     return numbers, dict(zip(present, types, strict=True))
 
 
-class Consep:
+class Consep(Source):
     """Tiles of CoNSeP's pictures.
 
     All pictures with labels are training images, those of ``Test`` too, for out-of-fold scores: the report of

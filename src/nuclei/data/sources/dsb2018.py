@@ -17,7 +17,7 @@ import numpy as np
 
 from nuclei.data.annotations import merge_pixels
 from nuclei.data.image_io import decode_image, decode_mask
-from nuclei.data.sources.protocols import Item, Split
+from nuclei.data.sources.protocols import Item, Source, Split
 from nuclei.errors import UserError
 
 
@@ -94,7 +94,7 @@ def merge_masks(masks: Iterable[np.ndarray], shape: tuple[int, int], counts: Cou
     return merge_pixels(objects, shape, counts)
 
 
-class Dsb2018:
+class Dsb2018(Source):
     """Images of ``stage1_train`` and ``stage1_test`` from zips or folders below ``root``.
 
     Accepted: a folder with ``stage1_train.zip`` and ``stage1_test.zip`` (their members with or

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from nuclei.data.image_io import decode_pages
-from nuclei.data.sources.protocols import Item, Split
+from nuclei.data.sources.protocols import Item, Source, Split
 from nuclei.errors import UserError
 
 FILES = ("train-volume.tif", "train-labels.tif", "test-volume.tif")
@@ -66,7 +66,7 @@ def _pages(path: Path) -> list[np.ndarray]:
     return decode_pages(path.read_bytes(), str(path))
 
 
-class Isbi2012:
+class Isbi2012(Source):
     """Images and labels of the challenge's three TIFF volumes.
 
     Args:

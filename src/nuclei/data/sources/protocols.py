@@ -61,3 +61,7 @@ class Source(Protocol):
 
     def items(self, split: Split) -> Sequence[Item]:
         """Return all images of a split."""
+
+    def state(self) -> str:
+        """Return a text that changes with the files; empty for a published data set, which never does."""
+        return ""
