@@ -49,6 +49,7 @@ class Budget:
     """How much a training sees by default; without ``crop`` the sizes follow from the data."""
 
     crop: int | None
+    scale: list[float] | None
     batch_size: int
     samples_per_epoch: int
     max_epochs: int
@@ -78,7 +79,6 @@ class Data:
     without_gpu: WithoutGpu | None = None
     n_kinds: int = 0
     fewer_folds: bool = False
-    scale: list[float] | None = None
 
 
 @dataclass

@@ -54,7 +54,7 @@ def check_fold(fold: int | str, folds: set[int], paths: Paths) -> None:
 def fit_sizes(cfg: DictConfig, store: Store) -> None:
     """Set crop and magnification by the images, and say so; what was set by hand stays."""
     sizes = choose_sizes(store, cfg.diameter)
-    cfg.data.budget.crop, cfg.data.scale = sizes.crop, list(sizes.scale)
+    cfg.data.budget.crop, cfg.data.budget.scale = sizes.crop, list(sizes.scale)
     low, high = cfg.augment.get("scale") or (1, 1)
     print(
         f"nuclei have a diameter of {sizes.diameter:.0f} pixels: crops of {cfg.augment.crop} pixels, "
