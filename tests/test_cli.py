@@ -13,17 +13,7 @@ from typing import Any
 import pytest
 
 import nuclei
-from nuclei import cli
-from nuclei.cli import (
-    COMMANDS,
-    choose_recipe,
-    composed_runs,
-    has_gpu,
-    help_text,
-    main,
-    small_settings,
-    split_words,
-)
+from nuclei.cli import COMMANDS, composed_runs, help_text, main, split_words
 from nuclei.commands import prepare
 from nuclei.config import Call, compose_config, expand_sweep
 from nuclei.errors import UserError
@@ -317,33 +307,3 @@ def test_a_run_that_fails_does_not_take_the_others_along(
         "error: no second worker; going on with the next run\n"
         "error: 1 of 3 runs failed: ./run.sh prepare workers=2 data=demo\n"
     )
-
-
-@pytest.mark.parametrize(
-    ("setting", "has_small", "gpu", "expected"),
-    [
-        ("auto", True, False, "small: no GPU"),
-        ("auto", True, True, "full"),
-        ("auto", False, False, "full"),
-        ("full", True, False, "full"),
-        ("small", True, True, "small"),
-    ],
-)
-def test_the_recipe_is_small_without_a_gpu(setting: str, has_small: bool, gpu: bool, expected: str) -> None:
-    assert choose_recipe(setting, has_small, gpu) == expected
-
-
-def test_chosen_settings_stay() -> None:
-    small = {"model": "unet", "batch_size": 8, "samples_per_epoch": 512, "max_epochs": 9}
-    assert small_settings(small, {"batch_size", "model"}) == {
-        "samples_per_epoch": 512,
-        "trainer.max_epochs": 9,
-    }
-
-
-def test_a_gpu_is_known_by_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(cli, "GPU_DEVICES", ("/nowhere",))
-    assert not has_gpu()
-    monkeypatch.setattr(cli, "GPU_DEVICES", ("/nowhere", "/dev/null"))
-    assert has_gpu()

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 from nuclei.errors import UserError, nearest_name
 from nuclei.paths import ROOT, shipped
+from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from omegaconf import DictConfig
 
@@ -52,7 +53,6 @@ COMMANDS = {
 }
 FLAGS = ("-m", "--multirun", "-h", "--help")
 SHORTCUTS = {"--fix": "fix=true"}
-GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 DEMO = ("prepare", "folds", "train", "ensemble", "analyse", "submission", "validate", "score", "bench", "all")
 """Commands that use the demo data set on a machine that has no competition data."""
 
@@ -283,40 +283,3 @@ def small_words(command: str, cfg: DictConfig, chosen: Collection[str]) -> list[
         [f"train={{{','.join(f'{name}:{value}' for name, value in settings.items())}}}"] if settings else []
     )
     return words + ([f"models=[{model}]"] if model and "models" not in chosen else [])
-
-
-def has_gpu() -> bool:
-    """Return whether a GPU's driver is there; torch would take a second to tell."""
-    return sys.platform == "darwin" or any(map(os.path.exists, GPU_DEVICES))
-
-
-def choose_recipe(recipe: str, has_small: bool, gpu: bool) -> str:
-    """Return which recipe to train with, and why.
-
-    Args:
-        recipe: ``full``, ``small`` or ``auto``; anything else is the reason of an earlier choice.
-        has_small: whether the data set has a smaller recipe.
-        gpu: whether there is a GPU.
-
-    >>> choose_recipe("auto", has_small=True, gpu=False)
-    'small: no GPU'
-    """
-    if recipe != "auto":
-        return recipe
-    return "small: no GPU" if has_small and not gpu else "full"
-
-
-def small_settings(small: Mapping[str, str | int], chosen: Collection[str]) -> dict[str, str | int]:
-    """Return the settings of ``train`` that a smaller recipe changes.
-
-    Args:
-        small: the data set's ``model``, ``batch_size``, ``samples_per_epoch`` and ``max_epochs``.
-        chosen: settings that the user has chosen, which stay.
-    """
-    settings = {
-        "batch_size": small["batch_size"],
-        "samples_per_epoch": small["samples_per_epoch"],
-        "trainer.max_epochs": small["max_epochs"],
-        "model": small["model"],
-    }
-    return {name: value for name, value in settings.items() if name not in chosen}

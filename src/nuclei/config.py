@@ -57,7 +57,7 @@ class Budget:
 
 @dataclass
 class WithoutGpu:
-    """The smaller recipe of a data set; see ``nuclei.cli.choose_recipe``."""
+    """The smaller recipe of a data set; see ``nuclei.training.recipe``."""
 
     model: str
     batch_size: int
