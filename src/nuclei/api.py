@@ -92,6 +92,7 @@ def segment(
     """
     from nuclei.data.image_stacks import channel_of
     from nuclei.data.preprocessing import ImageHints, to_8_bits
+    from nuclei.inference.blocks import segment as segment_image
 
     image = np.asarray(image)
     if channel is not None:
@@ -103,7 +104,7 @@ def segment(
         )
     hints = ImageHints(modality, invert, diameter and diameter / (pixel_size or 1.0))
     model = model or _default_model()
-    return model.labels(model.maps(to_8_bits(image)[0], hints))
+    return np.asarray(segment_image(model, to_8_bits(image)[0], hints).labels)
 
 
 def measure(labels: np.ndarray, image: np.ndarray, pixel_size: float | None = None) -> pd.DataFrame:

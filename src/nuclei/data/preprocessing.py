@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,6 +13,7 @@ from nuclei.errors import UserError
 Preprocessing = Literal["nuclei", "nuclei_rgb", "grey", "plain", "rgb"]
 Modality = Literal["fluorescence", "brightfield", "histology"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
+Transform = Callable[[np.ndarray], np.ndarray]
 COLOURS = ("red", "green", "blue")
 BRIGHT = 110
 """Median, of 255, above which the ground counts as bright."""
@@ -65,19 +67,54 @@ def preprocess(image: np.ndarray, preprocessing: Preprocessing, hints: ImageHint
     Returns:
         ``uint8 (H, W)`` or ``(H, W, 3)``; see ``in_channels``.
     """
+    return choose_preprocessing(image, preprocessing, hints)(image)
+
+
+def choose_preprocessing(
+    image: np.ndarray, preprocessing: Preprocessing, hints: ImageHints = NO_HINTS
+) -> Transform:
+    """Decide from an image, or from a sample of its pixels, what ``preprocess`` does with each of its parts.
+
+    Args:
+        image, preprocessing, hints: see ``preprocess``.
+
+    Returns:
+        From ``uint8 (h, w)`` or ``(h, w, 3)``, any part of the image, to what the network sees of it.
+    """
     if preprocessing == "rgb":
-        return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+        return _in_three_channels
     if preprocessing in ("grey", "plain"):
-        grey = image if image.ndim == 2 else image.mean(axis=2).round().astype(np.uint8)
-        invert = grey.mean() > 127 if hints.invert is None else hints.invert
-        return 255 - grey if preprocessing == "grey" and invert else grey
-    image, invert = _channels_and_polarity(image, hints)
-    if preprocessing == "nuclei_rgb":
-        colours = np.moveaxis(np.atleast_3d(image), 2, 0)
-        channels = [stretch_contrast(255 - colour if invert else colour) for colour in colours]
+        invert = _mean_of_colours(image).mean() > 127 if hints.invert is None else hints.invert
+        return _inverted(_mean_of_colours) if preprocessing == "grey" and invert else _mean_of_colours
+    select, invert = _channels_and_polarity(image, hints)
+    shown = select(image)
+    if preprocessing == "nuclei":
+        channel = shown if shown.ndim == 2 else shown[..., 0]
+        table = contrast_table(255 - channel if invert else channel)[:: -1 if invert else 1]
+        return lambda part: table[planes[..., 0] if (planes := select(part)).ndim == 3 else planes]
+    colours = np.moveaxis(np.atleast_3d(shown), 2, 0)
+    tables = [
+        contrast_table(255 - colour if invert else colour)[:: -1 if invert else 1] for colour in colours
+    ]
+
+    def show(part: np.ndarray) -> np.ndarray:
+        planes = np.moveaxis(np.atleast_3d(select(part)), 2, 0)
+        channels = [table[plane] for table, plane in zip(tables, planes, strict=True)]
         return np.stack(channels * (3 // len(channels)), axis=2)
-    channel = image if image.ndim == 2 else image[..., 0]
-    return stretch_contrast(255 - channel if invert else channel)
+
+    return show
+
+
+def _in_three_channels(image: np.ndarray) -> np.ndarray:
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+
+def _mean_of_colours(image: np.ndarray) -> np.ndarray:
+    return image if image.ndim == 2 else image.mean(axis=2).round().astype(np.uint8)
+
+
+def _inverted(transform: Transform) -> Transform:
+    return lambda image: 255 - transform(image)
 
 
 def normalise(image: np.ndarray) -> np.ndarray:
@@ -96,12 +133,15 @@ def normalise(image: np.ndarray) -> np.ndarray:
     return preprocess(image, "nuclei")
 
 
-def _channels_and_polarity(image: np.ndarray, hints: ImageHints) -> tuple[np.ndarray, bool]:
-    """Return the channels that show nuclei, and whether these are dark."""
+def _channels_and_polarity(image: np.ndarray, hints: ImageHints) -> tuple[Transform, bool]:
+    """Return what takes the channels that show nuclei out of an image, and whether nuclei are dark."""
     modality = hints.modality or guess_modality(image)
-    if modality != "histology" and image.ndim == 3:
-        image = nuclear_signal(image)[0] if modality == "fluorescence" else image.max(axis=2)
-    return image, modality != "fluorescence" if hints.invert is None else hints.invert
+    invert = modality != "fluorescence" if hints.invert is None else hints.invert
+    if modality == "histology" or image.ndim == 2:
+        return lambda part: part, invert
+    if modality == "fluorescence":
+        return nuclear_channel(image)[0], invert
+    return lambda part: part.max(axis=2), invert
 
 
 def guess_modality(image: np.ndarray) -> Modality:
@@ -145,6 +185,19 @@ def judge_modality(image: np.ndarray) -> tuple[Modality, bool]:
 def nuclear_signal(image: np.ndarray) -> tuple[np.ndarray, str]:
     """Return the channel of a coloured fluorescence image that shows nuclei, and what it is.
 
+    Args:
+        image: RGB ``uint8 (H, W, 3)`` on a dark ground.
+
+    Returns:
+        ``uint8 (H, W)``, and its description; see ``nuclear_channel``.
+    """
+    select, description = nuclear_channel(image)
+    return select(image), description
+
+
+def nuclear_channel(image: np.ndarray) -> tuple[Transform, str]:
+    """Return what takes the channel that shows nuclei out of coloured fluorescence, and which one it is.
+
     Grey images with coloured annotations lose these; an image in shades of one colour becomes grey; of
     several dyes the blue one is taken, as DAPI and Hoechst are blue, or else the brightest.
 
@@ -152,24 +205,22 @@ def nuclear_signal(image: np.ndarray) -> tuple[np.ndarray, str]:
         image: RGB ``uint8 (H, W, 3)`` on a dark ground.
 
     Returns:
-        ``uint8 (H, W)``, and its description.
+        From ``uint8 (h, w, 3)`` to ``uint8 (h, w)``, and the description.
     """
     brightest, darkest = image.max(axis=2), image.min(axis=2)
     dark, ground = np.percentile(brightest, (5, 50))
     signal = brightest > ground + max(4.0, 3 * (ground - dark))
     colourful = brightest - darkest > np.maximum(3, brightest // 6)
     if not signal.any() or (colourful & signal).sum() < 0.5 * signal.sum():
-        return darkest, "grey"
+        return lambda part: part.min(axis=2), "grey"
     grounds = np.median(image, axis=(0, 1))
     contrast = np.percentile(image[signal], 95, axis=0) - grounds
     dyes = [c for c in range(3) if contrast[c] > 0.15 * contrast.max()]
-    if len(dyes) == 1:
-        return np.ascontiguousarray(image[..., dyes[0]]), COLOURS[dyes[0]]
-    pixels = image[signal][:, dyes].astype(float)
-    if (np.corrcoef(pixels.T) > 0.95).all():
-        return image[..., dyes].mean(axis=2).round().astype(np.uint8), "mean of the colours"
-    dye = 2 if 2 in dyes else int(np.argmax(contrast))
-    return np.ascontiguousarray(image[..., dye]), f"{COLOURS[dye]} of several colours"
+    if len(dyes) > 1 and (np.corrcoef(image[signal][:, dyes].astype(float).T) > 0.95).all():
+        return lambda part: part[..., dyes].mean(axis=2).round().astype(np.uint8), "mean of the colours"
+    dye = dyes[0] if len(dyes) == 1 else 2 if 2 in dyes else int(np.argmax(contrast))
+    description = COLOURS[dye] if len(dyes) == 1 else f"{COLOURS[dye]} of several colours"
+    return lambda part: np.ascontiguousarray(part[..., dye]), description
 
 
 def stretch_contrast(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
@@ -183,9 +234,14 @@ def stretch_contrast(image: np.ndarray, low: float = 0.5, high: float = 99.5) ->
     Returns:
         ``uint8`` of the same shape.
     """
+    return contrast_table(image, low, high)[image]
+
+
+def contrast_table(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
+    """Return what ``stretch_contrast`` makes of each value of an image, ``uint8 (256,)``."""
     dark, bright = np.percentile(image, (low, high))
     levels = np.clip((np.arange(256) - dark) * (255.0 / max(bright - dark, 1.0)), 0, 255)
-    return levels.round().astype(np.uint8)[image]
+    return levels.round().astype(np.uint8)
 
 
 def to_8_bits(image: np.ndarray) -> tuple[np.ndarray, str]:

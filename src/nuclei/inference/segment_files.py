@@ -20,6 +20,7 @@ from nuclei.data.image_io import read_images
 from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, judge_modality, nuclear_signal, stretch_contrast
 from nuclei.errors import UserError
+from nuclei.inference.blocks import segment
 from nuclei.inference.measure import Columns, measure, outline, polygons, write_rois
 from nuclei.inference.segmenter import Segmenter
 from nuclei.progress import within
@@ -105,7 +106,7 @@ def segment_files(
     together = max(1, min(workers, len(files)))
     segmenter.use_threads(max(1, len(os.sched_getaffinity(0)) // together))
 
-    def segment(file: tuple[str, Path]) -> list[SegmentedImage] | UserError:
+    def segment_file(file: tuple[str, Path]) -> list[SegmentedImage] | UserError:
         try:
             with within(str(file[1])):
                 return list(_segment_file(*file, segmenter, output, settings))
@@ -114,7 +115,7 @@ def segment_files(
         except Exception as e:  # one file never costs the others
             return UserError(f"{file[1]}: {type(e).__name__}: {' '.join(str(e).split())[:200]}")
 
-    return map_in_order(segment, files.items(), workers)
+    return map_in_order(segment_file, files.items(), workers)
 
 
 def map_in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
@@ -151,8 +152,7 @@ def _segment(
     """Segment one image, write what is to be saved, and measure its nuclei."""
     guess, doubtful = judge_modality(image.shown)
     modality = settings.hints.modality or guess
-    maps, zoom = segmenter.predict(image.shown, settings.hints)
-    labels = segmenter.labels(maps)
+    maps, labels, zoom = segment(segmenter, image.shown, settings.hints)
     count = int(labels.max(initial=0))
     pixel_size = settings.pixel_size or image.pixel_size
     if "labels" in settings.save:

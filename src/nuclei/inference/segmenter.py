@@ -67,20 +67,29 @@ class WeightedNetwork:
             UserError: the diameter of nuclei is given, and the network is not zoomed.
         """
         shown = preprocess(image, self.network.preprocessing, hints)
+        zoom = self.zoom(shown, hints)
+        return Prediction(self.zoomed_maps(shown, zoom), zoom)
+
+    def zoom(self, shown: np.ndarray, hints: ImageHints) -> float:
+        """Return how much an image, ``uint8 (H, W)`` or ``(H, W, 3)`` after preprocessing, is to be zoomed.
+
+        Raises:
+            UserError: the diameter of nuclei is given, and the network is not zoomed.
+        """
         zoomed = self.diameter is not None and "distance" in self.channels
         if not zoomed and hints.diameter is not None:
             raise UserError(f"diameter={hints.diameter}: this model sees images at their own size alone")
-        zoom = 1.0
-        if self.diameter is not None and zoomed:
-            zoom = (
-                known_zoom(self.diameter, hints.diameter)
-                if hints.diameter is not None
-                else estimate_zoom(self.network, shown, self.channels, self.diameter)
-            )
-        maps = predict_at_diameter(
+        if self.diameter is None or not zoomed:
+            return 1.0
+        if hints.diameter is not None:
+            return known_zoom(self.diameter, hints.diameter)
+        return estimate_zoom(self.network, shown, self.channels, self.diameter)
+
+    def zoomed_maps(self, shown: np.ndarray, zoom: float) -> np.ndarray:
+        """Return maps ``uint8 (C, H, W)`` of an image after preprocessing, predicted at a zoom."""
+        return predict_at_diameter(
             self.network, shown, self.channels, self.diameter, self.tta, self.scales, zoom
         )
-        return Prediction(maps, zoom)
 
 
 @dataclass(frozen=True)
@@ -111,17 +120,19 @@ class Segmenter:
 
     def predict(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> Prediction:
         """Return the weighted mean of the networks' maps, and the mean zoom; see ``maps``."""
-        if len(self.networks) == 1 and self.networks[0].weight == 1:
-            maps, zoom = self.networks[0].predict(image, hints)
-            return Prediction(maps[self._places(self.networks[0])], zoom)
-        total = np.zeros((len(self.channels), *image.shape[:2]), np.float32)
-        zooms = []
-        for member in self.networks:
-            maps, zoom = member.predict(image, hints)
-            zooms.append(zoom)
+        predictions = [member.predict(image, hints) for member in self.networks]
+        zoom = float(np.mean([prediction.zoom for prediction in predictions]))
+        return Prediction(self.mean_maps([prediction.maps for prediction in predictions]), zoom)
+
+    def mean_maps(self, maps: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the weighted mean of each network's maps, ``uint8 (C, H, W)`` of ``channels``."""
+        if len(maps) == 1 and self.networks[0].weight == 1:
+            return maps[0][self._places(self.networks[0])]
+        total = np.zeros((len(self.channels), *maps[0].shape[1:]), np.float32)
+        for member, member_maps in zip(self.networks, maps, strict=True):
             for mean, index in zip(total, self._places(member), strict=True):
-                mean += np.float32(member.weight) * maps[index]
-        return Prediction(np.rint(np.clip(total, 0, 255)).astype(np.uint8), float(np.mean(zooms)))
+                mean += np.float32(member.weight) * member_maps[index]
+        return np.rint(np.clip(total, 0, 255)).astype(np.uint8)
 
     def _places(self, member: WeightedNetwork) -> list[int]:
         """Return where a network has the maps of ``channels``."""

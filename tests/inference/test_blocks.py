@@ -1,0 +1,100 @@
+"""Large images in blocks: the nuclei of one piece, wherever blocks begin."""
+
+import numpy as np
+import pytest
+from torch import nn
+
+from nuclei.api import load_model
+from nuclei.data.preprocessing import ImageHints
+from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.inference import blocks
+from nuclei.inference.blocks import busiest_windows, join_blocks, segment, segment_blocks
+from nuclei.inference.segmenter import Segmenter, WeightedNetwork
+from nuclei.labelmap.overlap import best_ious, pair_runs
+from nuclei.models.base import SegmentationNetwork
+from nuclei.postprocess.components import Components
+
+
+class Blur(SegmentationNetwork):
+    """Nuclei are where a blurred image is bright; a network that sees 9 pixels."""
+
+    def __init__(self):
+        super().__init__(4, "nuclei")
+        self.body = nn.Conv2d(1, 1, 9, padding=4, padding_mode="replicate")
+        nn.init.constant_(self.body.weight, 20 / 81)
+        nn.init.constant_(self.body.bias, -8.0)
+
+    def forward(self, x):
+        return self.body(x)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """An image of 900 x 700 pixels with 300 nuclei, some of which touch."""
+    rng = np.random.default_rng(0)
+    return draw_fluorescence(rng, draw_nuclei(rng, (900, 700), 300, 9.0, 0.5))[..., 0]
+
+
+def ious(a, b):
+    """The IoU of each nucleus of a with the best of b."""
+    return best_ious(*pair_runs(a.ravel(), b.ravel()))[0][1:]
+
+
+@pytest.mark.parametrize(("tile", "block"), [(128, 256), (100, 300), (640, 200)])
+def test_blocks_of_any_size_give_the_nuclei_of_one_piece(drawn, tile, block):
+    segmenter = Segmenter([WeightedNetwork(Blur(), ["nucleus"])], ["nucleus"], [Components(0.4, 0.5)])
+    whole = segment(segmenter, drawn)
+    parts = segment_blocks(segmenter, drawn, tile=tile, block=block)
+    assert np.array_equal(parts.maps, whole.maps)
+    assert parts.labels.dtype == np.int32 and parts.labels.max() == whole.labels.max() > 100
+    assert (ious(whole.labels, np.asarray(parts.labels)) == 1).all()
+
+
+def test_the_model_in_the_box_finds_the_same_nuclei_in_blocks(drawn):
+    hints, model = ImageHints(diameter=18.0), load_model()
+    whole, parts = segment(model, drawn, hints), segment_blocks(model, drawn, hints, tile=512, block=400)
+    assert parts.zoom == whole.zoom
+    matched = ious(whole.labels, np.asarray(parts.labels))
+    assert len(matched) > 150 and abs(parts.labels.max() - len(matched)) <= 0.01 * len(matched)
+    assert np.median(matched) == 1 and np.mean(matched > 0.9) > 0.98
+
+
+def test_large_images_are_segmented_in_blocks(drawn, monkeypatch):
+    segmenter = Segmenter([WeightedNetwork(Blur(), ["nucleus"])], ["nucleus"], [Components(0.4, 0.5)])
+    whole = segment(segmenter, drawn)
+    assert not isinstance(whole.labels, np.memmap)
+    monkeypatch.setattr(blocks, "LARGE", 500_000)
+    parts = segment(segmenter, np.dstack([drawn] * 3))
+    assert isinstance(parts.labels, np.memmap)
+    assert np.mean(ious(whole.labels, np.asarray(parts.labels)) > 0.8) > 0.95  # contrast is that of a sample
+
+
+def test_a_network_that_sees_whole_images_at_one_size_is_not_given_blocks(monkeypatch):
+    network = Blur()
+    network.size = 64
+    monkeypatch.setattr(blocks, "LARGE", 10)
+    segmenter = Segmenter([WeightedNetwork(network, ["nucleus"])], ["nucleus"], [Components(0.4, 0.5)])
+    assert not isinstance(segment(segmenter, np.zeros((50, 50), np.uint8)).labels, np.memmap)
+
+
+def test_a_nucleus_on_a_seam_is_taken_once():
+    truth = np.zeros((8, 12), np.int32)
+    truth[1:4, 4:8] = 1  # across the seam between columns 5 and 6
+    truth[5:7, 6:9] = 2
+    labels = np.zeros_like(truth)
+    join_blocks(lambda maps: number(maps[0]), truth[None], labels, block=6, margin=6)
+    assert np.array_equal(labels > 0, truth > 0) and labels.max() == 2
+    assert len(np.unique(labels[1:4, 4:8])) == 1
+
+
+def number(part):
+    """Label the values of an array without gaps."""
+    return np.unique(part, return_inverse=True)[1].reshape(part.shape).astype(np.int32)
+
+
+def test_the_windows_with_the_most_contrast_are_measured():
+    image = np.zeros((400, 600), np.uint8)
+    image[110:130, 210:230], image[310:330, 510:520] = 200, 250
+    windows = busiest_windows(image, side=100)
+    assert windows.shape == (200, 200) and (windows == 200).any() and (windows == 250).any()
+    assert busiest_windows(image[:30, :50]).shape == (30, 50)
