@@ -15,19 +15,19 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import find_objects
 
-from nuclei.data.preprocessing import NO_HINTS, ImageHints, choose_preprocessing
-from nuclei.inference.predict_maps import Window, windows
-from nuclei.inference.segmenter import Segmenter
+from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_preprocessing
+from nuclei.inference.predict_maps import Window, pad, windows
+from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.progress import track
 
 LARGE = 12_000_000
 """Number of pixels from which on an image is segmented in blocks."""
-TILE = 1024
-"""Side in pixels of what is kept of a tile of maps, at the network's zoom."""
+TILE = 1280
+"""Side in pixels of a tile with its surroundings, as the network sees it."""
 BLOCK = 2048
 """Side in pixels of a block of post-processing, without its margin."""
-CONTEXT = 192
-"""Pixels around a tile that networks see too."""
+CONTEXT = 128
+"""Least number of pixels around a tile that networks see too."""
 MARGIN = 8
 """Width of a block's margin, in mean diameters of a nucleus."""
 SAMPLE = 1024
@@ -72,24 +72,50 @@ def segment_blocks(
     """Return what ``segment`` returns, in blocks; see there."""
     shape = (image.shape[0], image.shape[1])
     sample = image[:: (step := math.ceil(math.sqrt(image.size / LARGE))), ::step]
-    members, diameters = [], [1.0]
+    zoomed = []
     for member in segmenter.networks:
         show = choose_preprocessing(sample, member.network.preprocessing, hints)
-        zoom = member.zoom(show(busiest_windows(image)), hints)
-        members.append((member, show, zoom))
-        diameters.append((member.diameter or 26) / zoom)
+        zoomed.append(ZoomedNetwork(member, show, member.zoom(show(busiest_windows(image)), hints)))
     maps = _scratch((len(segmenter.channels), *shape), np.dtype(np.uint8))
-    widest = max(zoom for _, _, zoom in members)
-    stride = max(member.network.stride for member, _, _ in members)
-    tiles = list(windows(shape, stride, round(tile / widest), round(CONTEXT / min(widest, 1))))
-    for outer, inner in track(tiles, "maps of tiles"):
-        part = segmenter.mean_maps(
-            [member.zoomed_maps(show(image[outer]), zoom) for member, show, zoom in members]
-        )
+    grid = math.lcm(*(network.grid for network in zoomed))
+    context = math.ceil(CONTEXT / grid) * grid
+    core = max(grid, int((tile / max(n.zoom for n in zoomed) - 2 * context) // grid * grid))
+    for outer, inner in track(list(windows(shape, grid, core, context)), "maps of tiles"):
+        part = segmenter.mean_maps([network.maps(image[outer]) for network in zoomed])
         maps[:, *inner] = part[:, *_within(outer, inner)]
     labels = _scratch(shape, np.dtype(np.int32))
-    join_blocks(segmenter.labels, maps, labels, block, math.ceil(MARGIN * max(diameters)))
-    return Segmentation(maps, labels, float(np.mean([zoom for _, _, zoom in members])))
+    join_blocks(segmenter.labels, maps, labels, block, math.ceil(max(n.margin for n in zoomed)))
+    return Segmentation(maps, labels, float(np.mean([network.zoom for network in zoomed])))
+
+
+class ZoomedNetwork:
+    """A network that sees parts of a large image as it would see the whole one.
+
+    Its zoom is rounded to a multiple of 1/4, of 1/8 below 1 and of 1/32 below 1/4, so that parts which begin
+    at multiples of ``grid`` are resized, and pooled, at the same pixels as the whole image.
+
+    Args:
+        member: the network.
+        show: its preprocessing, decided on the whole image.
+        zoom: wanted.
+
+    Attributes:
+        zoom: rounded.
+        grid: in pixels of the image.
+        margin: in pixels of the image, for ``join_blocks``.
+    """
+
+    def __init__(self, member: WeightedNetwork, show: Transform, zoom: float) -> None:
+        steps = 4 if zoom >= 1 else 8 if zoom >= 0.25 else 32
+        self.member, self.show = member, show
+        self.zoom = max(1, round(zoom * steps)) / steps
+        self.grid = steps * member.network.stride
+        self.margin = MARGIN * (member.diameter or 26) / self.zoom
+
+    def maps(self, image: np.ndarray) -> np.ndarray:
+        """Return the maps ``uint8 (C, h, w)`` of a part, ``uint8 (h, w)`` or ``(h, w, 3)``."""
+        shown = pad(self.show(image), self.grid)
+        return self.member.zoomed_maps(shown, self.zoom)[:, : image.shape[0], : image.shape[1]]
 
 
 def busiest_windows(image: np.ndarray, side: int = SAMPLE) -> np.ndarray:
