@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nuclei.data.synthetic import draw_nuclei
 from nuclei.inference.measure import MEASUREMENTS, class_names, classify, measure, outline
 
 
@@ -26,3 +27,14 @@ def test_the_class_is_the_highest_map_within_the_nucleus():
     assert classify(labels, maps, channels).tolist() == [0, 1]
     assert classify(labels, maps[:1], channels[:1]).tolist() == [0, 0]
     assert classify(np.zeros((1, 4), np.int32), maps, channels).size == 0
+
+
+def test_strips_of_a_large_image_change_neither_intensities_nor_outlines(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = draw_nuclei(rng, (90, 70), 20, 8.0, 0.5)
+    image = rng.integers(0, 255, (90, 70, 3), dtype=np.uint8)
+    table, picture = measure(labels, image), outline(image, labels)
+    assert np.allclose(table["mean_intensity"], [image[labels == k].mean() for k in table["label"]])
+    monkeypatch.setattr("nuclei.inference.measure.STRIP", 700)
+    assert np.allclose(measure(labels, image)["mean_intensity"], table["mean_intensity"])
+    assert np.array_equal(outline(image, labels), picture)

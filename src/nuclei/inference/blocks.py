@@ -22,7 +22,7 @@ from nuclei.progress import track
 
 LARGE = 12_000_000
 """Number of pixels from which on an image is segmented in blocks."""
-TILE = 1280
+TILE = 1536
 """Side in pixels of a tile with its surroundings, as the network sees it."""
 BLOCK = 2048
 """Side in pixels of a block of post-processing, without its margin."""

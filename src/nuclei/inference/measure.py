@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ CLASS_PREFIX = "class_"
 # Okabe and Ito's colours, which people with colour-blindness tell apart.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0))
 """Of classes, in RGB."""
+STRIP = 4_000_000
+"""Number of pixels of which intensities and edges are computed at a time."""
 ONLY_CLASS = "nucleus"
 """The class of all nuclei where no map tells classes apart."""
 Columns = dict[str, np.ndarray]
@@ -58,12 +60,12 @@ def measure(
         Columns as in ``MEASUREMENTS``; lengths in pixels, areas in square pixels, intensity in the
         unit of the image.
     """
-    grey = image if image.ndim == 2 else image.mean(axis=2)
+    colours = np.moveaxis(np.atleast_3d(image), 2, 0)
     properties = tuple(
         name for name in dict.fromkeys(n.split("-")[0] for n in MEASUREMENTS) if name != INTENSITY
     )
     measured = regionprops_table(labels, properties=properties)
-    measured[INTENSITY] = mean_intensity(labels, measured["label"], grey)
+    measured[INTENSITY] = np.mean([mean_intensity(labels, measured["label"], c) for c in colours], axis=0)
     table = {column: measured[name] for name, column in MEASUREMENTS.items()}
     for name, plane in (channels or {}).items():
         table[f"{MEASUREMENTS[INTENSITY]}_{name}"] = mean_intensity(labels, table["label"], plane)
@@ -76,14 +78,23 @@ def measure(
 
 def mean_intensity(labels: np.ndarray, numbers: np.ndarray, plane: np.ndarray) -> np.ndarray:
     """Return the mean of a plane ``(H, W)`` in each of the labels ``numbers``, of its finite pixels."""
-    inside = np.flatnonzero(labels)
-    values, flat = plane.reshape(-1)[inside].astype(np.float64), labels.reshape(-1)[inside]
-    finite = np.isfinite(values)
     length = int(labels.max(initial=0)) + 1
-    sums = np.bincount(flat[finite], values[finite], minlength=length)
-    counts = np.bincount(flat[finite], minlength=length)
+    sums, counts = np.zeros(length), np.zeros(length)
+    for rows in _strips(labels):
+        inside = np.flatnonzero(labels[rows])
+        values, flat = plane[rows].reshape(-1)[inside].astype(np.float64), labels[rows].reshape(-1)[inside]
+        finite = np.isfinite(values)
+        sums += np.bincount(flat[finite], values[finite], minlength=length)
+        counts += np.bincount(flat[finite], minlength=length)
     means = np.divide(sums, counts, out=np.full(length, np.nan), where=counts > 0)
     return means[numbers]
+
+
+def _strips(labels: np.ndarray) -> Iterator[slice]:
+    """Yield the rows of an image in strips, so that what is computed of each takes little memory."""
+    height = max(1, STRIP // max(labels.shape[1], 1))
+    for start in range(0, labels.shape[0], height):
+        yield slice(start, min(start + height, labels.shape[0]))
 
 
 def polygons(labels: np.ndarray, maps: np.ndarray, channels: Sequence[str], table: Columns) -> str:
@@ -120,7 +131,10 @@ def write_rois(path: Path, labels: np.ndarray) -> None:
 def outline(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return RGB ``uint8 (H, W, 3)`` of the image with the inner edge of each nucleus in yellow."""
     rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image.copy()
-    rgb[find_boundaries(labels, mode="inner")] = (255, 220, 0)
+    for rows in _strips(labels):
+        first = max(rows.start - 1, 0)  # the row above and the one below tell what is an edge
+        edges = find_boundaries(labels[first : rows.stop + 1], mode="inner")[rows.start - first :]
+        rgb[rows][edges[: rows.stop - rows.start]] = (255, 220, 0)
     return rgb
 
 
