@@ -5,11 +5,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from nuclei.app.upload_session import Segmentation, Session
+from nuclei.app.segmentation import OpenImage, Segmentation, open_image
+from nuclei.app.upload_session import Session
+from nuclei.data.image_stacks import SourceImage
 from nuclei.data.synthetic import draw_nuclei
-from nuclei.inference.segmenter import Segmenter
-from nuclei.postprocess.components import RemoveSmall
+from nuclei.inference.segmenter import Segmenter, WeightedNetwork
+from nuclei.models.fcn import Fcn
+from nuclei.postprocess.components import Components, RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 
 
@@ -22,6 +26,11 @@ def maps_of(labels: np.ndarray) -> np.ndarray:
     return (np.stack(maps) * 255).astype(np.uint8)
 
 
+def opened(pixels: np.ndarray) -> OpenImage:
+    """A grey image as it is opened."""
+    return open_image(SourceImage("", pixels, pixels, ("grey",), [pixels].__getitem__))
+
+
 @pytest.fixture(scope="module")
 def model() -> Segmenter:
     """Post-processing alone."""
@@ -30,10 +39,25 @@ def model() -> Segmenter:
 
 
 @pytest.fixture(scope="module")
+def bright() -> Segmenter:
+    """A network that takes for a nucleus what is brighter than a third of the range."""
+    network = Fcn([1], 1)
+    for weights in network.parameters():
+        torch.nn.init.zeros_(weights)
+    (hidden, _), head = network.body[0][0], network.body[1]
+    hidden.weight.data[..., 1, 1] = 1.0
+    head.weight.data[:] = 20.0
+    head.bias.data[:] = -6.0
+    steps = [Components(0.5, 0.5), RemoveSmall(20)]
+    return Segmenter([WeightedNetwork(network.eval(), ["nucleus"])], ["nucleus"], steps)
+
+
+@pytest.fixture(scope="module")
 def session() -> Session:
     """A visitor who has opened one image, whose maps are there."""
     labels = draw_nuclei(np.random.default_rng(0), (520, 696), 200, 12, touching=0.3)
-    return Session({"a": np.where(labels > 0, 180, 20).astype(np.uint8)}, {"a": maps_of(labels)})
+    image = opened(np.where(labels > 0, 180, 20).astype(np.uint8))
+    return Session({"a": image}, {"a": (image, maps_of(labels))})
 
 
 @pytest.fixture(scope="module")
@@ -45,5 +69,6 @@ def segmentation(session: Session, model: Segmenter) -> Segmentation:
 @pytest.fixture
 def empty(model: Segmenter) -> Segmentation:
     """An image without nuclei."""
-    none = Session({"e": np.zeros((30, 40), np.uint8)}, {"e": np.zeros((5, 30, 40), np.uint8)})
+    image = opened(np.zeros((30, 40), np.uint8))
+    none = Session({"e": image}, {"e": (image, np.zeros((5, 30, 40), np.uint8))})
     return none.segment("e", model, {})

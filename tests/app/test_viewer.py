@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import zipfile
 from dataclasses import replace
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from roifile import ImagejRoi
 
 from nuclei.app import viewer
 from nuclei.app.viewer import DOWNLOADS
@@ -75,6 +77,14 @@ def test_files_hold_the_label_map(segmentation):
     outlines = json.loads(WRITE[".geojson"](segmentation))["features"]
     assert [f["properties"]["name"] for f in outlines] == [str(n) for n in range(1, len(outlines) + 1)]
     assert len(outlines) == len(rows)
+
+
+def test_imagej_gets_the_outline_of_each_nucleus(segmentation):
+    with zipfile.ZipFile(io.BytesIO(WRITE["_rois.zip"](segmentation))) as rois:
+        assert len(rois.namelist()) == len(segmentation.classes)
+        first = ImagejRoi.frombytes(rois.read("1.roi"))
+    y, x = np.nonzero(segmentation.labels == 1)
+    assert (first.left, first.top) == (x.min(), y.min())
 
 
 def test_an_image_without_nuclei_can_be_downloaded(empty):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 
 import cv2
 import numpy as np
@@ -151,7 +152,7 @@ def test_drop_look_hover_move_and_take_home(visit, server, shots):
     table = pd.read_csv(io.BytesIO(saved(visit, "Table")[1]))
     assert legend(visit) == table["class"].value_counts().to_dict()
     assert set(legend(visit)) == {"bright", "dim"}
-    outlines = json.loads(saved(visit, "Outlines")[1])["features"]
+    outlines = json.loads(saved(visit, "Outlines for QuPath")[1])["features"]
     assert [f["properties"]["classification"]["name"] for f in outlines] == table["class"].tolist()
     rows = pd.read_csv(io.BytesIO(saved(visit, "Run lengths")[1]))
     assert np.array_equal(rle.decode(rows.EncodedPixels.tolist(), labels.shape), labels)
@@ -203,6 +204,113 @@ def test_pages_of_16_bits_and_several_files(visit):
         chooser.click()
         visit.get_by_role("option", name=name, exact=True).click()
         shown(visit, name)
+
+
+def pick(page, control, option):
+    page.locator(f"#{control} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_channel_modality_and_the_warning_where_no_nuclei_are(visit, shots):
+    planes = np.stack([np.full((90, 120), 40, np.uint16), drawn(1, (90, 120), 9).astype(np.uint16) * 150])
+    file = io.BytesIO()
+    metadata = {"axes": "CYX", "Channel": {"Name": ["phase", "green"]}}
+    tifffile.imwrite(file, planes, ome=True, metadata=metadata, photometric="minisblack")
+    upload(visit, {"name": "two.ome.tif", "mimeType": "image/tiff", "buffer": file.getvalue()})
+    assert shown(visit, "two.ome") == 0
+    warnings = visit.locator("#viewer .warnings li")
+    expect(warnings.first).to_contain_text(
+        "no nuclei were found: try another Channel (phase, green), another"
+    )
+    expect(warnings.nth(1)).to_contain_text("no name tells which channel shows nuclei")
+    expect(visit.locator("#viewer .notes")).to_contain_text("channel 1 of 2: phase")
+    visit.screenshot(path=shots / "app_no_nuclei.png", full_page=True)
+
+    pick(visit, "channel", "2: green")
+    expect(visit.locator("#viewer .notes")).to_contain_text("channel 2 of 2: green", timeout=60000)
+    count = shown(visit, "two.ome")
+    assert count > 3
+    expect(warnings).to_have_count(0)
+    table = pd.read_csv(io.BytesIO(saved(visit, "Table")[1]))
+    assert len(table) == count and (table["mean_intensity_phase"] == 40).all()
+    assert table["mean_intensity"].max() > 255, "intensities are those of the file"
+    name, rois = saved(visit, "Outlines for ImageJ")
+    assert name == "two.ome_rois.zip" and len(zipfile.ZipFile(io.BytesIO(rois)).namelist()) == count
+
+    expect(visit.locator("#modality input")).to_have_value("as it looks: fluorescence")
+    pick(visit, "modality", "brightfield")
+    expect(visit.locator("#viewer .notes")).to_contain_text("brightfield, as chosen", timeout=60000)
+    assert shown(visit, "two.ome") != count
+    pick(visit, "polarity", "nuclei are brighter")
+    expect(visit.locator("#viewer .tip")).to_have_text(
+        re.compile(rf"^two.ome: {count} nuclei"), timeout=60000
+    )
+
+
+def test_zoom_and_pan_move_all_panes_and_the_pointer_finds_its_nucleus(visit, shots):
+    upload(visit, png("z.png", drawn()))
+    shown(visit, "z")
+    labels = tifffile.imread(io.BytesIO(saved(visit, "Label map")[1]))
+    stages, scale = visit.locator("#viewer .stage:visible"), visit.locator("#viewer .scale")
+    stage = stages.nth(1)
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    x, y = box["x"] + box["width"] / 4, box["y"] + box["height"] / 4
+
+    def transforms():
+        parts = visit.locator("#viewer .stage:visible :is(img, canvas)").all()
+        return {part.evaluate("part => part.style.transform") for part in parts}
+
+    def seen():
+        """The label that is to be under the pointer at (x, y), by the picture's own geometry."""
+        now = stage.locator("canvas").bounding_box()
+        column = int((x - now["x"]) / now["width"] * 696)
+        return labels[int((y - now["y"]) / now["height"] * 520), column], now
+
+    before = seen()[0]
+    visit.mouse.move(x, y)
+    for _ in range(4):
+        visit.mouse.wheel(0, -150)
+    expect(scale).not_to_have_text("100 %")
+    assert len(transforms()) == 1 and "scale" in transforms().pop()
+    after, zoomed = seen()
+    assert after == before, "what is under the pointer stays there"
+    assert zoomed["width"] > 3 * box["width"]
+    visit.screenshot(path=shots / "app_zoomed.png", full_page=True)
+
+    visit.mouse.down()
+    visit.mouse.move(x - 60, y - 40, steps=4)
+    visit.mouse.up()
+    moved = seen()[1]
+    assert abs(zoomed["x"] - moved["x"] - 60) < 1.5 and abs(zoomed["y"] - moved["y"] - 40) < 1.5
+    tip = visit.locator("#viewer .tip")
+    for dx in range(0, 120, 4):
+        x = box["x"] + 30 + dx
+        visit.mouse.move(x, y)
+        number = seen()[0]
+        if number:
+            expect(tip).to_contain_text(f"nucleus {number} ·")
+    visit.get_by_role("button", name="larger").click()
+    visit.get_by_role("button", name="Fit").click()
+    expect(scale).to_have_text("100 %")
+    assert transforms() == {""}
+    stage.focus()
+    visit.keyboard.press("+")
+    expect(scale).to_have_text("150 %")
+    visit.keyboard.press("ArrowRight")
+    assert "translate(" in transforms().pop()
+    visit.keyboard.press("0")
+    expect(scale).to_have_text("100 %")
+
+
+def test_several_images_stand_in_one_table(visit):
+    upload(visit, png("p.png", drawn(1, (90, 120), 9)), png("q.png", np.full((40, 40), 9, np.uint8)))
+    count = shown(visit, "p")
+    name, data = saved(visit, "Nuclei of all")
+    table = pd.read_csv(io.BytesIO(data))
+    assert name == "nuclei.csv" and set(table.image) == {"p"} and len(table) == count
+    images = pd.read_csv(io.BytesIO(saved(visit, "Counts of all")[1]))
+    assert images.image.tolist() == ["p", "q"] and images.nuclei.tolist() == [count, 0]
 
 
 def test_bad_files_are_named_and_the_page_lives_on(visit, server, shots):

@@ -1,32 +1,34 @@
-"""The images that a visitor has open: uploaded files, their maps, and the nuclei at the sliders' settings."""
+"""The images that a visitor has open: uploaded files, what is chosen of each, and the networks' maps."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-import pandas as pd
 import tifffile
 from PIL import Image
 
+from nuclei.app.segmentation import OpenImage, Segmentation, open_image, segment
 from nuclei.data.image_files import csv_name
 from nuclei.data.image_io import read_images
+from nuclei.data.image_stacks import SourceImage
 from nuclei.data.synthetic import draw_brightfield, draw_fluorescence, draw_histology, draw_nuclei
 from nuclei.errors import UserError
-from nuclei.inference.measure import COLOURS, class_names, classify, measure
+from nuclei.inference import blocks
 from nuclei.inference.segmenter import Segmenter
-from nuclei.postprocess.pipeline import with_parameters
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 OTHERS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 DAMAGED = "{name} is damaged, or of a kind that cannot be decoded"
-MANY = "{name} has {n:.1f} megapixels in all its pages; {left:.1f} of the {limit:g} allowed at once are left"
+MANY = (
+    "{name} has {n:.1f} megapixels in all its pages; {left:.1f} of the {limit:g} allowed at once are left; "
+    "limits.megapixels= allows more when the page is started"
+)
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,21 @@ class Limits:
         return int(self.megabytes * 2**20)
 
 
-def take(files: Iterable[Path], limits: Limits) -> tuple[dict[str, np.ndarray], list[str]]:
+def take(files: Iterable[Path], limits: Limits) -> tuple[dict[str, OpenImage], list[str]]:
     """Decode uploaded files and remove them, readable or not.
 
     Returns:
-        Each page by a unique name, as ``nuclei.data.image_io`` shows it, and a reason for each
-        refused file.
+        Each image, or page, by a unique name, and a reason for each refused file.
     """
-    pictures: dict[str, np.ndarray] = {}
+    pictures: dict[str, OpenImage] = {}
     refused: list[str] = []
     left = limits.megapixels * 1e6
     for file in files:
         try:
             for name, page in pages(file, limits, left):
-                pictures[_free(name, pictures)] = page
-                left -= page.shape[0] * page.shape[1]
+                pictures[_free(name, pictures)] = open_image(page)
+                planes = 1 if page.pixels.ndim == 3 else len(page.channels)
+                left -= planes * page.shown.shape[0] * page.shown.shape[1]
         except UserError as e:
             refused.append(str(e))
         finally:
@@ -65,7 +67,7 @@ def take(files: Iterable[Path], limits: Limits) -> tuple[dict[str, np.ndarray], 
     return pictures, refused
 
 
-def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, np.ndarray]]:
+def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, SourceImage]]:
     """Yield each page of a file with its name; nothing is decoded before the headers' sizes are checked.
 
     Raises:
@@ -76,7 +78,9 @@ def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, np.nda
     except FileNotFoundError as e:
         raise UserError(f"{file.name} is gone; drop it again") from e
     if size > limits.size:
-        raise UserError(f"{file.name} has {size / 2**20:.0f} MB; {limits.megabytes:g} are allowed")
+        raise UserError(
+            f"{file.name} has {size / 2**20:.0f} MB; {limits.megabytes:g} are allowed (limits.megabytes=)"
+        )
     tiff = head.startswith(TIFF)
     if not tiff and not head.startswith(OTHERS):
         raise UserError(f"{file.name} is no PNG, JPEG or TIFF, whatever its name says")
@@ -84,9 +88,26 @@ def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, np.nda
     if pixels > left:
         raise UserError(MANY.format(name=file.name, n=pixels / 1e6, left=left / 1e6, limit=limits.megapixels))
     try:
-        yield from ((csv_name(file) + image.suffix, image.shown) for image in read_images(file))
+        yield from ((csv_name(file) + image.suffix, in_memory(image)) for image in read_images(file))
     except UserError as e:
         raise UserError(DAMAGED.format(name=file.name)) from e
+
+
+def in_memory(image: SourceImage) -> SourceImage:
+    """Return an image whose channels can be read when its file is gone."""
+    pixels = _compact(image.pixels)
+    if pixels.ndim == 3:
+        planes = list(np.moveaxis(pixels, 2, 0))
+    elif len(image.channels) > 1:
+        planes = [_compact(image.read_channel(n)) for n in range(len(image.channels))]
+    else:
+        planes = [pixels]
+    return replace(image, pixels=pixels, read_channel=planes.__getitem__)
+
+
+def _compact(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels in at most 4 bytes for each value."""
+    return pixels.astype(np.float32) if pixels.dtype.itemsize > 4 else pixels
 
 
 def declared(file: Path, tiff: bool, max_pages: int) -> float:
@@ -107,7 +128,7 @@ def declared(file: Path, tiff: bool, max_pages: int) -> float:
     except Exception as e:  # parsers fail in many ways on bytes made to make them fail
         raise UserError(DAMAGED.format(name=file.name)) from e
     if len(sizes) > max_pages:
-        raise UserError(f"{file.name} has more than {max_pages} pages; split it")
+        raise UserError(f"{file.name} has more than {max_pages} pages; split it, or start with limits.pages=")
     return sum(sizes)
 
 
@@ -124,84 +145,35 @@ def _free(name: str, taken: Iterable[str]) -> str:
     return next(n for n in names if n not in taken)
 
 
-COLUMNS = ["nucleus", "class", "area (px²)", "x", "y", "mean intensity"]  # of the table on the page
 EXAMPLE_SHAPE = (360, 480)
 
 
 @dataclass
 class Session:
-    """The images that a visitor has dropped, by name, and the maps of those that were shown."""
+    """The images that a visitor has open, by name, and the maps of those that were shown.
 
-    images: dict[str, np.ndarray] = field(default_factory=dict)
-    maps: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def segment(self, name: str, model: Segmenter, parameters: Mapping[str, float]) -> Segmentation:
-        """Return the nuclei of an image; the network runs once for each image."""
-        if name not in self.maps:
-            self.maps[name] = model.maps(self.images[name])
-        return segment(name, self.images[name], self.maps[name], model, parameters)
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The nuclei of one image: uint8 (H, W) or RGB (H, W, 3), with labels int32 (H, W), 1..N.
-
-    ``classes`` (N,) has the index of each nucleus' class in ``class_names``.
+    Maps stand beside the image as it was chosen, and hold for this choice alone.
     """
 
-    name: str
-    image: np.ndarray
-    labels: np.ndarray
-    class_names: list[str]
-    classes: np.ndarray
+    images: dict[str, OpenImage] = field(default_factory=dict)
+    maps: dict[str, tuple[OpenImage, np.ndarray]] = field(default_factory=dict)
 
-    @cached_property
-    def areas(self) -> np.ndarray:
-        """Areas of the nuclei, (N,), in pixels."""
-        return np.bincount(self.labels.ravel(), minlength=len(self.classes) + 1)[1:]
+    def has_maps(self, name: str | None) -> bool:
+        """Return whether the nuclei of an image can be shown without a run of the network."""
+        return name in self.maps and self.maps[name][0] is self.images.get(name)
 
-    @property
-    def colours(self) -> dict[str, tuple[int, int, int]]:
-        """RGB colour of each class."""
-        return {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(self.class_names)}
+    def segment(self, name: str, model: Segmenter, parameters: Mapping[str, float]) -> Segmentation:
+        """Return the nuclei of an image; the network runs once for each choice of channel and hints.
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of nuclei of each class."""
-        counts = np.bincount(self.classes, minlength=len(self.class_names))
-        return dict(zip(self.class_names, counts.tolist(), strict=True))
-
-    def table(self) -> pd.DataFrame:
-        """Return number, class, area, centre and mean intensity of each nucleus; a quick computation."""
-        pixels = np.flatnonzero(self.labels)
-        numbers = self.labels.ravel()[pixels]
-        rows, columns = np.divmod(pixels, self.labels.shape[1])
-        colours = self.image.reshape(self.labels.size, -1)[pixels]
-
-        def mean(values: np.ndarray) -> np.ndarray:
-            return (np.bincount(numbers, values, minlength=len(self.areas) + 1)[1:] / self.areas).round(1)
-
-        names = [self.class_names[n] for n in self.classes]
-        means = (mean(columns), mean(rows), mean(colours.mean(axis=1)))
-        values = (np.arange(1, len(names) + 1), names, self.areas, *means)
-        return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
-
-    def measurements(self) -> pd.DataFrame:
-        """Return the class of each nucleus and everything that ``nuclei.inference.measure`` measures."""
-        table = pd.DataFrame(measure(self.labels, self.image))
-        table.insert(0, "image", self.name)
-        table.insert(2, "class", [self.class_names[n] for n in self.classes])
-        return table
-
-
-def segment(
-    name: str, image: np.ndarray, maps: np.ndarray, model: Segmenter, parameters: Mapping[str, float]
-) -> Segmentation:
-    """Post-process the maps of an image with other parameters than the model's own; no network runs."""
-    steps = with_parameters(model.steps, parameters)
-    labels = dataclasses.replace(model, steps=steps).labels(maps)
-    classes = classify(labels, maps, model.channels)
-    return Segmentation(name, image, labels, class_names(model.channels), classes)
+        Raises:
+            UserError: the model does not take the hints.
+        """
+        image = self.images[name]
+        chosen, maps = self.maps.get(name, (None, None))
+        if maps is None or chosen is not image:
+            maps = blocks.segment(model, image.source.shown, image.hints).maps
+            self.maps[name] = image, maps
+        return segment(name, image, maps, model, parameters)
 
 
 @cache

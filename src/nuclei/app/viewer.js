@@ -1,5 +1,8 @@
-// Draws the nuclei over the image: fills, outlines, and what the pointer is on. Runs once, when the page loads.
-const state = { shown: null, ids: null, over: 0, frame: 0 };
+// Draws the nuclei over the image: fills, outlines, and what the pointer is on; zooms and moves all panes alike.
+// Runs once, when the page loads.
+const state = { shown: null, ids: null, over: 0, frame: 0, drag: null };
+// The part of the image that is seen begins at the fractions x and y of it, and has 1/scale of its sides.
+const view = { scale: 1, x: 0, y: 0 };
 const one = (selector) => element.querySelector(selector);
 const all = (selector) => [...element.querySelectorAll(selector)];
 const setting = (name) => one(`input[name="${name}"]`);
@@ -92,12 +95,99 @@ async function show() {
   one(".shown").hidden = !shown;
   if (!shown) return;
   const ids = await read(shown.labels, shown.size);
+  const same = state.shown?.name === shown.name && String(state.shown.size) === String(shown.size);
   Object.assign(state, { shown, ids, over: 0 });
+  if (same) look(view.scale, view.x, view.y);
+  else look(1, 0, 0);
+  one(".warnings").replaceChildren(...shown.warnings.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+  one(".warnings").hidden = !shown.warnings.length;
+  one(".notes").textContent = shown.notes.join(" · ");
   all(".stage img").forEach((img) => { if (img.src !== props.picture) img.src = props.picture; });
   one('[data-pane="classes"]').hidden = shown.legend.length < 2;
   one(".tip").textContent = `${shown.name}: ${shown.areas.length} nuclei, ${shown.shape[1]} × ${shown.shape[0]} px`;
   legend();
   draw();
+}
+
+function stageOf(event) {
+  return state.ids && event.target.closest?.(".stage");
+}
+
+// Where the pointer is in its pane, as fractions of the sides.
+function spot(event, stage) {
+  const box = stage.getBoundingClientRect();
+  return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+}
+
+function look(scale, x, y) {
+  // A pixel gets at most 32 of the screen's.
+  const widest = Math.max(8, (32 * (state.shown?.size[0] ?? 0)) / (one(".stage").clientWidth || 300));
+  view.scale = Math.min(widest, Math.max(1, scale));
+  const last = 1 - 1 / view.scale;
+  view.x = Math.min(last, Math.max(0, x));
+  view.y = Math.min(last, Math.max(0, y));
+  const transform = view.scale === 1 ? "" : `scale(${view.scale}) translate(${-100 * view.x}%, ${-100 * view.y}%)`;
+  all(".stage img, .stage canvas").forEach((part) => { part.style.transform = transform; });
+  all(".stage").forEach((stage) => stage.classList.toggle("zoomed", view.scale > 1));
+  one(".zoom .scale").textContent = `${Math.round(100 * view.scale)} %`;
+}
+
+// Zoom so that what is at a place of the pane stays there.
+function zoom(factor, [x, y] = [0.5, 0.5]) {
+  const before = view.scale;
+  const at = [view.x + x / before, view.y + y / before];
+  look(before * factor, 0, 0);
+  look(view.scale, at[0] - x / view.scale, at[1] - y / view.scale);
+}
+
+function wheel(event) {
+  const stage = stageOf(event);
+  if (!stage || (view.scale === 1 && event.deltaY >= 0)) return; // the page scrolls
+  event.preventDefault();
+  const pixels = event.deltaY * (event.deltaMode === 1 ? 30 : 1);
+  zoom(Math.exp(-Math.max(-200, Math.min(200, pixels)) / 300), spot(event, stage));
+}
+
+function press(event) {
+  hover(event);
+  const stage = stageOf(event);
+  if (!stage || view.scale === 1 || event.button) return;
+  event.preventDefault();
+  stage.focus({ preventScroll: true });
+  stage.setPointerCapture(event.pointerId);
+  state.drag = { stage, from: spot(event, stage), x: view.x, y: view.y };
+  stage.classList.add("dragged");
+}
+
+function move(event) {
+  if (!state.drag) return hover(event);
+  const { stage, from, x, y } = state.drag;
+  const now = spot(event, stage);
+  look(view.scale, x - (now[0] - from[0]) / view.scale, y - (now[1] - from[1]) / view.scale);
+}
+
+function release() {
+  state.drag?.stage.classList.remove("dragged");
+  state.drag = null;
+}
+
+function key(event) {
+  if (!stageOf(event)) return;
+  const step = 0.1 / view.scale;
+  const keys = {
+    "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), "0": () => look(1, 0, 0),
+    ArrowLeft: () => look(view.scale, view.x - step, view.y), ArrowRight: () => look(view.scale, view.x + step, view.y),
+    ArrowUp: () => look(view.scale, view.x, view.y - step), ArrowDown: () => look(view.scale, view.x, view.y + step),
+  };
+  if (!keys[event.key] || event.ctrlKey || event.metaKey || (view.scale === 1 && event.key.startsWith("Arrow"))) return;
+  event.preventDefault();
+  keys[event.key]();
+}
+
+function click(event) {
+  const name = event.target.closest?.(".zoom button")?.name;
+  if (name === "fit") look(1, 0, 0);
+  else if (name) zoom(name === "in" ? 1.5 : 1 / 1.5);
 }
 
 function hover(event) {
@@ -114,8 +204,13 @@ function hover(event) {
   draw();
 }
 
-element.addEventListener("pointermove", hover);
-element.addEventListener("pointerdown", hover);
+element.addEventListener("pointermove", move);
+element.addEventListener("pointerdown", press);
+element.addEventListener("pointerup", release);
+element.addEventListener("pointercancel", release);
+element.addEventListener("wheel", wheel, { passive: false });
+element.addEventListener("keydown", key);
+element.addEventListener("click", click);
 element.addEventListener("input", draw);
 watch(["value", "picture"], show);
 show();

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 
-from nuclei.app.upload_session import Segmentation
-from nuclei.inference.measure import measure, qupath_measurements, to_geojson
+from nuclei.app.segmentation import Segmentation
+from nuclei.inference.measure import measure, qupath_measurements, to_geojson, write_rois
+from nuclei.inference.segment_files import write_labels
 from nuclei.submission.csv_files import as_text, write_submission
 
 SIDE = 2048  # larger images are shown smaller; what is measured and downloaded has full size
@@ -45,6 +47,8 @@ def overlay(nuclei: Segmentation) -> str:
         "shape": nuclei.labels.shape,
         "size": size,
         "labels": data_uri(as_bgr(labels), ".png", *FLAT),
+        "notes": nuclei.notes,
+        "warnings": nuclei.warnings,
         "areas": nuclei.areas.tolist(),
         "classes": nuclei.classes.tolist(),
         "legend": [
@@ -82,47 +86,87 @@ def as_json(value: Mapping[str, object] | None) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def file_bytes(write: Callable[[Path], object], ending: str) -> bytes:
+    """Return what a function writes into a file."""
+    with tempfile.TemporaryDirectory(prefix="nuclei-") as folder:
+        write(path := Path(folder, f"file{ending}"))
+        return path.read_bytes()
+
+
 def label_tiff(nuclei: Segmentation) -> bytes:
     """Write the label map as TIFF, 16 bits, or float for more nuclei: ImageJ and QuPath open both."""
-    depth = np.uint16 if len(nuclei.classes) < 2**16 else np.float32
-    # Python's TIFF readers know this compression too.
-    options = (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_ADOBE_DEFLATE)
-    return cv2.imencode(".tif", nuclei.labels.astype(depth), options)[1].tobytes()
+    pixel_size = nuclei.image.source.pixel_size
+    return file_bytes(lambda path: write_labels(path, nuclei.labels, pixel_size), ".tif")
 
 
 def geojson(nuclei: Segmentation) -> bytes:
     """Write polygons as GeoJSON, with QuPath's names of the measurements."""
-    rows = qupath_measurements(measure(nuclei.labels, nuclei.image))
+    rows = qupath_measurements(measure(nuclei.labels, nuclei.image.source.pixels))
     classes = [nuclei.class_names[n] for n in nuclei.classes]
     return to_geojson(nuclei.labels, classes, nuclei.colours, rows).encode()
 
 
-def csv(nuclei: Segmentation) -> bytes:
-    """Write the measurements as CSV, one row for each nucleus."""
-    table = nuclei.measurements()
-    table[["image", "class"]] = table[["image", "class"]].map(as_text)
-    return table.to_csv(index=False, float_format="%.3f").encode()
+def rois(nuclei: Segmentation) -> bytes:
+    """Write the outlines as a zip of ImageJ's ROIs."""
+    return file_bytes(lambda path: write_rois(path, nuclei.labels), ".zip")
 
 
 def rle_csv(nuclei: Segmentation) -> bytes:
     """Write the competition's run-length encoding."""
-    with tempfile.TemporaryDirectory(prefix="nuclei-") as folder:
-        write_submission(path := Path(folder) / "rle.csv", [(nuclei.name, nuclei.labels)])
-        return path.read_bytes()
+    return file_bytes(lambda path: write_submission(path, [(nuclei.name, nuclei.labels)]), ".csv")
+
+
+def nuclei_csv(images: Sequence[Segmentation]) -> bytes:
+    """Write the measurements of one or several images as CSV, one row for each nucleus."""
+    tables = [nuclei.measurements() for nuclei in images]
+    table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
+    table[["image", "class"]] = table[["image", "class"]].map(as_text)
+    return table.to_csv(index=False, float_format="%.3f").encode()
+
+
+def images_csv(images: Sequence[Segmentation]) -> bytes:
+    """Write a row for each image as CSV, also for those without nuclei."""
+    rows = [
+        {
+            "image": as_text(nuclei.name),
+            "height": nuclei.labels.shape[0],
+            "width": nuclei.labels.shape[1],
+            "modality": nuclei.image.modality,
+            "nuclei": len(nuclei.classes),
+            "notes": as_text("; ".join(nuclei.image.source.notes)),
+            "warnings": as_text("; ".join(nuclei.warnings)),
+        }
+        for nuclei in images
+    ]
+    return pd.DataFrame(rows).to_csv(index=False).encode()
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file format: its button's text, the ending of the file's name, and the function that writes it."""
+    """A file of one image: its button's text, the ending of its name, and the function that writes it."""
 
     button: str
     ending: str
     write: Callable[[Segmentation], bytes]
 
 
+@dataclass(frozen=True)
+class Table:
+    """A file of all open images: its button's text, its name, and the function that writes it."""
+
+    button: str
+    name: str
+    write: Callable[[Sequence[Segmentation]], bytes]
+
+
 DOWNLOADS = (
     Download("Label map (TIFF, 16 bits)", "_labels.tif", label_tiff),
     Download("Outlines for QuPath (GeoJSON)", ".geojson", geojson),
-    Download("Table (CSV)", "_nuclei.csv", csv),
+    Download("Outlines for ImageJ (ROI zip)", "_rois.zip", rois),
+    Download("Table (CSV)", "_nuclei.csv", lambda nuclei: nuclei_csv([nuclei])),
     Download("Run lengths (CSV)", "_rle.csv", rle_csv),
+)
+TABLES = (
+    Table("Nuclei of all images (CSV)", "nuclei.csv", nuclei_csv),
+    Table("Counts of all images (CSV)", "images.csv", images_csv),
 )

@@ -181,14 +181,14 @@ def _segment(
         count,
         pixel_size,
         tuple(notes),
-        (*image.warnings, *_warnings(image, count, modality, doubtful, settings.hints)),
+        (*image.warnings, *warnings_of(image, count, modality, doubtful, settings.hints)),
         time.monotonic() - start,
         table,
         to_lines(name, labels),
     )
 
 
-def _warnings(
+def warnings_of(
     image: SourceImage, count: int, modality: str, doubtful: bool, hints: ImageHints
 ) -> Iterator[str]:
     """Yield what may be wrong with an image or its nuclei."""
