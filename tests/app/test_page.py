@@ -96,6 +96,8 @@ def test_a_choice_of_channel_and_modality_runs_the_network_once(lit):
     with pytest.raises(gr.Error, match=r"Diameter 9.*own size alone"):
         page.show(session, "two", quiet, *values)
     assert not page.describe(session, "one")[0].visible
+    page.choose(session, "two", None, None, None, None)
+    assert session.images["two"].channel == 0
     for channel, size in ((3, None), (-1, None), (1, -4)):
         with pytest.raises(gr.Error):
             page.choose(session, "two", channel, "auto", "auto", size)

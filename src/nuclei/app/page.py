@@ -151,7 +151,8 @@ class Page:
             gr.Dropdown(polarities, value=AUTO, label=CONTROLS["invert"], elem_id="polarity", min_width=200),
             gr.Number(
                 None,
-                label=f"{CONTROLS['diameter']} of nuclei (px); empty: measured",
+                label=f"{CONTROLS['diameter']} (px)",
+                placeholder="measured",
                 elem_id="diameter",
                 min_width=200,
                 visible=sized,
@@ -199,9 +200,9 @@ class Page:
         self,
         session: Session,
         name: str | None,
-        channel: int,
-        modality: str,
-        polarity: str,
+        channel: int | None,
+        modality: str | None,
+        polarity: str | None,
         diameter: float | None,
     ) -> Any:
         """Choose a channel, and tell what an image shows; its nuclei are sought anew where that is new."""
@@ -210,9 +211,10 @@ class Page:
         image = session.images[name]
         known = next((m for m in MODALITIES if m == modality), None)
         try:
-            hints = ImageHints(known, POLARITIES.get(polarity), diameter or None)
+            hints = ImageHints(known, POLARITIES.get(polarity or AUTO), diameter or None)
         except UserError as e:
             raise gr.Error(in_words(str(e)), print_exception=False) from e
+        channel = channel or 0  # a control that was emptied
         if not 0 <= channel <= len(image.whole.channels):
             raise gr.Error(f"there is no channel {channel}", print_exception=False)
         if (channel, hints) != (image.channel, image.hints):
