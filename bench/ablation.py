@@ -41,7 +41,7 @@ from nuclei.paths import FoldFolder
 from nuclei.postprocess.pipeline import postprocess, with_parameters
 from nuclei.progress import track
 from nuclei.reproduce.paper_page import hardware
-from nuclei.submission.make_submission import code_state
+from nuclei.training.environment import code_state
 
 HERE = Path(__file__).parents[1]
 CVS = ("dsb2018", "dsb2018_kinds")

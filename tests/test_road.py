@@ -130,6 +130,17 @@ def test_every_image_can_be_trained_on_and_a_run_can_start_from_another(place):
     assert all(np.allclose(a, second[k], atol=1e-6) for k, a in first.items() if k.endswith("weight"))
     out = run(place, *LINKNET, "fold=1", "name=second", "init=linknet/first", status=2)
     assert "init=linknet/first: expected MODEL/NAME, a run whose fold 1 is finished" in out
+    out = run(place, "reproduce", "data=demo", "run=linknet/first")
+    assert "./run.sh train data=demo fold=0 model=linknet name=again data.source.n_train=8" in out
+    assert not [
+        line for line in out.splitlines() if line.startswith(("data:", "folds:", "setting", "package"))
+    ]
+    folds, text = place / "data/demo_folds.csv", (place / "data/demo_folds.csv").read_text()
+    folds.write_text(text.replace(",0,", ",1,", 1))
+    assert "folds: data/demo_folds.csv is another file" in run(
+        place, "reproduce", "data=demo", "run=linknet/first"
+    )
+    folds.write_text(text)
 
 
 def test_a_training_starts_from_a_model_file(place):
@@ -137,6 +148,10 @@ def test_a_training_starts_from_a_model_file(place):
     weights = place / "whole.safetensors"
     run(place, "export", "data=demo", "run=linknet/whole", f"output={weights}")
     run(place, *LINKNET, "fold=all", "name=third", f"init={weights}", "optimizer.lr=1e-30")
+    words = ["export", "data=demo", "run=linknet/third", f"output={place / 'third.safetensors'}"]
+    assert "MB, sha256" in run(place, *words, "ensemble=box")
+    out = run(place, *words[:2], "run=linknet/third", "ensemble=missing", status=2)
+    assert "missing" in out and "ensemble" in out
     first, third = (
         safetensors.numpy.load_file(place / f"runs/demo/linknet/{name}/foldall/model.safetensors")
         for name in ("whole", "third")

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
-from nuclei.paths import Folders, FoldFolder, Paths, RunName, default_model
+from nuclei.paths import Folders, FoldFolder, Paths, RunName, default_model, model_path
 from nuclei.training.recipe import GPU_DEVICES
 
 if TYPE_CHECKING:
@@ -328,7 +328,8 @@ def initial_weights(cfg: DictConfig, paths: Paths) -> InitialWeights | None:
     """
     if cfg.init is None:
         return None
-    if cfg.init != "box" and not cfg.init.endswith(".safetensors"):
+    path = model_path(cfg.init)
+    if path is None:
         run = RunName.parse(cfg.init, "init")
         return run, paths.fold(run, cfg.fold)
     if cfg.fold != "all" and cfg.data.name.startswith("dsb2018"):
@@ -336,7 +337,7 @@ def initial_weights(cfg: DictConfig, paths: Paths) -> InitialWeights | None:
             f"init={cfg.init}: a model file may have seen the held-out images of data={cfg.data.name}; "
             "choose fold=all, or init=MODEL/NAME, a run of the same folds"
         )
-    return default_model() if cfg.init == "box" else Path(cfg.init)
+    return path
 
 
 def run_step(command: str, cfg: DictConfig, call: Call, *overrides: str) -> None:

@@ -37,6 +37,7 @@ COMMANDS = {
     "ensemble": "average runs; tune weights and post-processing on their out-of-fold maps",
     "analyse": "show where out-of-fold predictions lose their score, in one HTML file",
     "submission": "predict the test images and write a submission",
+    "reproduce": "say what differs between what a run was trained with and today",
     "export": "put one run's network and post-processing into one small file",
     "predict": "find the nuclei in any images, with the model that comes along or an ensemble",
     "app": "a local web page: drop an image, see its nuclei",

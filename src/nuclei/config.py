@@ -221,6 +221,14 @@ class Submission(DataSchema):
 
 
 @dataclass
+class Reproduce(DataSchema):
+    """Settings of ``reproduce``."""
+
+    run: str
+    fold: int | str
+
+
+@dataclass
 class Export(DataSchema):
     """Settings of ``export``."""
 

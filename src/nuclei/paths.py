@@ -27,6 +27,13 @@ def default_model() -> Path:
     return shipped("weights/nuclei.safetensors")
 
 
+def model_path(word: str) -> Path | None:
+    """Return the model file that a setting names: ``box`` or a ``.safetensors`` file; else None."""
+    if word == "box":
+        return default_model()
+    return Path(word) if word.endswith(".safetensors") else None
+
+
 @dataclass(frozen=True, order=True)
 class RunName:
     """The name of a run, ``MODEL/NAME``: all folds of one model trained with one set of settings."""
@@ -66,6 +73,11 @@ class FoldFolder:
     def settings(self) -> Path:
         """The settings that the fold was trained with."""
         return self.path / "config.json"
+
+    @property
+    def environment(self) -> Path:
+        """The packages, code and data that the training was begun with."""
+        return self.path / "environment.json"
 
     @property
     def result(self) -> Path:

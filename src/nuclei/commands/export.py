@@ -12,15 +12,15 @@ from nuclei.build import build_network, build_paths
 from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
+from nuclei.inference.model_file import ModelFile, ModelSettings, read_model_file, write_model_file
 from nuclei.inference.onnx_network import export_graph
 from nuclei.inference.segmenter import load_weights
-from nuclei.paths import RunName, default_model
+from nuclei.paths import RunName, default_model, model_path
 from nuclei.training.run_folder import checked_weights, read_result, read_settings
 
 
 def main(cfg: DictConfig, call: Call) -> None:
-    """Take the weights of ``cfg.run`` with the post-processing of ``cfg.ensemble``, or its own."""
+    """Write the weights of ``cfg.run`` with the post-processing of ``cfg.ensemble``, or with its own."""
     paths, run = build_paths(cfg), RunName.parse(cfg.run)
     folder = paths.fold(run, cfg.fold)
     result = read_result(folder)
@@ -30,11 +30,12 @@ def main(cfg: DictConfig, call: Call) -> None:
     settings = read_settings(folder)
     steps = settings.steps
     if cfg.ensemble is not None:
-        ensemble = read_ensemble(paths.ensemble(cfg.ensemble))
-        if ensemble.channels != settings.channels:
-            tuned, trained = ", ".join(ensemble.channels), ", ".join(settings.channels)
+        model = model_path(cfg.ensemble)
+        source = read_model_file(model).settings if model else read_ensemble(paths.ensemble(cfg.ensemble))
+        if tuple(source.channels) != settings.channels:
+            tuned, trained = ", ".join(source.channels), ", ".join(settings.channels)
             raise UserError(f"ensemble={cfg.ensemble} is of the maps {tuned}; {run} gives {trained}")
-        steps = ensemble.steps
+        steps = tuple(source.steps)
     made = ModelSettings(settings.network, settings.channels, steps, 1, result.diameter, result.scales)
     path = Path(cfg.output) if cfg.output else default_model()
     network = build_network(settings.network, settings.channels, pretrained=False)

@@ -13,7 +13,7 @@ from nuclei.data.store import Store
 from nuclei.paths import ROOT
 from nuclei.reproduce.paper_page import reproduce
 from nuclei.reproduce.systems import Reproduction, parse_paper
-from nuclei.submission.make_submission import code_state
+from nuclei.training.environment import code_state
 
 
 def main(cfg: DictConfig, call: Call) -> None:

@@ -12,7 +12,8 @@ from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.sources.folder import choose_sizes
 from nuclei.data.store import Store
 from nuclei.errors import UserError
-from nuclei.paths import Paths, RunName
+from nuclei.paths import ROOT, Paths, RunName
+from nuclei.training.environment import current_environment, write_environment
 from nuclei.training.run_folder import claim, locked, read_result, write_result
 
 PREDICTION = ("tta", "diameter", "scales")
@@ -35,6 +36,10 @@ def main(cfg: DictConfig, call: Call) -> None:
     folder = paths.fold(RunName(cfg.model.name, cfg.name), cfg.fold)
     with locked(folder):
         claim(folder, as_tree(cfg) | {"folds_sha256": sha256}, FREE)
+        if not folder.environment.exists():
+            write_environment(
+                folder.environment, current_environment(call.text, call.overrides, ROOT, paths.store)
+            )
         result, verb = read_result(folder), "finished before:"
         if result is None or not result.predicted_with(cfg.tta, cfg.diameter, tuple(cfg.scales)):
             from nuclei.training.train_fold import train_fold

@@ -53,7 +53,7 @@ def _read(path: Path) -> bytes:
 
 def project_files(root: Path) -> Iterator[Entry]:
     """Yield the source, the configs and the folds, and the commit that they are of."""
-    from nuclei.submission.make_submission import COMMIT, code_state
+    from nuclei.training.environment import COMMIT, code_state
 
     for pattern in PROJECT:
         for path in root.glob(pattern):

@@ -30,7 +30,7 @@ from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.kaggle.client import NOTEBOOKS, PIECE, SITE, KaggleSession, Unreachable, poll_until
 from nuclei.paths import Folders
-from nuclei.submission.make_submission import code_state
+from nuclei.training.environment import code_state
 
 ABSENT = (403, 404)  # how Kaggle answers for what is not there, or is somebody else's
 PLACEHOLDER = "YOUR_KAGGLE_NAME"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -21,9 +20,7 @@ from nuclei.errors import UserError
 from nuclei.progress import track
 from nuclei.submission.csv_files import is_plain, write_submission
 from nuclei.submission.rules import find_violations
-
-COMMIT = "commit.json"
-"""Stands in for git in a copy of the project that has none, such as the bundle for Kaggle."""
+from nuclei.training.environment import code_state
 
 
 @dataclass(frozen=True)
@@ -94,30 +91,6 @@ def read_record(submission: Path) -> SubmissionRecord | None:
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise UserError(f"{path} is damaged ({e}); delete it, or run ./run.sh submission again") from e
     return record if sha256 == sha256_of(submission) else None
-
-
-def code_state(folder: str | Path) -> tuple[str, str]:
-    """Return the commit of the code in ``folder``, and ``yes`` or ``no``: does it differ from that commit.
-
-    Files that git does not know, and submissions with all that belongs to them, do not count.
-    Both are empty without git.
-    """
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=60
-        ).stdout.strip()
-
-    if (copy := Path(folder) / COMMIT).is_file():
-        state = json.loads(copy.read_text())
-        return state["commit"], state["dirty"]
-    try:
-        commit = git("rev-parse", "HEAD")
-        code = ("--", ":/", ":(top,exclude)submissions")
-        changes = git("status", "--porcelain", "--untracked-files=no", *code)
-    except (OSError, subprocess.SubprocessError):
-        return "", ""
-    return commit, "yes" if changes else "no"
 
 
 ReadImage = Callable[[], np.ndarray | None]

@@ -121,6 +121,21 @@ def claim(folder: FoldFolder, settings: Settings, free: Sequence[str]) -> None:
         raise UserError(f"{folder} was begun with {shown}; use these, or choose name=OTHER, or delete it")
 
 
+def different_settings(folder: FoldFolder, settings: Settings) -> list[str]:
+    """Return in words which settings of a fold differ from others, but for the paths of files.
+
+    Args:
+        folder: of the fold.
+        settings: the others, resolved, without the hash of the folds file.
+    """
+    before, now = _flat(json.loads(folder.settings.read_text())), _flat(settings)
+    return [
+        f"setting {key}: {before.get(key)}, today {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if key != "folds_sha256" and not key.startswith("paths.") and before.get(key) != now.get(key)
+    ]
+
+
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {prefix[:-1]: tree}

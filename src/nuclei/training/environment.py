@@ -1,0 +1,127 @@
+"""What a training depends on besides its settings: packages, code and data, then and today."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+from nuclei.atomic import atomic_write
+from nuclei.errors import UserError
+
+COMMIT = "commit.json"
+"""Stands in for git in a copy of the project that has none, such as the bundle for Kaggle."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The packages, code and data of a training.
+
+    Attributes:
+        command: that began it, as typed.
+        words: its settings, ``key=value``.
+        commit: of the code; empty without git.
+        changed: ``yes`` where the code differed from the commit, else ``no``.
+        store_sha256: hash of the prepared images.
+        python: version of Python.
+        system: of the machine, and its processor.
+        packages: version of each installed package.
+    """
+
+    command: str
+    words: tuple[str, ...]
+    commit: str
+    changed: str
+    store_sha256: str
+    python: str
+    system: str
+    packages: Mapping[str, str]
+
+
+def code_state(folder: str | Path) -> tuple[str, str]:
+    """Return the commit of the code in ``folder``, and ``yes`` or ``no``: does it differ from that commit.
+
+    Files that git does not know, and submissions with all that belongs to them, do not count.
+    Both are empty without git.
+    """
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=60
+        ).stdout.strip()
+
+    if (copy := Path(folder) / COMMIT).is_file():
+        state = json.loads(copy.read_text())
+        return state["commit"], state["dirty"]
+    try:
+        commit = git("rev-parse", "HEAD")
+        code = ("--", ":/", ":(top,exclude)submissions")
+        changes = git("status", "--porcelain", "--untracked-files=no", *code)
+    except (OSError, subprocess.SubprocessError):
+        return "", ""
+    return commit, "yes" if changes else "no"
+
+
+def current_environment(command: str, words: tuple[str, ...], root: Path, store: Path) -> Environment:
+    """Return today's environment.
+
+    Args:
+        command, words: see ``Environment``.
+        root: the folder of the project.
+        store: the prepared images.
+    """
+    with open(store, "rb") as f:
+        store_sha256 = hashlib.file_digest(f, "sha256").hexdigest()
+    packages = {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name or "") if d.name}
+    system = f"{platform.system()} {platform.machine()}"
+    python = platform.python_version()
+    return Environment(command, words, *code_state(root), store_sha256, python, system, packages)
+
+
+def write_environment(path: Path, environment: Environment) -> None:
+    """Write an environment as JSON, whole."""
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(asdict(environment), indent=2) + "\n")
+
+
+def read_environment(path: Path) -> Environment:
+    """Read what ``write_environment`` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        values = json.loads(path.read_text())
+        environment = Environment(**values | {"words": tuple(values["words"])})
+        if not isinstance(environment.packages, dict) or not all(
+            isinstance(w, str) for w in environment.words
+        ):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        raise UserError(
+            f"{path} is missing or damaged, so nobody can say what {path.parent} was trained with"
+        ) from e
+    return environment
+
+
+def differences(before: Environment, now: Environment) -> Iterator[str]:
+    """Yield in words what is another one today: code, data, Python, machine, packages."""
+    if before.commit != now.commit:
+        yield f"code: commit {before.commit[:7] or 'unknown'}, today {now.commit[:7] or 'unknown'}"
+    if "yes" in (before.changed, now.changed):
+        when = [name for name, e in (("then", before), ("today", now)) if e.changed == "yes"]
+        yield f"code: with changes that are in no commit, {' and '.join(when)}"
+    if before.store_sha256 != now.store_sha256:
+        yield f"data: the store had sha256 {before.store_sha256[:12]}, today {now.store_sha256[:12]}"
+    for name, a, b in (("Python", before.python, now.python), ("machine", before.system, now.system)):
+        if a != b:
+            yield f"{name}: {a}, today {b}"
+    for name in sorted(before.packages.keys() | now.packages.keys()):
+        a, b = (packages.get(name, "none") for packages in (before.packages, now.packages))
+        if a != b:
+            yield f"package {name}: {a}, today {b}"
