@@ -68,7 +68,9 @@ def fit_sizes(cfg: DictConfig, store: Store) -> None:
 
 
 def following(cfg: DictConfig, call: Call, paths: Paths, rows: list[FoldRow]) -> str:
-    """Return the command for the first fold that is not finished, or for the ensemble."""
+    """Return the command for the first fold that is not finished, for the ensemble, or for the model file."""
+    if cfg.fold == "all":
+        return f"./run.sh export data={cfg.data.name} run={cfg.model.name}/{cfg.name}"
     for fold in sorted({row.fold for row in rows}):
         if read_result(paths.fold(RunName(cfg.model.name, cfg.name), fold)) is None:
             chosen = [f"data={cfg.data.name}", f"model={cfg.model.name}", f"name={cfg.name}"]
