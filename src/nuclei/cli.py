@@ -17,7 +17,7 @@ from pathlib import Path
 from textwrap import indent, wrap
 from typing import TYPE_CHECKING
 
-from nuclei.errors import UserError, nearest_name
+from nuclei.errors import Terminated, UserError, nearest_name
 from nuclei.paths import ROOT, shipped
 from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
 
@@ -80,10 +80,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {describe(e)}", file=sys.stderr)
         return 2
     return 0
-
-
-class Terminated(BaseException):
-    """The process was asked to end; what is under way is put in order first."""
 
 
 @contextmanager

@@ -33,3 +33,7 @@ def nearest_name(name: str, names: Iterable[str]) -> str:
     if whole := [full for full in names if last in full.rsplit(".", 1)[-1].split("_")]:
         return whole[0]
     return get_close_matches(name, names, n=1, cutoff=0)[0]
+
+
+class Terminated(BaseException):
+    """The process was asked to end by SIGTERM; what is under way is put in order first."""

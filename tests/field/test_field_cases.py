@@ -576,7 +576,10 @@ def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert predict("input=~/a.png", "output=~/out") == 0 and (tmp_path / "out/images.csv").is_file()
 
 
-def test_ctrl_c_ends_a_large_image_and_a_second_run_goes_on(tmp_path: Path, repo: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_large_image_and_a_second_run_goes_on(
+    tmp_path: Path, repo: Path, number: int, status: int
+) -> None:
     write(tmp_path / "in/a.png", grey8(IMAGE))
     write(tmp_path / "in/large.tif", np.tile(grey12(IMAGE), (40, 30)))
     words = [str(repo / "run.sh"), "predict", f"input={tmp_path}/in", f"output={tmp_path}/out"]
@@ -586,11 +589,11 @@ def test_ctrl_c_ends_a_large_image_and_a_second_run_goes_on(tmp_path: Path, repo
     while not (tmp_path / "out/labels/a.tif").exists() and time.monotonic() < limit:
         time.sleep(0.1)
     time.sleep(2)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     time.sleep(0.3)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     _, err = process.communicate(timeout=15)
-    assert process.returncode == 130 and "stopped" in err and "terminate called" not in err
+    assert process.returncode == status and "stopped" in err and "terminate called" not in err
     assert [r["image"] for r in rows(tmp_path / "out/images.csv")] == ["a"]
     assert json.loads((tmp_path / "out/predict.json").read_text())["files"].keys() == {"a"}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nuclei.atomic import atomic_write
 from nuclei.data.image_files import TABLE, find_images
-from nuclei.errors import UserError
+from nuclei.errors import Terminated, UserError
 from nuclei.inference.measure import Columns
 from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
 from nuclei.inference.segmenter import Segmenter
@@ -171,7 +171,7 @@ def predict_folder(
 ) -> None:
     """Segment the images of a folder, write label maps and tables, and print what was done.
 
-    The tables have what earlier runs with the same settings did, and are written after Ctrl-C too.
+    The tables have what earlier runs with the same settings did; Ctrl-C and SIGTERM write them too.
 
     Args:
         source: a folder, or one file.
@@ -200,13 +200,14 @@ def predict_folder(
         print(line, file=sys.stderr)
     try:
         _segment_all(files, segmenter, output, settings, workers, tables, refused)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as e:
         # Threads that compute cannot be stopped, so the process ends without them.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         tables.write(header)
         print(f"stopped; {output} has {len(tables.images)} images, the same call goes on", file=sys.stderr)
         sys.stdout.flush()
-        os._exit(130)
+        os._exit(130 if isinstance(e, KeyboardInterrupt) else 143)
     if not tables.images:
         raise UserError(f"{refused[0]}; no image could be read")
     tables.write(header)
