@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,6 +16,8 @@ Modality = Literal["fluorescence", "brightfield", "histology"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Transform = Callable[[np.ndarray], np.ndarray]
 COLOURS = ("red", "green", "blue")
+SAMPLE = 36_000_000
+"""Values of a large image by which its modality and its contrast are judged."""
 BRIGHT = 110
 """Median, of 255, above which the ground counts as bright."""
 SKEW = 3.0
@@ -46,6 +49,12 @@ class ImageHints:
 
 
 NO_HINTS = ImageHints()
+
+
+def sample_pixels(image: np.ndarray, most: int = SAMPLE) -> np.ndarray:
+    """Return every k-th pixel of every k-th row, about ``most`` values; of a small image all."""
+    step = math.ceil(math.sqrt(max(1.0, image.size / most)))
+    return image[::step, ::step]
 
 
 def in_channels(preprocessing: Preprocessing) -> int:

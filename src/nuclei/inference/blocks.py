@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import find_objects
 
-from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_preprocessing
+from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_preprocessing, sample_pixels
 from nuclei.inference.predict_maps import Window, pad, windows
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.progress import track
@@ -71,7 +71,7 @@ def segment_blocks(
 ) -> Segmentation:
     """Return what ``segment`` returns, in blocks; see there."""
     shape = (image.shape[0], image.shape[1])
-    sample = image[:: (step := math.ceil(math.sqrt(image.size / LARGE))), ::step]
+    sample = sample_pixels(image)
     zoomed = []
     for member in segmenter.networks:
         show = choose_preprocessing(sample, member.network.preprocessing, hints)

@@ -18,7 +18,14 @@ import tifffile
 from nuclei.atomic import atomic_write
 from nuclei.data.image_io import read_images
 from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage
-from nuclei.data.preprocessing import NO_HINTS, ImageHints, judge_modality, nuclear_signal, stretch_contrast
+from nuclei.data.preprocessing import (
+    NO_HINTS,
+    ImageHints,
+    judge_modality,
+    nuclear_channel,
+    sample_pixels,
+    stretch_contrast,
+)
 from nuclei.errors import UserError
 from nuclei.inference.blocks import segment
 from nuclei.inference.measure import Columns, measure, outline, polygons, write_rois
@@ -150,7 +157,8 @@ def _segment(
     name: str, image: SourceImage, segmenter: Segmenter, output: Path, settings: FileSettings, start: float
 ) -> SegmentedImage:
     """Segment one image, write what is to be saved, and measure its nuclei."""
-    guess, doubtful = judge_modality(image.shown)
+    sample = sample_pixels(image.shown)
+    guess, doubtful = judge_modality(sample)
     modality = settings.hints.modality or guess
     maps, labels, zoom = segment(segmenter, image.shown, settings.hints)
     count = int(labels.max(initial=0))
@@ -172,7 +180,7 @@ def _segment(
             write_rois(part, labels)
     notes = list(image.notes)
     if modality == "fluorescence" and image.shown.ndim == 3:
-        notes.append(f"colour on a dark ground: {nuclear_signal(image.shown)[1]}")
+        notes.append(f"colour on a dark ground: {nuclear_channel(sample)[1]}")
     return SegmentedImage(
         name,
         (labels.shape[0], labels.shape[1]),
