@@ -20,9 +20,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     paths, run = build_paths(cfg), RunName.parse(cfg.run)
     folder = paths.fold(run, cfg.fold)
     if not folder.settings.exists():
-        raise UserError(
-            f"run={run}: expected MODEL/NAME with a {folder.path.name} that was begun, in {folder}"
-        )
+        raise UserError(f"run={run}: expected MODEL/NAME, a run whose fold {cfg.fold} was begun")
     before = read_environment(folder.environment)
     now = current_environment(before.command, before.words, ROOT, paths.store)
     different = list(differences(before, now))
