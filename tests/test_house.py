@@ -33,6 +33,7 @@ ROOMS += (
     "api",
     "",  # the package itself, which names the functions of api
     "commands",
+    "launch",
     "cli",
     "__main__",
 )

@@ -129,6 +129,9 @@ def run(words: list[str]) -> None:
         workers = ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile", "--max-worker-restart", "2"]
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *workers, *rest])
     flags, settings = split_words(rest)
+    if any(map(names_launcher, settings)):
+        launch_runs(command, settings, sweep=bool(flags))
+        return
     runs = composed_runs(command, settings, sweep=bool(flags))
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else each import of it asks the network for a newer one
     run_each(importlib.import_module(f"nuclei.commands.{command}").main, runs)
@@ -151,6 +154,34 @@ def run_each(command: Callable[[DictConfig, Call], None], runs: Sequence[tuple[C
             failed.append(call.text)
     if failed:
         raise UserError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+
+
+def names_launcher(word: str) -> bool:
+    """Return whether a setting chooses what starts the runs of a sweep, or is one of its own settings."""
+    return word.lstrip("+").startswith(("hydra/launcher=", "hydra.launcher."))
+
+
+def launch_runs(command: str, settings: list[str], sweep: bool) -> None:
+    """Let one of ``configs/hydra/launcher`` start the runs of a sweep side by side.
+
+    Raises:
+        UserError: it is no sweep, a setting is wrong, or some runs failed.
+    """
+    from nuclei.build import build, build_folders, ensure_data
+    from nuclei.config import compose_launcher
+    from nuclei.launch import launch
+
+    if not sweep:
+        raise UserError("a launcher starts the runs of a sweep: add -m")
+    launcher = compose_launcher([word for word in settings if names_launcher(word)])
+    words = [word for word in settings if not names_launcher(word)]
+    runs = composed_runs(command, words, sweep, recipes=False)  # each run's machine chooses its own
+    if launcher is None:
+        raise UserError("hydra.launcher: choose one with hydra/launcher=joblib or another of its options")
+    if command == "train":  # once, before the runs do it side by side
+        for call, cfg in {cfg.data.store: (call, cfg) for call, cfg in runs}.values():
+            ensure_data(cfg, call)
+    launch([call for call, _ in runs], build(launcher), build_folders(runs[0][1]).logs)
 
 
 def usage() -> str:
@@ -223,13 +254,16 @@ def split_words(words: list[str]) -> tuple[list[str], list[str]]:
     return flags, settings
 
 
-def composed_runs(command: str, settings: list[str], sweep: bool) -> list[tuple[Call, DictConfig]]:
+def composed_runs(
+    command: str, settings: list[str], sweep: bool, recipes: bool = True
+) -> list[tuple[Call, DictConfig]]:
     """Compose and check every run of a command before the first one starts.
 
     Args:
         command: its name.
         settings: ``key=value``, as typed.
         sweep: whether ``key=a,b`` means one run for each, all combinations in order.
+        recipes: whether to choose the recipe by this machine.
 
     Raises:
         UserError: a setting is unknown or has another type.
@@ -247,7 +281,7 @@ def composed_runs(command: str, settings: list[str], sweep: bool) -> list[tuple[
             words = [*words, "data=demo"]
             cfg = compose_config(command, words)
         call = Call(command, tuple(words))
-        if command in ("train", "all"):
+        if recipes and command in ("train", "all"):
             recipe = choose_recipe(cfg.recipe, cfg.data.without_gpu is not None, has_gpu())
             if small := small_words(command, cfg, names) if recipe.startswith("small") else []:
                 notes.append(f"no GPU, so the same recipe in small: {' '.join(small)}")

@@ -125,6 +125,11 @@ class Folders:
         return self.submissions / f"{name}.csv"
 
     @property
+    def logs(self) -> Path:
+        """The folder of what the runs of a sweep say that are started side by side."""
+        return self.runs / "logs"
+
+    @property
     def ledger(self) -> Path:
         """The table of what was submitted, with its leaderboard scores."""
         return self.submissions / "ledger.csv"
