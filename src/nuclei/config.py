@@ -101,6 +101,8 @@ class Trainer:
     gradient_clip_val: float | None
     accelerator: str
     devices: int | str
+    num_nodes: int
+    strategy: str
     precision: str
     deterministic: bool
     log_every_n_steps: int
@@ -534,6 +536,28 @@ def expand_sweep(words: Sequence[str]) -> list[list[str]]:
             for word, override in ((word, parse_override(word)) for word in words)
         ]
     return [list(words) for words in product(*values)]
+
+
+def compose_launcher(words: Sequence[str]) -> DictConfig | None:
+    """Compose the settings of what starts a sweep's runs; None for ``basic``, which is not ours.
+
+    Args:
+        words: ``hydra/launcher=OPTION`` and ``hydra.launcher.NAME=VALUE``.
+
+    Raises:
+        UserError: there is no such option, or it has no such setting.
+    """
+    with hydra_context():
+        group = [word for word in words if word.startswith("hydra/")]
+        names = {f"hydra.launcher.{name}" for name in compose_plain("train", group).hydra.launcher}
+        for word in words:
+            key = word.partition("=")[0]
+            if word not in group and not key.startswith("+") and key.partition("[")[0] not in names:
+                raise UserError(
+                    f"the launcher has no setting '{key}'; did you mean '{nearest_name(key, names)}'?"
+                )
+        launcher = cast(DictConfig, compose_plain("train", [*words]).hydra.launcher)
+    return launcher if str(launcher["_target_"]).startswith("nuclei.") else None
 
 
 def compose_plain(command: str, words: list[str]) -> DictConfig:

@@ -7,6 +7,7 @@ import torch
 from nuclei.data.datamodule import Crops, EpochSampler, NucleiData
 from nuclei.data.preprocessing import preprocess
 from nuclei.data.store import Store, write_store
+from nuclei.errors import UserError
 
 
 @pytest.fixture
@@ -48,10 +49,24 @@ def test_a_crop_is_a_function_of_seed_and_number(store, default_augment):
 
 
 def test_a_resumed_epoch_has_the_numbers_it_would_have_had():
-    sampler = EpochSampler(3)
+    sampler = EpochSampler(3, 1)
     assert list(sampler) == [0, 1, 2] and len(sampler) == 3
     sampler.set_epoch(4)
     assert list(sampler) == [12, 13, 14]
+
+
+def test_processes_share_each_batch_out():
+    whole, shares = EpochSampler(13, 4), [EpochSampler(13, 4, rank, 2) for rank in (0, 1)]
+    for sampler in (whole, *shares):
+        sampler.set_epoch(2)
+    first, second = (np.array(list(sampler)).reshape(3, 2) for sampler in shares)
+    assert np.array_equal(np.hstack([first, second]), np.array(list(whole)).reshape(3, 4))
+    assert len(whole) == 12 and len(shares[0]) == 6
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(data):
+    with pytest.raises(UserError, match="batch_size=2 is of all 3 devices together: choose a multiple of 3"):
+        data.crop_batches(0, 3)
 
 
 def test_batches_of_crops_leave_out_the_incomplete_one(data):

@@ -38,6 +38,8 @@ class Data(L.LightningDataModule):
     def train_dataloader(self):
         return DataLoader(Samples(), batch_size=2)
 
+    crop_batches = train_dataloader
+
     def step_ids(self, step):
         return [f"image{2 * step}", f"image{2 * step + 1}"]
 

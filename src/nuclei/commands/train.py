@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import time
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -14,10 +16,11 @@ from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.paths import ROOT, Paths, RunName
 from nuclei.training.environment import current_environment, write_environment
-from nuclei.training.run_folder import claim, locked, read_result, write_result
+from nuclei.training.run_folder import claim, is_first_process, locked, read_result, write_result
 
 PREDICTION = ("tta", "diameter", "scales")
-FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "trainer.devices", "recipe", *PREDICTION)
+DEVICES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")
+FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "recipe", *DEVICES, *PREDICTION)
 """Settings that change nothing in the weights; the data set's name is in the path."""
 
 
@@ -26,7 +29,10 @@ def main(cfg: DictConfig, call: Call) -> None:
     paths = build_paths(cfg)
     check_fold(cfg.fold, fold_numbers(cfg), paths)
     init = initial_weights(cfg, paths)
-    ensure_data(cfg, call)
+    if is_first_process():
+        ensure_data(cfg, call)
+    else:
+        wait_for(paths.store, paths.folds)
     rows, sha256 = read_folds(paths.folds), folds_sha256(paths.folds)
     check_fold(cfg.fold, {row.fold for row in rows}, paths)
     if all(row.fold == cfg.fold for row in rows):
@@ -34,6 +40,11 @@ def main(cfg: DictConfig, call: Call) -> None:
     if cfg.data.budget.crop is None:
         fit_sizes(cfg, Store(paths.store))
     folder = paths.fold(RunName(cfg.model.name, cfg.name), cfg.fold)
+    if not is_first_process():
+        from nuclei.training.train_fold import train_fold
+
+        train_fold(build_training(cfg, folder, rows, sha256, init), first=False)
+        return
     with locked(folder):
         claim(folder, as_tree(cfg) | {"folds_sha256": sha256}, FREE)
         if not folder.environment.exists():
@@ -45,9 +56,16 @@ def main(cfg: DictConfig, call: Call) -> None:
             from nuclei.training.train_fold import train_fold
 
             result, verb = train_fold(build_training(cfg, folder, rows, sha256, init)), "wrote"
+            assert result is not None  # of the first process
             write_result(folder, result)
     advice = following(cfg, call, paths, rows)
     print(f"{verb} {folder}; {result.summary}, {result.seconds:.0f} s; next: {advice}")
+
+
+def wait_for(*files: Path) -> None:
+    """Wait until the first process has made the files; where it fails, torchrun or Slurm ends this one."""
+    while not all(file.exists() for file in files):
+        time.sleep(0.5)
 
 
 def check_fold(fold: int | str, folds: set[int], paths: Paths) -> None:

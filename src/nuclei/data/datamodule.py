@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from nuclei.data.preprocessing import Preprocessing, preprocess
 from nuclei.data.store import Store
 from nuclei.data.targets import targets
+from nuclei.errors import UserError
 
 Augmentation = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 """Turns image, labels and a seed into a crop of both; see ``nuclei.data.augment``."""
@@ -75,20 +76,30 @@ class Crops(Dataset[Crop]):
 
 
 class EpochSampler(Sampler[int]):
-    """The numbers of an epoch's samples, the same in a resumed training as in one that never stopped."""
+    """The numbers of an epoch's samples, the same in a resumed training as in one that never stopped.
 
-    def __init__(self, per_epoch: int) -> None:
-        self.per_epoch, self.epoch = per_epoch, 0
+    Args:
+        per_epoch: samples of an epoch; those behind the last whole batch are left out.
+        batch_size: samples of a batch, of all processes together.
+        rank: of this process, which takes its share of each batch.
+        processes: that train together.
+    """
+
+    def __init__(self, per_epoch: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
+        self.per_epoch, self.batch_size, self.epoch = per_epoch, batch_size, 0
+        self.share, self.rank = batch_size // processes, rank
 
     def set_epoch(self, epoch: int) -> None:
         """Remember the epoch; Lightning calls this before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.per_epoch
+        return self.per_epoch // self.batch_size * self.share
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.per_epoch, (self.epoch + 1) * self.per_epoch))
+        for batch in range(self.per_epoch // self.batch_size):
+            first = self.epoch * self.per_epoch + batch * self.batch_size + self.rank * self.share
+            yield from range(first, first + self.share)
 
 
 class LabelledImages(Dataset[dict[str, np.ndarray]]):
@@ -116,7 +127,7 @@ class NucleiData(L.LightningDataModule):
         train_ids: images of the other folds.
         val_ids: images of this fold.
         augment: cuts and varies a crop.
-        batch_size: number of crops in a step.
+        batch_size: number of crops in a step, of all processes together.
         samples_per_epoch: number of crops in an epoch.
         num_workers: number of loader processes; 0 leaves a small CPU to the network.
         seed: of the crops.
@@ -146,11 +157,24 @@ class NucleiData(L.LightningDataModule):
         self.preprocessing, self.channels, self.val_crops = preprocessing, channels, val_crops
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return batches of crops."""
+        """Return this process's share of each batch of crops.
+
+        Raises:
+            UserError: the batches cannot be shared evenly.
+        """
+        return self.crop_batches(*self._place())
+
+    def crop_batches(self, rank: int = 0, processes: int = 1) -> DataLoader[Any]:
+        """Return batches of crops, whole, or the share of one of several processes."""
+        if self.batch_size % processes:
+            raise UserError(
+                f"batch_size={self.batch_size} is of all {processes} devices together: "
+                f"choose a multiple of {processes}"
+            )
         return DataLoader(
             self._crops(self.train_ids),
-            batch_size=self.batch_size,
-            sampler=EpochSampler(self.samples_per_epoch),
+            batch_size=self.batch_size // processes,
+            sampler=EpochSampler(self.samples_per_epoch, self.batch_size, rank, processes),
             num_workers=self.num_workers,
             persistent_workers=False,  # workers hold no state: a sample is a function of its number
             drop_last=True,
@@ -172,13 +196,20 @@ class NucleiData(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return the held-out images, one at a time as their sizes differ, as arrays."""
+        """Return this process's share of the held-out images, one at a time as their sizes differ."""
+        rank, processes = self._place()
+        # Where there are fewer images than processes each takes them all: the mean is the same.
+        ids = self.val_ids[rank::processes] if len(self.val_ids) >= processes else self.val_ids
         return DataLoader(
-            LabelledImages(self.store, self.val_ids, self.preprocessing),
+            LabelledImages(self.store, ids, self.preprocessing),
             batch_size=None,
             collate_fn=_identity,
             num_workers=self.num_workers,
         )
+
+    def _place(self) -> tuple[int, int]:
+        """Return the rank of this process and the number of those that train together."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _crops(self, ids: list[str]) -> Crops:
         return Crops(self.store, ids, self.augment, self.seed, self.preprocessing, self.channels)

@@ -67,7 +67,9 @@ class MetricsTable(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the line of this epoch; mAP is empty in epochs without validation."""
         assert isinstance(pl_module, Segmentation)
-        metrics = trainer.callback_metrics
+        metrics = trainer.callback_metrics  # in each process, as they exchange what they have
+        if not trainer.is_global_zero:
+            return
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         held_out = ("", "", "")
         if self.held_out is not None:
@@ -113,8 +115,9 @@ class SeededSteps(L.Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Seed torch's generators; crops are a function of the seed and their number anyway."""
-        torch.manual_seed(int(np.random.SeedSequence((self.seed, trainer.global_step)).generate_state(1)[0]))
+        """Seed torch's generators, each process's by its rank; crops depend on their number alone anyway."""
+        numbers = (self.seed, trainer.global_step, trainer.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 class FiniteLoss(L.Callback):
@@ -157,7 +160,7 @@ class PlainProgress(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Print how far the run is, every ``every_s`` seconds."""
         now, total, step = time.monotonic(), int(trainer.estimated_stepping_batches), trainer.global_step
-        if now - self.last < self.every_s or step <= self.first:
+        if now - self.last < self.every_s or step <= self.first or not trainer.is_global_zero:
             return
         self.last = now
         left = (now - self.start) / (step - self.first) * (total - step)

@@ -68,7 +68,7 @@ class Segmentation(L.LightningModule):
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
         """Return the loss of one batch of crops."""
         loss = self.batch_loss(batch)
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
         return loss
 
     def batch_loss(self, batch: Batch) -> torch.Tensor:

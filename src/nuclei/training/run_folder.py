@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -69,6 +70,17 @@ class RunResult:
         if self.mean_precision is None:
             return "no image held out"
         return f"out-of-fold mAP {self.mean_precision:.4f} on {self.images} images"
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first, or only, one of the processes that train one network together.
+
+    torchrun and Lightning number them in ``RANK``, or ``NODE_RANK`` and ``LOCAL_RANK``, srun in
+    ``SLURM_PROCID``; the first has 0 in all.
+    """
+    names = ["RANK", "NODE_RANK", "LOCAL_RANK"] if os.environ.get("WORLD_SIZE", "1") != "1" else []
+    names += ["SLURM_PROCID"] if os.environ.get("SLURM_NTASKS", "1") != "1" else []
+    return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 @contextmanager

@@ -91,10 +91,17 @@ class FoldTraining:
         return postprocess(maps, self.channels, self.steps)
 
 
-def train_fold(training: FoldTraining) -> RunResult:
+def train_fold(training: FoldTraining, first: bool = True) -> RunResult | None:
     """Train, predict the held-out images, and keep their maps.
 
     A fold whose weights are there is only predicted, and a training that was killed goes on.
+
+    Args:
+        training: of one fold.
+        first: whether this is the first of those that train together, which alone writes and predicts.
+
+    Returns:
+        The result; None in the other processes.
 
     Raises:
         UserError: settings that do not fit one another, a damaged file, or a full disk.
@@ -108,7 +115,9 @@ def train_fold(training: FoldTraining) -> RunResult:
         elif training.init is not None:
             path = _initial_weights(training, *training.init)
             start_from(network, safetensors.torch.load_file(path), str(path))
-        _fit(training, network)
+        _fit(training, network, first)
+    if not first:
+        return None
     start = time.monotonic() - training_seconds(read_metrics(training.folder.metrics))
     images, score = len(training.held_out), None
     if images:
@@ -152,8 +161,8 @@ def loader_processes(wanted: int | None) -> int:
     return min(16, os.cpu_count() or 1) if torch.cuda.is_available() else 0
 
 
-def _fit(training: FoldTraining, network: SegmentationNetwork) -> None:
-    """Train ``network`` and keep its averaged weights."""
+def _fit(training: FoldTraining, network: SegmentationNetwork, first: bool) -> None:
+    """Train ``network``; the first process keeps its averaged weights."""
     if training.samples_per_epoch < training.batch_size:
         raise UserError(
             f"samples_per_epoch={training.samples_per_epoch}: expected at least one step, "
@@ -181,6 +190,6 @@ def _fit(training: FoldTraining, network: SegmentationNetwork) -> None:
         val_crops=training.val_crops,
     )
     trainer = {**training.trainer, "precision": precision(training.trainer["precision"])}
-    save_weights(
-        fit(module, data, training.folder.path, training.ema_decay, **trainer), training.folder.weights
-    )
+    network = fit(module, data, training.folder.path, training.ema_decay, **trainer)
+    if first:
+        save_weights(network, training.folder.weights)

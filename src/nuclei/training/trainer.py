@@ -56,7 +56,8 @@ def fit(
         **trainer: arguments of Lightning's Trainer.
 
     Returns:
-        The module's network with its averaged weights, in eval mode.
+        The module's network with its averaged weights, in eval mode; where several processes train together,
+        the first one's is the one to keep.
 
     Raises:
         UserError: the checkpoint is damaged, or a loader worker died.
@@ -66,6 +67,8 @@ def fit(
     bar: Callback = TQDMProgressBar() if sys.stderr.isatty() else PlainProgress()
     averaging = WeightAveraging(multi_avg_fn=warm_average(ema_decay))
     run = L.Trainer(
+        use_distributed_sampler=False,  # the data module shares the samples out
+        sync_batchnorm=torch.cuda.is_available(),  # on several devices; PyTorch has none for CPUs
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         callbacks=[
             SeededSteps(data.seed),
@@ -87,6 +90,7 @@ def fit(
     checkpoint = folder / "last.ckpt"
     if checkpoint.exists():
         check_checkpoint(checkpoint)
+    if checkpoint.exists() and run.is_global_zero:
         print(f"going on from {checkpoint}", file=sys.stderr)
     try:
         run.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
@@ -102,7 +106,8 @@ def fit(
     if run.interrupted:
         raise KeyboardInterrupt
     averaging.on_train_end(run, module)  # not called where a resumed training has nothing left to do
-    estimate_statistics(module, data, run.precision_plugin.forward_context)
+    if run.is_global_zero:
+        estimate_statistics(module, data, run.precision_plugin.forward_context)
     return module.network.eval()
 
 
@@ -114,7 +119,7 @@ def estimate_statistics(
     Running means of a short training, and means of averaged weights, are those of other weights.
     """
     with context():
-        batches = islice(data.train_dataloader(), max(1, STATISTICS_CROPS // data.batch_size))
+        batches = islice(data.crop_batches(), max(1, STATISTICS_CROPS // data.batch_size))
         update_bn((module.scale(images) for images, *_ in batches), module.network)
 
 
