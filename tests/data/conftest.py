@@ -47,7 +47,9 @@ def default_augment(repo: Path) -> Callable[..., Augment]:
     settings = OmegaConf.load(repo / "configs" / "augment" / "default.yaml")
 
     def make(crop: int, **changes: Any) -> Augment:
-        values = OmegaConf.to_container(OmegaConf.merge(settings, {"crop": crop, "scale": [0.5, 2.0]}, changes))
+        values = OmegaConf.to_container(
+            OmegaConf.merge(settings, {"crop": crop, "scale": [0.5, 2.0]}, changes)
+        )
         return Augment(**{key: value for key, value in values.items() if key != "_target_"})
 
     return make
