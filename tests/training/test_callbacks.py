@@ -58,6 +58,7 @@ def trainer(epoch, **more):
     group = {"lr": 0.5}
     values = {"current_epoch": epoch, "global_step": 4 * (epoch + 1), "check_val_every_n_epoch": 2}
     values |= {"callback_metrics": {"loss": 1 / (epoch + 1), "mAP": 0.25}, "max_epochs": 3}
+    values |= {"is_global_zero": True}
     return SimpleNamespace(
         **values | more, optimizers=[SimpleNamespace(param_groups=[group])], estimated_stepping_batches=12
     )
@@ -77,6 +78,7 @@ def test_a_resumed_run_goes_on_in_the_table_of_metrics(tmp_path, module):
     resumed = MetricsTable(path)
     resumed.on_train_start(trainer(1), module)  # the second epoch runs again
     resumed.on_train_epoch_end(trainer(1, global_step=80), module)
+    MetricsTable(path).on_train_epoch_end(trainer(2, is_global_zero=False), module)  # the first one writes
     assert path.read_text().splitlines()[0] == "epoch,step,seconds,lr,loss,val_loss,val_accuracy,val_iou,mAP"
     lines = read_metrics(path)
     assert [(r["epoch"], r["step"], r["loss"], r["mAP"]) for r in lines] == [
