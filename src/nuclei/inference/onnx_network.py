@@ -91,6 +91,11 @@ def _exported(network: SegmentationNetwork, images: torch.Tensor) -> bytes:
     return file.getvalue()
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class OnnxNetwork:
     """A network that ONNX Runtime computes on the CPU; torch is not imported.
 
@@ -112,7 +117,7 @@ class OnnxNetwork:
         self.stride, self.size, self.preprocessing = graph.stride, graph.size, graph.preprocessing
         self._model = _with_weights(graph.onnx, weights)
         threads = os.environ.get("OMP_NUM_THREADS", "")
-        self.use_threads(int(threads) if threads.isdigit() else len(os.sched_getaffinity(0)))
+        self.use_threads(int(threads) if threads.isdigit() else available_cores())
 
     def use_threads(self, count: int) -> None:
         """Compute each image with ``count`` threads."""

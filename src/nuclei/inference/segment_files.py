@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +28,7 @@ from nuclei.data.preprocessing import (
 from nuclei.errors import UserError
 from nuclei.inference.blocks import segment
 from nuclei.inference.measure import Columns, measure, outline, polygons, write_rois
+from nuclei.inference.onnx_network import available_cores
 from nuclei.inference.segmenter import Segmenter
 from nuclei.progress import within
 from nuclei.submission.rle import to_lines
@@ -111,7 +111,7 @@ def segment_files(
         workers: number of files at a time.
     """
     together = max(1, min(workers, len(files)))
-    segmenter.use_threads(max(1, len(os.sched_getaffinity(0)) // together))
+    segmenter.use_threads(max(1, available_cores() // together))
 
     def segment_file(file: tuple[str, Path]) -> list[SegmentedImage] | UserError:
         try:
