@@ -79,7 +79,7 @@ def test_systems_that_say_nothing_are_marked_in_the_table():
     rows = [Row("A", {}, None, {"x": 0.5}, 9, share=0.1), Row("B", {}, None, {"x": 0.3}, 9, share=1.0)]
     rows += [Row("C", {}, None, {"x": 0.5}, 9, share=1.0), Row("Otsu", {}, None, {"x": 0.4}, 9)]
     titles = [line[0] for line in cells(systems_table(["x"], rows, "x", 0.4))[1:]]
-    assert titles == ["A †", "B †", "C", "Otsu"]
+    assert titles == ["A †", "B ‡", "C", "Otsu"]
 
 
 def test_figures_carry_the_interval_of_their_bootstrap_and_differences_that_of_pairs():

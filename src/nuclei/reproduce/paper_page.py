@@ -22,11 +22,11 @@ from nuclei.reproduce.systems import Draw, Paper, Reproduction
 TOO_SHORT = 0.2
 """A run with less than this share of a paper's own training says nothing about the system."""
 
-SILENT = "†"
-SILENT_MEANS = (
-    "says nothing about the paper's system: it was trained for less than a fifth of the paper's schedule, "
-    "or its score is below that of Otsu's threshold, which learns nothing."
-)
+MARKS = {
+    "†": "says nothing about the paper's system: trained for less than a fifth of the paper's schedule.",
+    "‡": "scores below Otsu's threshold, which learns nothing.",
+}
+"""What stands behind the titles of rows that are no results, and what it means."""
 
 OTSU = {
     "components": ("Otsu, connected components", " (0.255 on the 65 test images)"),
@@ -78,9 +78,11 @@ class Row:
         best = table.loc[table["val_iou"].idxmax()]
         return f"{best['epoch'] + 1:.0f} of {len(table)} ({best['val_iou']:.3f})"
 
-    def silent(self, main: str, floor: float) -> bool:
-        """Return whether the row says nothing: trained too short, or scored below the floor."""
-        return 0 < self.share < TOO_SHORT or (self.share > 0 and self.ours[main] < floor)
+    def mark(self, main: str, floor: float) -> str:
+        """Return the mark of a row that was trained too short, or scored below the floor; else nothing."""
+        if 0 < self.share < TOO_SHORT:
+            return "†"
+        return "‡" if self.share > 0 and self.ours[main] < floor else ""
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,7 @@ def page_text(page: Page) -> str:
         f"training and predicting, on {page.hardware}. Ours are held-out figures: {page.held_out}, "
         f"{rows[0].images} images that the networks did not see. {paper.protocol.strip()}"
     )
+    marks = {row.mark(paper.main, page.floor) for row in rows}
     paragraphs = [
         f"# {paper.title}",
         paper.about.strip(),
@@ -240,7 +243,7 @@ def page_text(page: Page) -> str:
         *([paper.learned.strip()] if paper.learned else []),
         made,
         systems_table(paper.columns, [*rows, *page.otsu], paper.main, page.floor),
-        *([f"{SILENT} {SILENT_MEANS}"] if any(row.silent(paper.main, page.floor) for row in rows) else []),
+        *(f"{mark} {means}" for mark, means in MARKS.items() if mark in marks),
         "\n".join(f"- **{row.title}**: {difference(paper.main, row)}" for row in rows),
         *(["\n".join(comparison(paper.main, a, b) for a, b in page.compared)] if page.compared else []),
         *([paper.below_otsu.strip()] if any(row.ours[paper.main] < page.floor for row in rows) else []),
@@ -271,7 +274,7 @@ def systems_table(columns: Sequence[str], rows: Sequence[Row], main: str, floor:
 
     Systems that say nothing, by the column ``main`` and the ``floor`` in it, are marked.
     """
-    titles = [f"{row.title} {SILENT}" if row.silent(main, floor) else row.title for row in rows]
+    titles = [f"{row.title} {row.mark(main, floor)}".rstrip() for row in rows]
     table: dict[str, list[str]] = {"system": titles}
     if any(row.test is not None for row in rows):
         table["test images, theirs"] = [_figure(row.test) for row in rows]
