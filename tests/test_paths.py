@@ -39,7 +39,7 @@ def test_every_stage_has_its_place() -> None:
 def test_the_files_of_two_folds_are_all_different() -> None:
     names = [name for name, value in vars(FoldFolder).items() if isinstance(value, property)]
     files = [getattr(DEMO.fold(RUN, fold), name) for fold in (0, 1) for name in names]
-    assert len(names) == 7 and len(set(files)) == 14
+    assert len(names) == 8 and len(set(files)) == 16
 
 
 def test_folders_move_together() -> None:

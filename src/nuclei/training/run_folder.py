@@ -144,7 +144,9 @@ def different_settings(folder: FoldFolder, settings: Settings) -> list[str]:
     return [
         f"setting {key}: {before.get(key)}, today {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if key != "folds_sha256" and not key.startswith("paths.") and before.get(key) != now.get(key)
+        if key not in ("folds_sha256", "recipe")  # the recipe's own settings are compared
+        and not key.startswith("paths.")
+        and before.get(key) != now.get(key)
     ]
 
 
