@@ -49,6 +49,28 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: Path, setting: str) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` and, at the end, rename it to ``path``, which must not exist.
+
+    Args:
+        path: the folder that appears complete or not at all.
+        setting: that chooses another one, for the message.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    part = part_of(path)
+    try:
+        remove_leftovers(path.parent)
+        yield part
+        os.replace(part, path)
+    except OSError as e:
+        raise UserError(f"cannot write {path}: {e.strerror}; free some space or choose {setting}") from e
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def part_of(path: Path) -> Path:
     """Return a temporary path beside ``path``, whose name tells which process writes there."""
     stem = path.name.encode()[:100].decode(errors="ignore")  # a name has at most 255 bytes

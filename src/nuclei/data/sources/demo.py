@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nuclei.atomic import part_of, remove_leftovers
+from nuclei.atomic import atomic_folder
 from nuclei.data.sources.dsb2018 import Dsb2018, Dsb2018Item
 from nuclei.data.sources.protocols import Split
 from nuclei.data.synthetic import (
@@ -23,7 +21,6 @@ from nuclei.data.synthetic import (
     draw_nuclei,
     shape_classes,
 )
-from nuclei.errors import UserError
 from nuclei.progress import track
 from nuclei.submission import rle
 
@@ -105,21 +102,12 @@ def draw_demo(root: Path, seed: int, n_train: int, n_test: int) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    part = part_of(root)
     jobs = [("train", n) for n in range(n_train)] + [("test", n) for n in range(n_test)]
     tables: dict[str, list[list[str]]] = {"train": [], "test": []}
-    try:
-        remove_leftovers(root.parent)
+    with atomic_folder(root, "data.root=FOLDER") as part:
         for split, n in track(jobs, "draw demo images"):
             tables[split] += _draw(part, split, n, seed)
         _write_tables(part, tables)
-        os.replace(part, root)
-    except OSError as e:
-        raise UserError(
-            f"cannot write {root}: {e.strerror}; free some space or choose data.root=FOLDER"
-        ) from e
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _draw(root: Path, split: str, n: int, seed: int) -> list[list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import cv2
@@ -11,10 +9,9 @@ import numpy as np
 from scipy.io import savemat
 from skimage.measure import regionprops
 
-from nuclei.atomic import part_of, remove_leftovers
+from nuclei.atomic import atomic_folder
 from nuclei.data.sources.consep import Consep
 from nuclei.data.synthetic import NucleusKind, draw_tissue
-from nuclei.errors import UserError
 from nuclei.progress import track
 
 SIDE, NUCLEI = 1000, 900
@@ -67,19 +64,10 @@ def draw_consep(root: Path, seed: int, counts: dict[str, int]) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    part = part_of(root)
     jobs = [(name, n) for name, count in counts.items() for n in range(1, count + 1)]
-    try:
-        remove_leftovers(root.parent)
+    with atomic_folder(root, "data.root=FOLDER") as part:
         for name, n in track(jobs, "draw pictures of tissue"):
             _write(part / name, f"{name.lower()}_{n}", np.random.default_rng((seed, name == "Test", n)))
-        os.replace(part, root)
-    except OSError as e:
-        raise UserError(
-            f"cannot write {root}: {e.strerror}; free some space or choose data.root=FOLDER"
-        ) from e
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write(folder: Path, name: str, rng: np.random.Generator) -> None:
