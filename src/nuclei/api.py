@@ -92,7 +92,7 @@ def segment(
     """
     from nuclei.data.image_stacks import channel_of
     from nuclei.data.preprocessing import ImageHints, to_8_bits
-    from nuclei.inference.blocks import segment as segment_image
+    from nuclei.inference.large_images import segment as segment_image
 
     image = np.asarray(image)
     if channel is not None:

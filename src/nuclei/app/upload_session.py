@@ -19,7 +19,7 @@ from nuclei.data.image_io import read_images
 from nuclei.data.image_stacks import SourceImage
 from nuclei.data.synthetic import draw_brightfield, draw_fluorescence, draw_histology, draw_nuclei
 from nuclei.errors import UserError
-from nuclei.inference import blocks
+from nuclei.inference import large_images
 from nuclei.inference.segmenter import Segmenter
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -171,7 +171,7 @@ class Session:
         image = self.images[name]
         chosen, maps = self.maps.get(name, (None, None))
         if maps is None or chosen is not image:
-            maps = blocks.segment(model, image.source.shown, image.hints).maps
+            maps = large_images.segment(model, image.source.shown, image.hints).maps
             self.maps[name] = image, maps
         return segment(name, image, maps, model, parameters)
 

@@ -130,7 +130,7 @@ def normalise(image: np.ndarray) -> np.ndarray:
     """Reduce an image to one channel with bright nuclei on a dark ground.
 
     Histology is reduced to its red channel: haematoxylin, which stains nuclei, absorbs red light and eosin
-    hardly does; coloured fluorescence to the channel of ``nuclear_signal``. Bright grounds are inverted, and
+    hardly does; coloured fluorescence to the channel of ``nuclear_channel``. Bright grounds are inverted, and
     the contrast is stretched.
 
     Args:
@@ -189,19 +189,6 @@ def judge_modality(image: np.ndarray) -> tuple[Modality, bool]:
         modality = "brightfield" if below > max(SKEW * above, 30) else "fluorescence"
     tail, other = (above, below) if modality == "fluorescence" else (below, above)
     return modality, bright - dark > 20 and tail < 1.5 * other
-
-
-def nuclear_signal(image: np.ndarray) -> tuple[np.ndarray, str]:
-    """Return the channel of a coloured fluorescence image that shows nuclei, and what it is.
-
-    Args:
-        image: RGB ``uint8 (H, W, 3)`` on a dark ground.
-
-    Returns:
-        ``uint8 (H, W)``, and its description; see ``nuclear_channel``.
-    """
-    select, description = nuclear_channel(image)
-    return select(image), description
 
 
 def nuclear_channel(image: np.ndarray) -> tuple[Transform, str]:

@@ -179,6 +179,12 @@ def windows(
             )
 
 
+def within_window(outer: Window, inner: Window) -> Window:
+    """Return where an inner window lies in an outer one."""
+    rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+    return rows, columns
+
+
 def span(start: int, stop: int, length: int) -> slice:
     """Return the part of a slice that lies within 0 and ``length``."""
     return slice(max(start, 0), min(stop, length))
@@ -206,8 +212,5 @@ def predict_tiles(
         tile_maps = predict(image[outer])
         if not maps.size:
             maps = np.empty((len(tile_maps), *image.shape[:2]), np.uint8)
-        rows, columns = (
-            slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
-        )
-        maps[:, *inner] = tile_maps[:, rows, columns]
+        maps[:, *inner] = tile_maps[:, *within_window(outer, inner)]
     return maps

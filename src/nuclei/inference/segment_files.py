@@ -26,7 +26,7 @@ from nuclei.data.preprocessing import (
     stretch_contrast,
 )
 from nuclei.errors import UserError
-from nuclei.inference.blocks import segment
+from nuclei.inference.large_images import segment
 from nuclei.inference.measure import Columns, measure, outline, polygons, write_rois
 from nuclei.inference.onnx_network import available_cores
 from nuclei.inference.segmenter import Segmenter

@@ -7,8 +7,8 @@ from torch import nn
 from nuclei.api import load_model
 from nuclei.data.preprocessing import ImageHints
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
-from nuclei.inference import blocks
-from nuclei.inference.blocks import busiest_windows, join_blocks, segment, segment_blocks
+from nuclei.inference import large_images
+from nuclei.inference.large_images import busiest_windows, join_blocks, segment, segment_blocks
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.models.base import SegmentationNetwork
@@ -64,7 +64,7 @@ def test_large_images_are_segmented_in_blocks(drawn, monkeypatch):
     segmenter = Segmenter([WeightedNetwork(Blur(), ["nucleus"])], ["nucleus"], [Components(0.4, 0.5)])
     whole = segment(segmenter, drawn)
     assert not isinstance(whole.labels, np.memmap)
-    monkeypatch.setattr(blocks, "LARGE", 500_000)
+    monkeypatch.setattr(large_images, "LARGE", 500_000)
     parts = segment(segmenter, np.dstack([drawn] * 3))
     assert isinstance(parts.labels, np.memmap)
     assert np.mean(ious(whole.labels, np.asarray(parts.labels)) > 0.8) > 0.95  # contrast is that of a sample
@@ -73,7 +73,7 @@ def test_large_images_are_segmented_in_blocks(drawn, monkeypatch):
 def test_a_network_that_sees_whole_images_at_one_size_is_not_given_blocks(monkeypatch):
     network = Blur()
     network.size = 64
-    monkeypatch.setattr(blocks, "LARGE", 10)
+    monkeypatch.setattr(large_images, "LARGE", 10)
     segmenter = Segmenter([WeightedNetwork(network, ["nucleus"])], ["nucleus"], [Components(0.4, 0.5)])
     assert not isinstance(segment(segmenter, np.zeros((50, 50), np.uint8)).labels, np.memmap)
 

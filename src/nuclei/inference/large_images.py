@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_preprocessing, sample_pixels
-from nuclei.inference.predict_maps import Window, pad, windows
+from nuclei.inference.predict_maps import pad, windows, within_window
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.progress import track
 
@@ -30,7 +30,9 @@ CONTEXT = 128
 """Least number of pixels around a tile that networks see too."""
 MARGIN = 8
 """Width of a block's margin, in mean diameters of a nucleus."""
-SAMPLE = 1024
+USUAL_DIAMETER = 26
+"""Of a nucleus in pixels, where a network is not told how large to see them."""
+BUSIEST = 1024
 """Side in pixels of each of the four windows in which the nuclei of a large image are measured."""
 
 
@@ -71,18 +73,18 @@ def segment_blocks(
 ) -> Segmentation:
     """Return what ``segment`` returns, in blocks; see there."""
     shape = (image.shape[0], image.shape[1])
-    sample = sample_pixels(image)
+    sample, busiest = sample_pixels(image), busiest_windows(image)
     zoomed = []
     for member in segmenter.networks:
         show = choose_preprocessing(sample, member.network.preprocessing, hints)
-        zoomed.append(ZoomedNetwork(member, show, member.zoom(show(busiest_windows(image)), hints)))
+        zoomed.append(ZoomedNetwork(member, show, member.zoom(show(busiest), hints)))
     maps = _scratch((len(segmenter.channels), *shape), np.dtype(np.uint8))
     grid = math.lcm(*(network.grid for network in zoomed))
     context = math.ceil(CONTEXT / grid) * grid
     core = max(grid, int((tile / max(n.zoom for n in zoomed) - 2 * context) // grid * grid))
     for outer, inner in track(list(windows(shape, grid, core, context)), "maps of tiles"):
         part = segmenter.mean_maps([network.maps(image[outer]) for network in zoomed])
-        maps[:, *inner] = part[:, *_within(outer, inner)]
+        maps[:, *inner] = part[:, *within_window(outer, inner)]
     labels = _scratch(shape, np.dtype(np.int32))
     join_blocks(segmenter.labels, maps, labels, block, math.ceil(max(n.margin for n in zoomed)))
     return Segmentation(maps, labels, float(np.mean([network.zoom for network in zoomed])))
@@ -110,7 +112,7 @@ class ZoomedNetwork:
         self.member, self.show = member, show
         self.zoom = max(1, round(zoom * steps)) / steps
         self.grid = steps * member.network.stride
-        self.margin = MARGIN * (member.diameter or 26) / self.zoom
+        self.margin = MARGIN * (member.diameter or USUAL_DIAMETER) / self.zoom
 
     def maps(self, image: np.ndarray) -> np.ndarray:
         """Return the maps ``uint8 (C, h, w)`` of a part, ``uint8 (h, w)`` or ``(h, w, 3)``."""
@@ -118,7 +120,7 @@ class ZoomedNetwork:
         return self.member.zoomed_maps(shown, self.zoom)[:, : image.shape[0], : image.shape[1]]
 
 
-def busiest_windows(image: np.ndarray, side: int = SAMPLE) -> np.ndarray:
+def busiest_windows(image: np.ndarray, side: int = BUSIEST) -> np.ndarray:
     """Return four windows of an image with the greatest contrast, as one image of 2 by 2 of them."""
     height, width = (min(side, n // 2) for n in image.shape[:2])
     corners = [
@@ -152,7 +154,7 @@ def join_blocks(
     blocks = list(windows((labels.shape[0], labels.shape[1]), 1, block, margin))
     for outer, inner in track(blocks, "nuclei of blocks"):
         found = postprocess(np.ascontiguousarray(maps[:, *outer]))
-        rows, columns = _within(outer, inner)
+        rows, columns = within_window(outer, inner)
         for number, box in enumerate(find_objects(found), 1):
             if box is None or not (
                 rows.start <= box[0].start < rows.stop and columns.start <= box[1].start < columns.stop
@@ -164,12 +166,6 @@ def join_blocks(
             if 2 * free.sum() >= pixels.sum():  # else another block has taken it for a part of its neighbour
                 count += 1
                 taken[free] = count
-
-
-def _within(outer: Window, inner: Window) -> Window:
-    """Return where an inner window lies in an outer one."""
-    rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-    return rows, columns
 
 
 def _scratch(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
