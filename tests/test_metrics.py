@@ -9,12 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from sklearn.metrics import jaccard_score, precision_recall_fscore_support
 
 from nuclei.metrics import (
     THRESHOLDS,
+    accuracy,
     agreement,
     average_precision,
     confusion,
+    pixel_confusion,
+    pixel_scores,
     precision_at,
     table,
 )
@@ -252,3 +256,21 @@ def test_agreement_worked_by_hand() -> None:
     assert found.matched_iou == pytest.approx(0.8) and found.f1(10) == pytest.approx(1 / 3)
     # 1 goes with 4 (8 of 10); 2 with 5 (2 of 4, its best); 3 with none, 6 is used by none.
     assert (found.intersection, found.union) == (10, 10 + 4 + 5 + 3)
+
+
+CLASSES = arrays(np.int64, (6, 7), elements=st.integers(0, 3))
+
+
+@settings(deadline=None)
+@given(CLASSES, CLASSES)
+def test_pixel_scores_agree_with_scikit_learn(truth: np.ndarray, predicted: np.ndarray) -> None:
+    confusion = pixel_confusion(truth, predicted, 4)
+    present = np.unique([*truth.ravel(), *predicted.ravel()])
+    t, p = truth.ravel(), predicted.ravel()
+    scores = pixel_scores(confusion)
+    expected_scores = precision_recall_fscore_support(t, p, labels=present, zero_division=0)
+    for name, expected in zip(("precision", "recall", "F1"), expected_scores, strict=False):
+        assert np.allclose(scores[name][present], expected)
+    assert np.allclose(scores["IoU"][present], jaccard_score(t, p, labels=present, average=None))
+    assert np.isnan(np.delete(scores["IoU"], present)).all()
+    assert accuracy(confusion) == pytest.approx((truth == predicted).mean())

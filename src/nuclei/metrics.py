@@ -18,6 +18,8 @@ import numpy as np
 from nuclei.labelmap.overlap import count_matches, pair_runs, shared_pairs
 from nuclei.labelmap.regions import compact_labels
 
+Runs = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Lengths of the runs in which neither label map changes, and the labels of both in each run."""
 THRESHOLDS = tuple(range(10, 20))
 """Thresholds in twentieths: 10 is 0.50, 19 is 0.95."""
 
@@ -35,7 +37,11 @@ def confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: the shapes differ, or the labels are no integers of 0 or more.
     """
-    runs = _runs(truth, prediction)
+    return _confusion(_runs(truth, prediction))
+
+
+def _confusion(runs: Runs | None) -> np.ndarray:
+    """Return the counts of ``confusion``."""
     if runs is None:
         return np.zeros((len(THRESHOLDS), 3), np.int64)
     # Nuclei of one map are disjoint. If IoU(T, P) > 1/2 then |T∩P| > |T∪P|/2 >= |T|/2, so two such P would
@@ -44,7 +50,7 @@ def confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return count_matches(*runs, np.array(THRESHOLDS, np.int64))
 
 
-def _runs(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _runs(truth: np.ndarray, prediction: np.ndarray) -> Runs | None:
     """Return what the functions of ``labelmap.overlap`` take; None for images without pixels."""
     for name, labels in (("truth", truth), ("prediction", prediction)):
         if labels.dtype.kind not in "iu":
@@ -136,7 +142,8 @@ def agreement(truth: np.ndarray, prediction: np.ndarray) -> Agreement:
     >>> round(found.panoptic_quality, 3), found.aggregated_jaccard
     (0.444, 0.5)
     """
-    counts, runs = confusion(truth, prediction), _runs(truth, prediction)
+    runs = _runs(truth, prediction)
+    counts = _confusion(runs)
     if runs is None:
         return Agreement(counts, 0.0, 0, 0)
     true_areas, predicted_areas, pairs = shared_pairs(*runs)
@@ -197,3 +204,34 @@ def equivalent_diameter(area: np.ndarray | float) -> np.ndarray:
     10.0
     """
     return 2 * np.sqrt(np.asarray(area) / np.pi)
+
+
+def pixel_confusion(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """Count pixels by their true class (row) and their predicted class (column), int64 (n, n).
+
+    >>> pixel_confusion(np.array([0, 1, 1]), np.array([0, 1, 0]), 2).tolist()
+    [[1, 0], [1, 1]]
+    """
+    pairs = truth.astype(np.int64).ravel() * n_classes + predicted.ravel()
+    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def pixel_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return precision, recall, F1 and IoU (Jaccard index) of each class, (n,) each; NaN for absent classes.
+
+    ``confusion`` is int64 (n, n), of ``pixel_confusion``.
+    """
+    hits, true, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    absent = (true == 0) & (predicted == 0)
+    ratios = {
+        "precision": (hits, predicted),
+        "recall": (hits, true),
+        "F1": (2 * hits, true + predicted),
+        "IoU": (hits, true + predicted - hits),
+    }
+    return {name: np.where(absent, np.nan, a / np.maximum(b, 1)) for name, (a, b) in ratios.items()}
+
+
+def accuracy(confusion: np.ndarray) -> float:
+    """Return the share of pixels whose class is right."""
+    return float(np.trace(confusion) / max(1, confusion.sum()))

@@ -13,7 +13,7 @@ from skimage.metrics import contingency_table
 from skimage.segmentation import watershed
 
 from nuclei.inference.measure import CLASS_PREFIX
-from nuclei.metrics import confusion, precision_at
+from nuclei.metrics import accuracy, confusion, pixel_confusion, pixel_scores, precision_at
 
 RESAMPLES = 1000
 """Number of samples of a bootstrap."""
@@ -121,37 +121,6 @@ def class_map(maps: np.ndarray, channels: Sequence[str]) -> np.ndarray:
     order = [list(channels).index("background")]
     order += [n for n, c in enumerate(channels) if c.startswith(CLASS_PREFIX)]
     return np.argmax(maps[order], axis=0)
-
-
-def pixel_confusion(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
-    """Count pixels by their true class (row) and their predicted class (column), int64 (n, n).
-
-    >>> pixel_confusion(np.array([0, 1, 1]), np.array([0, 1, 0]), 2).tolist()
-    [[1, 0], [1, 1]]
-    """
-    pairs = truth.astype(np.int64).ravel() * n_classes + predicted.ravel()
-    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
-
-
-def pixel_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, recall, F1 and IoU (Jaccard index) of each class, (n,) each; NaN for absent classes.
-
-    ``confusion`` is int64 (n, n), of ``pixel_confusion``.
-    """
-    hits, true, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    absent = (true == 0) & (predicted == 0)
-    ratios = {
-        "precision": (hits, predicted),
-        "recall": (hits, true),
-        "F1": (2 * hits, true + predicted),
-        "IoU": (hits, true + predicted - hits),
-    }
-    return {name: np.where(absent, np.nan, a / np.maximum(b, 1)) for name, (a, b) in ratios.items()}
-
-
-def accuracy(confusion: np.ndarray) -> float:
-    """Return the share of pixels whose class is right."""
-    return float(np.trace(confusion) / max(1, confusion.sum()))
 
 
 def v_scores(truth: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:

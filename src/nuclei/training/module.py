@@ -14,7 +14,7 @@ from torch import nn
 
 from nuclei.errors import UserError
 from nuclei.inference.predict_maps import predict
-from nuclei.metrics import average_precision
+from nuclei.metrics import accuracy, average_precision, pixel_confusion, pixel_scores
 from nuclei.models.base import Activation, SegmentationNetwork
 
 PostProcess = Callable[[np.ndarray], np.ndarray]
@@ -25,7 +25,7 @@ WholeImage = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class HeldOutScores:
+class CropScores:
     """Scores of crops that are not trained on.
 
     Attributes:
@@ -81,22 +81,23 @@ class Segmentation(L.LightningModule):
         return (images.to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def held_out_scores(self, batches: Iterable[Batch]) -> HeldOutScores:
+    def held_out_scores(self, batches: Iterable[Batch]) -> CropScores:
         """Return the scores of batches that are not trained on, in evaluation mode."""
         training = self.training
         self.eval()
-        losses, confusion = [], torch.zeros(0)
+        losses, confusions = [], []
         with self.trainer.precision_plugin.forward_context():
             for images, targets, labels in batches:
                 batch = (images.to(self.device), targets.to(self.device), labels)
                 losses.append(math.nan if self.network.has_own_loss else float(self.batch_loss(batch)))
                 maps = self.network.predict_maps(self.scale(images))
-                counted = class_confusion(batch[1][:, : maps.shape[1]], maps, self.network.activation)
-                confusion = counted + (confusion if len(confusion) else 0)
+                truth = batch[1][:, : maps.shape[1]]
+                confusions.append(class_confusion(truth, maps, self.network.activation))
         self.train(training)
-        hits, union = confusion.diag(), confusion.sum(0) + confusion.sum(1) - confusion.diag()
-        iou = (hits / union)[1:].nanmean()
-        return HeldOutScores(float(np.mean(losses)), float(hits.sum() / confusion.sum()), float(iou))
+        confusion = np.sum(confusions, axis=0)
+        iou = pixel_scores(confusion)["IoU"][1:]
+        mean_iou = math.nan if np.isnan(iou).all() else float(np.nanmean(iou))
+        return CropScores(float(np.mean(losses)), accuracy(confusion), mean_iou)
 
     def validation_step(self, batch: WholeImage, _: int) -> None:
         """Log the mAP of one whole image."""
@@ -113,7 +114,7 @@ class Segmentation(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def class_confusion(truth: torch.Tensor, maps: torch.Tensor, activation: Activation) -> torch.Tensor:
+def class_confusion(truth: torch.Tensor, maps: torch.Tensor, activation: Activation) -> np.ndarray:
     """Count pixels by their true class (row) and their predicted class (column), ``int64 (n, n)``.
 
     Classes are the channels where exactly one is true at each pixel, background first; otherwise the first
@@ -128,7 +129,7 @@ def class_confusion(truth: torch.Tensor, maps: torch.Tensor, activation: Activat
         n, true, predicted = maps.shape[1], truth.argmax(1), maps.argmax(1)
     else:
         n, true, predicted = 2, (truth[:, 0] > 0.5).long(), (maps[:, 0] > 0.5).long()
-    return (true * n + predicted).flatten().bincount(minlength=n * n).reshape(n, n)
+    return pixel_confusion(true.cpu().numpy(), predicted.cpu().numpy(), n)
 
 
 def learning_rate_factor(schedule: str, step: int, total: int, warmup: float) -> float:
