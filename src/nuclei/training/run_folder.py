@@ -126,9 +126,7 @@ def claim(folder: FoldFolder, settings: Settings, free: Sequence[str]) -> None:
         wanted, before = _flat(settings), _flat(json.loads(folder.settings.read_text()))
     except (ValueError, RecursionError) as e:
         raise _damaged(folder.settings, folder, f"-r {folder}") from e
-    prefixes = tuple(f"{key}." for key in free)
-    keys = sorted(key for key in before.keys() | wanted.keys() if not f"{key}.".startswith(prefixes))
-    if different := [key for key in keys if before.get(key) != wanted.get(key)]:
+    if different := _different_keys(before, wanted, free):
         shown = ", ".join(f"{key}={before.get(key)}" for key in different[:3])
         raise UserError(f"{folder} was begun with {shown}; use these, or choose name=OTHER, or delete it")
 
@@ -141,13 +139,16 @@ def different_settings(folder: FoldFolder, settings: Settings) -> list[str]:
         settings: the others, resolved, without the hash of the folds file.
     """
     before, now = _flat(json.loads(folder.settings.read_text())), _flat(settings)
-    return [
-        f"setting {key}: {before.get(key)}, today {now.get(key)}"
-        for key in sorted(before.keys() | now.keys())
-        if key not in ("folds_sha256", "recipe")  # the recipe's own settings are compared
-        and not key.startswith("paths.")
-        and before.get(key) != now.get(key)
-    ]
+    free = ("paths", "folds_sha256", "recipe")  # the recipe's own settings are compared
+    different = _different_keys(before, now, free)
+    return [f"setting {key}: {before.get(key)}, today {now.get(key)}" for key in different]
+
+
+def _different_keys(before: Settings, now: Settings, free: Sequence[str]) -> list[str]:
+    """Return the keys of flat settings with other values, but for ``free`` ones and all below them."""
+    prefixes = tuple(f"{key}." for key in free)
+    keys = sorted(key for key in before.keys() | now.keys() if not f"{key}.".startswith(prefixes))
+    return [key for key in keys if before.get(key) != now.get(key)]
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
