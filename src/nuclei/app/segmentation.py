@@ -13,8 +13,8 @@ import pandas as pd
 
 from nuclei.data.image_stacks import SourceImage
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, Modality, judge_modality, to_8_bits
-from nuclei.inference.measure import COLOURS, class_names, classify, mean_intensity, measure
-from nuclei.inference.segment_files import warnings_of
+from nuclei.inference.measure import COLOURS, class_names, classify, mean_intensity
+from nuclei.inference.segment_files import measure_channels, warnings_of
 from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.pipeline import with_parameters
 
@@ -138,8 +138,7 @@ class Segmentation:
             return (np.bincount(numbers, values, minlength=len(self.areas) + 1)[1:] / self.areas).round(1)
 
         all_numbers = np.arange(1, len(self.classes) + 1)
-        colours = np.moveaxis(np.atleast_3d(self.image.source.pixels), 2, 0)
-        intensity = np.mean([mean_intensity(self.labels, all_numbers, colour) for colour in colours], axis=0)
+        intensity = mean_intensity(self.labels, all_numbers, self.image.source.pixels)
         # One digit after the point tells 8 bits apart; values from 0 to 1 need more.
         brightest = float(np.nanmax(np.abs(intensity), initial=0))
         digits = 1 if brightest == 0 else max(1, 3 - int(np.floor(np.log10(brightest))))
@@ -149,10 +148,8 @@ class Segmentation:
 
     def measurements(self) -> pd.DataFrame:
         """Return the class of each nucleus and everything that ``nuclei.inference.measure`` measures."""
-        source, count = self.image.source, len(self.classes)
-        several = len(source.channels) > 1 and count > 0
-        planes = {name: source.read_channel(n) for n, name in enumerate(source.channels)} if several else {}
-        table = pd.DataFrame(measure(self.labels, source.pixels, planes, source.pixel_size))
+        source = self.image.source
+        table = pd.DataFrame(measure_channels(self.labels, source, source.pixel_size))
         table.insert(0, "image", self.name)
         table.insert(2, "class", [self.class_names[n] for n in self.classes])
         return table

@@ -60,12 +60,11 @@ def measure(
         Columns as in ``MEASUREMENTS``; lengths in pixels, areas in square pixels, intensity in the
         unit of the image.
     """
-    colours = np.moveaxis(np.atleast_3d(image), 2, 0)
     properties = tuple(
         name for name in dict.fromkeys(n.split("-")[0] for n in MEASUREMENTS) if name != INTENSITY
     )
     measured = regionprops_table(labels, properties=properties)
-    measured[INTENSITY] = np.mean([mean_intensity(labels, measured["label"], c) for c in colours], axis=0)
+    measured[INTENSITY] = mean_intensity(labels, measured["label"], image)
     table = {column: measured[name] for name, column in MEASUREMENTS.items()}
     for name, plane in (channels or {}).items():
         table[f"{MEASUREMENTS[INTENSITY]}_{name}"] = mean_intensity(labels, table["label"], plane)
@@ -76,7 +75,16 @@ def measure(
     return table
 
 
-def mean_intensity(labels: np.ndarray, numbers: np.ndarray, plane: np.ndarray) -> np.ndarray:
+def mean_intensity(labels: np.ndarray, numbers: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return the mean of an image in each of the labels ``numbers``, of its finite pixels.
+
+    The image is ``(H, W)`` or RGB ``(H, W, 3)``, of which the mean of the colours is taken.
+    """
+    colours = np.moveaxis(np.atleast_3d(image), 2, 0)
+    return np.mean([_plane_mean(labels, numbers, colour) for colour in colours], axis=0)
+
+
+def _plane_mean(labels: np.ndarray, numbers: np.ndarray, plane: np.ndarray) -> np.ndarray:
     """Return the mean of a plane ``(H, W)`` in each of the labels ``numbers``, of its finite pixels."""
     length = int(labels.max(initial=0)) + 1
     sums, counts = np.zeros(length), np.zeros(length)

@@ -169,9 +169,7 @@ def _segment(
         dim = modality == "fluorescence" and image.shown.ndim == 2
         picture = stretch_contrast(image.shown) if dim else image.shown
         _write_png(output / "overlays" / f"{name}.png", outline(picture, labels))
-    several = len(image.channels) > 1
-    planes = {c: image.read_channel(n) for n, c in enumerate(image.channels)} if several and count else {}
-    table = measure(labels, image.pixels, planes, pixel_size)
+    table = measure_channels(labels, image, pixel_size)
     if "geojson" in settings.save:
         with atomic_write(output / "geojson" / f"{name}.geojson") as part:
             part.write_text(polygons(labels, maps, segmenter.channels, table))
@@ -194,6 +192,19 @@ def _segment(
         table,
         to_lines(name, labels),
     )
+
+
+def measure_channels(labels: np.ndarray, image: SourceImage, pixel_size: float | None) -> Columns:
+    """Return what ``measure`` measures of an image, with the intensity of each of several channels.
+
+    Args:
+        labels: ``int32 (H, W)``.
+        image: as the reader took it.
+        pixel_size: side of a pixel in µm, if it is known.
+    """
+    several = len(image.channels) > 1 and labels.any()
+    planes = {name: image.read_channel(n) for n, name in enumerate(image.channels)} if several else {}
+    return measure(labels, image.pixels, planes, pixel_size)
 
 
 def warnings_of(
