@@ -16,7 +16,7 @@ import numpy as np
 from nuclei.analysis.error_types import count_merges_and_splits
 from nuclei.atomic import atomic_write
 from nuclei.data.annotations import LABEL_SUFFIXES, is_mask_name, label_key, read_label_map
-from nuclei.data.image_files import JUNK, TABLE
+from nuclei.data.image_files import TABLE, is_left_out
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, Agreement, agreement, precision_at
 from nuclei.progress import track
@@ -109,8 +109,8 @@ def _label_files(folder: Path, setting: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
         inner = file.relative_to(folder)
-        hidden = any(part.startswith(".") or part in JUNK for part in inner.parts)
-        if hidden or file.suffix.lower() not in LABEL_SUFFIXES or not file.is_file():
+        left_out = any(map(is_left_out, inner.parts))
+        if left_out or file.suffix.lower() not in LABEL_SUFFIXES or not file.is_file():
             continue
         other = found.setdefault(label_key(inner), file)
         if other != file and is_mask_name(file) == is_mask_name(other):

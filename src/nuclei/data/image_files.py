@@ -85,6 +85,11 @@ def find_images(path: Path, output: Path | None = None) -> ImageFiles:
     return found
 
 
+def is_left_out(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or what macOS and Windows leave behind."""
+    return name.startswith(".") or name in JUNK
+
+
 def _walk(folder: Path, output: Path | None, found: ImageFiles, seen: set[str]) -> Iterator[Path]:
     """Yield the files below a folder, each folder once, however it is linked."""
     if (real := os.path.realpath(folder)) in seen:
@@ -96,7 +101,7 @@ def _walk(folder: Path, output: Path | None, found: ImageFiles, seen: set[str]) 
         found.refused.append(f"{folder} cannot be searched: {e.strerror}")
         return
     for entry in entries:
-        if entry.name.startswith(".") or entry.name in JUNK:
+        if is_left_out(entry.name):
             continue
         if entry.name == "masks" and (folder / "images").is_dir():  # the competition's annotation
             continue

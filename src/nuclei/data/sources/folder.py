@@ -26,7 +26,7 @@ from nuclei.data.annotations import (
     read_geojson,
     read_label_map,
 )
-from nuclei.data.image_files import JUNK, image_name
+from nuclei.data.image_files import image_name, is_left_out
 from nuclei.data.image_io import SUFFIXES, WITH_BIOIO, read_images
 from nuclei.data.image_stacks import Selection, SourceImage
 from nuclei.data.sources.protocols import Item, Source, Split
@@ -163,7 +163,7 @@ def _walk(root: Path) -> Iterator[Path]:
     """Yield the files below a folder, but for hidden ones and what other systems leave behind."""
     for file in sorted(root.rglob("*")):
         parts = file.relative_to(root).parts
-        left_out = any(part.startswith(".") or part in JUNK for part in parts) or {*parts[:-1]} & {*OTHERS}
+        left_out = any(map(is_left_out, parts)) or {*parts[:-1]} & {*OTHERS}
         if not left_out and file.is_file():
             yield file
 
