@@ -1,4 +1,4 @@
-"""A folder of bad files among good ones: one ``predict`` writes all good ones and names every bad one."""
+"""Bad files among good ones: ``predict``, ``prepare`` and the page take the good ones and name the others."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from nuclei.app.upload_session import Limits, take
+from nuclei.data.store import read_index
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 
 RUN = Path(__file__).parents[2] / "run.sh"
@@ -82,13 +84,18 @@ def bad_files(image: np.ndarray) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def grey() -> np.ndarray:
+    """A small image of fluorescence, ``uint8 (64, 64)``."""
+    rng = np.random.default_rng(0)
+    image = draw_fluorescence(rng, draw_nuclei(rng, (64, 64), 5, 8.0, touching=0.3))
+    return image if image.ndim == 2 else np.ascontiguousarray(image[..., 0])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, grey: np.ndarray) -> Path:
     """A folder of good and bad files, and of what is to be passed over."""
     folder = tmp_path_factory.mktemp("bad") / "input"
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    image = draw_fluorescence(rng, draw_nuclei(rng, (64, 64), 5, 8.0, touching=0.3))
-    grey = image if image.ndim == 2 else np.ascontiguousarray(image[..., 0])
     (folder / "good").mkdir()
     for ending in (".png", ".tif", ".jpg", ".webp"):
         (folder / "good" / f"of{ending[1:]}{ending}").write_bytes(encoded(ending, grey))
@@ -127,3 +134,51 @@ def test_all_good_files_are_written_and_each_bad_one_is_named(folder):
     assert len(list((folder.parent / "out/labels").rglob("*.tif"))) == len(written)
     assert not list((folder.parent / "out").rglob("*.part"))
     assert int(done.stdout.split()[-1]) / 1e6 < PEAK_GB
+
+
+def test_prepare_leaves_out_each_image_that_has_a_bad_file_and_writes_the_others(grey, tmp_path):
+    """Each bad file once as an image, and once as one of the masks of a good image."""
+    mask = np.uint8(255) * (grey > 128)
+    good, bad = ["good_1", "good_2"], []
+    for name, data in bad_files(grey):
+        bad += [f"image_{name[:80]}", f"mask_{name[:80]}"]
+        write_training_image(tmp_path / bad[-2], data, encoded(".png", mask))
+        write_training_image(tmp_path / bad[-1], encoded(".png", grey), data)
+    for name in good:
+        write_training_image(tmp_path / name, encoded(".png", grey), encoded(".png", mask))
+    train, test = tmp_path / "root/stage1_train", tmp_path / "root/stage1_test/test/images"
+    test.mkdir(parents=True)
+    (test / "test.png").write_bytes(encoded(".png", grey))
+    train.mkdir()
+    for name in [*good, *bad]:
+        (tmp_path / name).rename(train / name)
+    store = tmp_path / "x.store"
+    words = [str(RUN), "prepare", f"data.root={tmp_path / 'root'}", f"data.store={store}", "workers=1"]
+    env = os.environ | {"NUCLEI_PYTHON": sys.executable}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-3000:]
+    named = re.findall(r"left out: train image (\S+): ", done.stderr)
+    assert sorted(named) == sorted(bad) and len(bad) >= 120
+    assert done.stderr.splitlines()[-1].startswith(f"error: {len(bad)} images were left out")
+    assert [row.image_id for row in read_index(store)] == [*good, "test"]
+
+
+def test_the_page_takes_the_good_files_of_an_upload_and_names_each_bad_one(grey, tmp_path):
+    data = {name: content for name, content in bad_files(grey) if len(name) < 200}
+    data |= {f"good{ending}": encoded(ending, grey) for ending in (".png", ".tif", ".jpg")}
+    for name, content in data.items():
+        (tmp_path / name).write_bytes(content)
+    images, refused = take(map(tmp_path.joinpath, data), Limits(megabytes=50, megapixels=150, pages=20))
+    assert sorted(images) == ["good", "good_2", "good_3"] and len(refused) == len(data) - 3 >= 60
+    assert [name for name in data if not any(name in reason for reason in refused)] == [
+        name for name in data if name.startswith("good")
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+def write_training_image(folder: Path, image: bytes, mask: bytes) -> None:
+    """Write a folder as in ``stage1_train``, of an image with one mask."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    (folder / "images" / f"{folder.name}.png").write_bytes(image)
+    (folder / "masks" / "1.png").write_bytes(mask)

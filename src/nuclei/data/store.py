@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import zipfile
 import zlib
 from collections import Counter
@@ -61,21 +62,29 @@ Entry = tuple[StoreRow, bytes, bytes | None]
 
 
 def prepare(source: Source, path: str | Path, workers: int) -> Counter[str]:
-    """Read every image and mask of ``source`` and write the store.
+    """Read every image and mask of ``source`` and write the store; print which ones cannot be read.
 
     Returns:
-        Counts: ``train``, ``test`` and ``nuclei``, and of each rule that masks needed (see
-        ``nuclei.data.sources.dsb2018.merge_masks``).
+        Counts: ``train``, ``test`` and ``nuclei``, images ``left out``, and of each rule that masks needed
+        (see ``nuclei.data.sources.dsb2018.merge_masks``).
 
     Raises:
-        UserError: a file cannot be used, or no training image has a nucleus.
+        UserError: no training image has a nucleus, or none can be read.
     """
     source.fetch()
     items = [item for split in SPLITS for item in source.items(split)]
     counts: Counter[str] = Counter()
 
     def entries() -> Iterator[Entry]:
-        for entry, corrections in track(parallel_map(encode_item, items, workers), "prepare", len(items)):
+        results = parallel_map(encode_or_explain, items, workers)
+        for item, result in zip(items, track(results, "prepare", len(items)), strict=True):
+            if isinstance(result, str):
+                counts["left out"] += 1
+                if counts["left out"] == len(items):
+                    raise UserError(f"none of the {len(items)} images in {source.root} can be read: {result}")
+                print(f"left out: {item.split} image {item.image_id}: {result}", file=sys.stderr)
+                continue
+            entry, corrections = result
             counts.update(corrections)
             counts[entry[0].split] += 1
             counts["nuclei"] += entry[0].nuclei
@@ -85,6 +94,14 @@ def prepare(source: Source, path: str | Path, workers: int) -> Counter[str]:
 
     write_store(path, entries(), source.state())
     return counts
+
+
+def encode_or_explain(item: Item) -> tuple[Entry, Counter[str]] | str:
+    """Return what ``encode_item`` returns, or in one line why the image or one of its masks is no use."""
+    try:
+        return encode_item(item)
+    except (UserError, OSError) as e:
+        return " ".join(str(e).split())
 
 
 def encode_item(item: Item) -> tuple[Entry, Counter[str]]:

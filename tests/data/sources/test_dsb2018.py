@@ -75,9 +75,18 @@ def test_masks_without_an_image_are_named(folders):
         Dsb2018(folders).items("train")
 
 
-def test_a_damaged_png_is_named_and_nothing_is_written(folders, tmp_path):
+def test_a_damaged_png_is_named_and_left_out(folders, tmp_path, capsys):
     (folders / "stage1_train" / "bb" / "images" / "bb.png").write_bytes(b"junk")
-    with pytest.raises(UserError, match=r"bb.png is damaged"):
+    counts = prepare(Dsb2018(folders), tmp_path / "x.store", workers=1)
+    assert counts["left out"] == 1 and Store(tmp_path / "x.store").ids("train") == ["aa"]
+    error = capsys.readouterr().err
+    assert error.startswith("left out: train image bb: ") and "bb.png is damaged" in error
+
+
+def test_nothing_is_written_where_nothing_can_be_read(folders, tmp_path):
+    for image in folders.rglob("images/*.png"):
+        image.write_bytes(b"junk")
+    with pytest.raises(UserError, match=r"none of the 3 images in .* can be read"):
         prepare(Dsb2018(folders), tmp_path / "x.store", workers=1)
     assert not list(tmp_path.glob("*.store")) and not list(tmp_path.glob(".*"))
 
