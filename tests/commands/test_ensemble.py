@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.cli import main
+from nuclei.data.folds import read_folds, write_folds
 from nuclei.ensemble.ensemble_file import read_ensemble
 
 SMALL = ("trials=6", "refine=1", "finalists=1", "images=8", "crop=24")
@@ -92,7 +93,6 @@ def test_what_is_missing_is_named(place: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_folds_file_of_other_images_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = (place / "folds.csv").read_text().splitlines()
-    (place / "folds.csv").write_text("\n".join([*lines[:-1], ""]))
+    write_folds(place / "folds.csv", read_folds(place / "folds.csv")[:-1])
     assert run(place) == 2
     assert "differ by 1 training images, image7 among them" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from nuclei.cli import main
 from nuclei.data.folds import FoldRow, folds_sha256, write_folds
 from nuclei.data.store import StoreRow, encode_image, encode_labels, write_store
+from nuclei.json_files import write_json
 from nuclei.submission import rle
 from nuclei.submission.csv_files import write_submission
 
@@ -71,7 +71,7 @@ def run_folder(tmp_path: Path, store: Path) -> Path:
     config |= {"samples_per_epoch": 1, "trainer": {"max_epochs": 1}}
     for fold in (0, 1):
         (run / f"fold{fold}").mkdir(parents=True)
-        (run / f"fold{fold}" / "config.json").write_text(json.dumps(config))
+        write_json(run / f"fold{fold}" / "config.json", config)
         maps = {i: 255 * (seen[i] > 0).astype(np.uint8)[None] for i, k, _ in facts if k == fold}
         sha256 = np.array(folds_sha256(tmp_path / "folds.csv"))
         np.savez_compressed(

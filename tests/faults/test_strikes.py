@@ -9,12 +9,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from road import DATA, ROAD, Processes, Strike, before, build, digests
+from road import DATA, ROAD, Strike, Workshop, before, digests
 
 HERE = Path(__file__).parent / "strike"
 LONG = os.environ.get("NUCLEI_STRIKES") == "all"
@@ -24,27 +22,6 @@ WRITING = [name for name, step in ROAD.items() if step.makes and name != "train 
 MEMORY = Path("/dev/shm")
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds orphans through /proc")
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """The finished road, the digests of its files, what runs commands, and the changes that each makes."""
-
-    finished: Path
-    expected: dict[str, str]
-    processes: Processes
-    counts: dict[str, int]
-
-
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    folder = tmp_path_factory.mktemp("strikes")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[2] / "src")]))
-        processes = Processes(folder)
-        (folder / "finished").mkdir()
-        counts = build(folder / "finished", processes)
-        yield Workshop(folder / "finished", digests(folder / "finished"), processes, counts)
 
 
 class Desk:
@@ -175,7 +152,10 @@ def test_any_command_can_be_struck_through_the_door(workshop, tmp_path):
     full = subprocess.run(
         words, cwd=tmp_path / "place", env=env | {"STRIKE_FAULT": "full"}, capture_output=True
     )
-    assert full.returncode == 2 and b"error: cannot write data/demo_folds.csv: No space left" in full.stderr
+    assert (
+        full.returncode == 2
+        and b"error: cannot write data/demo_folds.csv.sha256: No space left" in full.stderr
+    )
     plain = {name: value for name, value in env.items() if name != "STRIKE_ROOT"}
     subprocess.run(words, cwd=tmp_path / "place", env=plain, check=True, capture_output=True)
     assert digests(tmp_path / "place") == workshop.expected

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import resource
 import time
 
 import pytest
 from desk import Desk, one_line
 from kaggle_server import TOKEN, KaggleServer
+
+from nuclei.json_files import write_json
 
 ENTRY = "ImageId,EncodedPixels\na,1 2 6 1\na,9 1\nb,\n"
 SUBMIT = ("submit", "submission=submissions/x.csv", "poll=0.1", "wait=5.0")
@@ -186,7 +187,7 @@ def test_the_ledger_says_how_the_file_was_made(desk: Desk, server: KaggleServer)
         "oof_nested": "0.51", "oof_tuned": "0.52",
     }  # fmt: skip
     sha256 = hashlib.sha256(ENTRY.encode()).hexdigest()
-    (desk.folder / "submissions/x.json").write_text(json.dumps({"sha256": sha256, **made}))
+    write_json(desk.folder / "submissions/x.json", {"sha256": sha256, **made})
     done = desk.run(*SUBMIT)
     assert "made by code that differs from commit 01234567" in done.stderr
     (row,) = ledger(desk)

@@ -1,11 +1,11 @@
 """A run folder belongs to one process and one set of settings."""
 
-import json
 import multiprocessing
 
 import pytest
 
 from nuclei.errors import UserError
+from nuclei.json_files import read_json, write_json
 from nuclei.paths import FoldFolder
 from nuclei.training import run_folder as run
 
@@ -31,7 +31,7 @@ def test_the_same_settings_may_go_on(folder):
 def test_a_run_that_failed_before_its_first_checkpoint_may_be_asked_for_otherwise(folder):
     run.claim(folder, SETTINGS, [])
     run.claim(folder, SETTINGS | {"seed": 1}, [])
-    assert json.loads(folder.settings.read_text())["seed"] == 1
+    assert read_json(folder.settings)["seed"] == 1
 
 
 def test_other_settings_are_named(folder):
@@ -70,7 +70,7 @@ def test_a_result_is_read_as_written(folder):
     run.write_result(folder, RESULT)
     assert run.read_result(folder) == RESULT
     keys = ["images", "mAP", "seconds", "tta", "diameter", "scales", "weights_sha256"]
-    assert list(json.loads(folder.result.read_text())) == keys
+    assert list(read_json(folder.result)) == keys
 
 
 def test_a_summary_names_the_score_if_there_is_one():
@@ -117,9 +117,9 @@ def test_no_flipped_bit_of_the_weights_is_loaded(folder):
 
 def test_a_result_without_the_hash_of_the_weights_is_refused(folder):
     run.write_result(folder, RESULT)
-    values = json.loads(folder.result.read_text())
+    values = read_json(folder.result)
     for key in values:
-        folder.result.write_text(json.dumps({k: v for k, v in values.items() if k != key}))
+        write_json(folder.result, {k: v for k, v in values.items() if k != key})
         with pytest.raises(UserError, match=r"done.json is missing or damaged; make it anew"):
             run.read_result(folder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 import warnings
 from collections import Counter, defaultdict
@@ -242,19 +243,29 @@ def image_features(image: np.ndarray, labels: np.ndarray) -> list[float]:
 
 
 def write_folds(path: str | Path, rows: Sequence[FoldRow]) -> None:
-    """Write a folds file, completely or not at all."""
-    with atomic_write(path) as part, open(part, "w", newline="") as f:
-        table = csv.writer(f, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows(map(astuple, rows))
+    """Write a folds file, completely or not at all, and its checksum beside it, as ``sha256sum`` does."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(map(astuple, rows))
+    data = table.getvalue().encode()
+    with atomic_write(checksum_file(path)) as part:
+        part.write_text(f"{hashlib.sha256(data).hexdigest()}  {Path(path).name}\n")
+    with atomic_write(path) as part:
+        part.write_bytes(data)
+
+
+def checksum_file(path: str | Path) -> Path:
+    """Return the file beside a folds file that holds its checksum."""
+    return Path(f"{path}.sha256")
 
 
 def read_folds(path: str | Path) -> list[FoldRow]:
     """Read a folds file.
 
     Raises:
-        UserError: the file is missing or is not of this form, or a row is damaged: a number is none, an image
-            comes twice, or a group is split.
+        UserError: the file is missing, is not of this form, or differs from the checksum beside it, if there
+            is one; or a row is damaged: a number is none, an image comes twice, or a group is split.
     """
     if not Path(path).is_file():
         raise UserError(f"no folds file at {path}; run ./run.sh folds")
@@ -281,6 +292,9 @@ def read_folds(path: str | Path) -> list[FoldRow]:
             raise UserError(f"{path}, row {number}: {problem}; {anew}")
         images.add(line[0])
         rows.append(FoldRow(line[0], fold, group, line[3], height, width, nuclei))
+    checksum = checksum_file(path)
+    if checksum.is_file() and checksum.read_text(errors="replace").partition(" ")[0] != folds_sha256(path):
+        raise UserError(f"{path} differs from {checksum}; {anew}, or delete {checksum.name} to use it as it is")
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -20,10 +21,13 @@ from nuclei.errors import Terminated, UserError
 from nuclei.inference.measure import Columns
 from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
 from nuclei.inference.segmenter import Segmenter
+from nuclei.json_files import read_json, write_json
 from nuclei.progress import track
 
 RECORD = "predict.json"
 """What the results of an earlier run depend on."""
+NUCLEI, RUNS = "nuclei.csv", "submission.csv"
+TABLES = (TABLE, NUCLEI, RUNS)
 TEXT = ("image", "path", "modality", "chosen", "warnings")
 """Columns that are put in quotes, as some programs take names such as NA or 001 for something else."""
 Row = dict[str, str]
@@ -61,14 +65,14 @@ class ResultTables:
 
     def _read(self, files: Mapping[str, Path]) -> None:
         """Read the rows of files that an earlier run with the same settings has done, unchanged."""
-        record = json.loads((self.output / RECORD).read_text())
-        if record["settings"] != self.settings:
+        record = read_json(self.output / RECORD)
+        if record["settings"] != self.settings or record["tables"] != self._digests():
             return
         images = {row["image"]: row for row in _read_csv(self.output / TABLE)}
         nuclei, runs = defaultdict(list), defaultdict(list)
-        for row in _read_csv(self.output / "nuclei.csv"):
+        for row in _read_csv(self.output / NUCLEI):
             nuclei[row["image"]].append(row)
-        for line in (self.output / "submission.csv").read_text().splitlines()[1:]:
+        for line in (self.output / RUNS).read_text().splitlines()[1:]:
             runs[line.partition(",")[0]].append(line)
         for name, (stamp, pages) in record["files"].items():
             if name in files and stamp == _stamp(files[name]) and all(map(self._is_there, pages)):
@@ -110,12 +114,16 @@ class ResultTables:
         images = list(self.images.values())
         nuclei = [row for name in self.images for row in self._nuclei[name]]
         _write_csv(self.output / TABLE, images, ("image", "path", "nuclei"))
-        _write_csv(self.output / "nuclei.csv", nuclei, ("image", "label", "area", "y", "x", "mean_intensity"))
-        with atomic_write(self.output / "submission.csv") as part:
+        _write_csv(self.output / NUCLEI, nuclei, ("image", "label", "area", "y", "x", "mean_intensity"))
+        with atomic_write(self.output / RUNS) as part:
             lines = [header, *(line for name in self.images for line in self._runs[name])]
             part.write_text("\n".join(lines) + "\n")
-        with atomic_write(self.output / RECORD) as part:
-            part.write_text(json.dumps({"settings": self.settings, "files": self._files}))
+        record = {"settings": self.settings, "tables": self._digests(), "files": self._files}
+        write_json(self.output / RECORD, record)
+
+    def _digests(self) -> dict[str, str]:
+        """Return the hash of each table as it is on the disk."""
+        return {name: hashlib.sha256((self.output / name).read_bytes()).hexdigest() for name in TABLES}
 
 
 def _stamp(file: Path) -> list[int]:

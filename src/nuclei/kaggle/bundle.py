@@ -24,7 +24,7 @@ from nuclei.progress import track
 if TYPE_CHECKING:
     from nuclei.ensemble.ensemble_file import EnsembleFile
 
-PROJECT = ("src/nuclei/**/*.py", "configs/**/*.yaml", "folds/*.csv", "pyproject.toml", "LICENSE")
+PROJECT = ("src/nuclei/**/*.py", "configs/**/*.yaml", "folds/*", "pyproject.toml", "LICENSE")
 ZIP_EPOCH = 315532800  # 1980-01-01, the first date that a zip can hold
 
 Entry = tuple[str, Path | str]

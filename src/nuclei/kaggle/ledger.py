@@ -69,7 +69,7 @@ def read_ledger(path: str | Path) -> list[LedgerRow]:
         return []
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"cannot read the ledger {path}: {e}; correct it or move it away") from e
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines or [[]], 1):  # an empty file has lost its rows
         expected = [*COLUMNS, "check"] if number == 1 else [*line[:-1], _check(line[:-1])]
         if line != expected or len(line) != len(COLUMNS) + 1:
             raise UserError(

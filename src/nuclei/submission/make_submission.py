@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from nuclei.atomic import atomic_write
 from nuclei.ensemble.ensemble_file import EnsembleFile
 from nuclei.errors import UserError
+from nuclei.json_files import read_json, write_json
 from nuclei.progress import track
 from nuclei.submission.csv_files import is_plain, write_submission
 from nuclei.submission.rules import find_violations
@@ -71,8 +70,7 @@ def sha256_of(path: str | Path) -> str:
 
 def write_record(submission: Path, record: SubmissionRecord) -> None:
     """Write a record beside the submission, with the sha256 that ties it to the file as it is now."""
-    with atomic_write(submission.with_suffix(".json")) as part:
-        part.write_text(json.dumps({"sha256": sha256_of(submission), **asdict(record)}, indent=2) + "\n")
+    write_json(submission.with_suffix(".json"), {"sha256": sha256_of(submission), **asdict(record)})
 
 
 def read_record(submission: Path) -> SubmissionRecord | None:
@@ -85,10 +83,10 @@ def read_record(submission: Path) -> SubmissionRecord | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         sha256 = values.pop("sha256")
         record = SubmissionRecord(**{name: str(values[name]) for name in asdict(SubmissionRecord())})
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise UserError(f"{path} is damaged ({e}); delete it, or run ./run.sh submission again") from e
     return record if sha256 == sha256_of(submission) else None
 

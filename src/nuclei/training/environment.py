@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
+from nuclei.json_files import read_json, write_json
 
 COMMIT = "commit.json"
 """Stands in for git in a copy of the project that has none, such as the bundle for Kaggle."""
@@ -85,8 +85,7 @@ def current_environment(command: str, words: tuple[str, ...], root: Path, store:
 
 def write_environment(path: Path, environment: Environment) -> None:
     """Write an environment as JSON, whole."""
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(asdict(environment), indent=2) + "\n")
+    write_json(path, asdict(environment))
 
 
 def read_environment(path: Path) -> Environment:
@@ -96,17 +95,12 @@ def read_environment(path: Path) -> Environment:
         UserError: the file is missing or damaged.
     """
     try:
-        values = json.loads(path.read_text())
-        environment = Environment(**values | {"words": tuple(values["words"])})
-        if not isinstance(environment.packages, dict) or not all(
-            isinstance(w, str) for w in environment.words
-        ):
-            raise TypeError
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        values = read_json(path)
+        return Environment(**values | {"words": tuple(values["words"])})
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise UserError(
             f"{path} is missing or damaged, so nobody can say what {path.parent} was trained with"
         ) from e
-    return environment
 
 
 def differences(before: Environment, now: Environment) -> Iterator[str]:

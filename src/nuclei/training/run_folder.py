@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
+from nuclei.json_files import read_json, write_json
 from nuclei.paths import FoldFolder
 
 Settings = Mapping[str, Any]
@@ -119,12 +118,11 @@ def claim(folder: FoldFolder, settings: Settings, free: Sequence[str]) -> None:
     """
     begun = any(path.exists() for path in (folder.checkpoint, folder.weights, folder.result))
     if not (begun and folder.settings.exists()):
-        with atomic_write(folder.settings) as part:
-            part.write_text(json.dumps(settings, indent=2) + "\n")
+        write_json(folder.settings, settings)
         return
     try:
-        wanted, before = _flat(settings), _flat(json.loads(folder.settings.read_text()))
-    except (ValueError, RecursionError) as e:
+        wanted, before = _flat(settings), _flat(read_json(folder.settings))
+    except (OSError, ValueError) as e:
         raise _damaged(folder.settings, folder, f"-r {folder}") from e
     if different := _different_keys(before, wanted, free):
         shown = ", ".join(f"{key}={before.get(key)}" for key in different[:3])
@@ -138,7 +136,7 @@ def different_settings(folder: FoldFolder, settings: Settings) -> list[str]:
         folder: of the fold.
         settings: the others, resolved, without the hash of the folds file.
     """
-    before, now = _flat(json.loads(folder.settings.read_text())), _flat(settings)
+    before, now = _flat(read_json(folder.settings)), _flat(settings)
     free = ("paths", "folds_sha256", "recipe")  # the recipe's own settings are compared
     different = _different_keys(before, now, free)
     return [f"setting {key}: {before.get(key)}, today {now.get(key)}" for key in different]
@@ -171,13 +169,13 @@ def read_settings(folder: FoldFolder) -> RunSettings:
         UserError: the file is missing or damaged.
     """
     try:
-        tree = json.loads(folder.settings.read_text())
+        tree = read_json(folder.settings)
         model, steps = tree["model"], tree["postprocess"]["steps"]
         crops = tree["samples_per_epoch"] * tree["trainer"]["max_epochs"]
         return RunSettings(
             tuple(model["channels"]), model["network"], tuple(steps), tree["folds_sha256"], crops
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise _damaged(folder.settings, folder, f"-r {folder}") from e
 
 
@@ -193,16 +191,11 @@ def read_result(folder: FoldFolder) -> RunResult | None:
 def _result(folder: FoldFolder) -> tuple[RunResult, str | None]:
     """Read the result and the hash of the weights."""
     try:
-        values = json.loads(folder.result.read_text())
+        values = read_json(folder.result)
         sha256, precision = values.pop("weights_sha256"), values.pop("mAP")
         result = RunResult(mean_precision=precision, **values | {"scales": tuple(values["scales"])})
-        optional = [x for x in (precision, result.diameter) if x is not None]
-        if not all(isinstance(x, int | float) for x in (result.seconds, *result.scales, *optional)):
-            raise TypeError
-        if not isinstance(result.images, int) or not isinstance(result.tta, int):
-            raise TypeError
         return result, sha256
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise _damaged(folder.result, folder, str(folder.result)) from e
 
 
@@ -225,5 +218,4 @@ def write_result(folder: FoldFolder, result: RunResult) -> None:
     values = {"images": values.pop("images"), "mAP": values.pop("mean_precision"), **values}
     weights = folder.weights.read_bytes() if folder.weights.is_file() else None  # Otsu has none
     values["weights_sha256"] = None if weights is None else hashlib.sha256(weights).hexdigest()
-    with atomic_write(folder.result) as part:
-        part.write_text(json.dumps(values, indent=2) + "\n")
+    write_json(folder.result, values)

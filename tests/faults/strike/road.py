@@ -46,7 +46,7 @@ class Step:
 
 ROAD = {
     "prepare": Step(("prepare", *DATA, "workers=1"), ("data/demo", "data/demo.store")),
-    "folds": Step(("folds", *DATA, "n_folds=2"), ("data/demo_folds.csv",)),
+    "folds": Step(("folds", *DATA, "n_folds=2"), ("data/demo_folds.csv", "data/demo_folds.csv.sha256")),
     "train": Step(("train", *DATA, *MODEL, *TINY, "fold=0"), ("runs/demo/unet/default/fold0",)),
     "train fold 1": Step(("train", *DATA, *MODEL, *TINY, "fold=1"), ("runs/demo/unet/default/fold1",)),
     "ensemble": Step(("ensemble", *DATA, "trials=2", "refine=0", "finalists=1", "workers=1"), ("ensembles",)),
@@ -180,6 +180,16 @@ def build(place: Path, processes: Processes) -> dict[str, int]:
     return counts
 
 
+@dataclass(frozen=True)
+class Workshop:
+    """The finished road, the digests of its files, what runs commands, and the changes that each makes."""
+
+    finished: Path
+    expected: dict[str, str]
+    processes: Processes
+    counts: dict[str, int]
+
+
 def spoil(place: Path) -> None:
     """Write a submission with a repeated row, and a ledger of two submissions with scores."""
     from nuclei.kaggle.ledger import LedgerRow, write_row
@@ -222,7 +232,8 @@ def timeless(path: Path) -> bytes:
         return json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in rows]).encode()
     if path.name in ("done.json", "predict.json"):
         values = json.loads(path.read_text())
-        values.pop("seconds", None)
+        for name in ("seconds", "checksum", "tables"):  # the last two are hashes of what holds seconds
+            values.pop(name, None)
         values.get("settings", {}).pop("input", None)
         return json.dumps(values).encode()
     return b"" if path.name == "last.ckpt" else path.read_bytes()
