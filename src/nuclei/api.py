@@ -36,7 +36,7 @@ def read_image(
     """
     from nuclei.data.image_io import read_image
 
-    return read_image(Path(path), channel, z, t).pixels
+    return np.asarray(read_image(Path(path), channel, z, t).pixels)
 
 
 def load_model(path: str | Path | None = None, tta: int | None = None) -> Segmenter:

@@ -26,7 +26,7 @@ from nuclei.data.annotations import (
 from nuclei.data.synthetic import draw_nuclei
 from nuclei.errors import UserError
 from nuclei.inference.measure import to_geojson
-from nuclei.inference.segment_files import write_labels
+from nuclei.inference.result_files import write_labels
 
 LABELS = draw_nuclei(np.random.default_rng(0), (50, 70), 12, 6.0, 0.4)
 RING = [[10, 10], [20, 10], [20, 20], [10, 20], [10, 10]]

@@ -8,7 +8,6 @@ from nuclei.data.preprocessing import (
     judge_modality,
     normalise,
     preprocess,
-    sample_pixels,
     stretch_contrast,
     to_8_bits,
 )
@@ -88,10 +87,3 @@ def test_contrast_is_stretched_between_percentiles_of_any_shape():
     assert levels[9] == 0 and levels[-10] == 255 and levels[-1] == 255
     assert 0 < levels[12] < levels[49] < levels[87] < 255
     assert abs(int(levels[49]) - 127) <= 2
-
-
-def test_a_large_image_is_judged_by_a_sample_of_its_pixels():
-    image = np.arange(1200, dtype=np.uint16).reshape(30, 40).astype(np.uint8)
-    assert np.array_equal(sample_pixels(image), image)
-    assert np.array_equal(sample_pixels(image, 300), image[::2, ::2])
-    assert sample_pixels(np.dstack([image] * 3), 900).shape == (15, 20, 3)

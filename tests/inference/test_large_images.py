@@ -1,18 +1,30 @@
 """Large images in blocks: the nuclei of one piece, wherever blocks begin."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from torch import nn
 
 from nuclei.api import load_model
+from nuclei.data.image_regions import RegionImage
 from nuclei.data.preprocessing import ImageHints
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 from nuclei.inference import large_images
-from nuclei.inference.large_images import busiest_windows, join_blocks, segment, segment_blocks
+from nuclei.inference.large_images import (
+    Scratch,
+    Segmentation,
+    busiest_windows,
+    join_blocks,
+    segment,
+    segment_blocks,
+)
+from nuclei.inference.measure import LabelPart, measure, measure_parts, polygons, write_rois
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.models.base import SegmentationNetwork
 from nuclei.postprocess.components import Components
+from nuclei.submission.rle import to_lines
 
 
 class Blur(SegmentationNetwork):
@@ -45,8 +57,8 @@ def test_blocks_of_any_size_give_the_nuclei_of_one_piece(drawn, tile, block):
     segmenter = Segmenter([WeightedNetwork(Blur(), ["nucleus"])], ["nucleus"], [Components(0.4, 0.5)])
     whole = segment(segmenter, drawn)
     parts = segment_blocks(segmenter, drawn, tile=tile, block=block)
-    assert np.array_equal(parts.maps, whole.maps)
-    assert parts.labels.dtype == np.int32 and parts.labels.max() == whole.labels.max() > 100
+    assert np.array_equal(np.asarray(parts.maps), whole.maps)
+    assert parts.labels.dtype == np.int32 and parts.count == whole.count == whole.labels.max() > 100
     assert (ious(whole.labels, np.asarray(parts.labels)) == 1).all()
 
 
@@ -54,8 +66,8 @@ def test_the_model_in_the_box_finds_the_same_nuclei_with_tiles_of_any_size(drawn
     hints, model = ImageHints(diameter=17.5), load_model()  # zoomed by 1.5
     a = segment_blocks(model, drawn, hints)
     b = segment_blocks(model, drawn, hints, tile=1024, block=400)
-    assert a.zoom == b.zoom == 1.5 and a.labels.max() > 150
-    assert abs(int(a.labels.max()) - int(b.labels.max())) <= 2
+    assert a.zoom == b.zoom == 1.5 and a.count > 150
+    assert abs(a.count - b.count) <= 2
     matched = ious(np.asarray(a.labels), np.asarray(b.labels))
     assert np.median(matched) == 1 and np.mean(matched > 0.95) > 0.98
 
@@ -63,10 +75,10 @@ def test_the_model_in_the_box_finds_the_same_nuclei_with_tiles_of_any_size(drawn
 def test_large_images_are_segmented_in_blocks(drawn, monkeypatch):
     segmenter = Segmenter([WeightedNetwork(Blur(), ["nucleus"])], ["nucleus"], [Components(0.4, 0.5)])
     whole = segment(segmenter, drawn)
-    assert not isinstance(whole.labels, np.memmap)
+    assert not isinstance(whole.labels, RegionImage)
     monkeypatch.setattr(large_images, "LARGE", 500_000)
     parts = segment(segmenter, np.dstack([drawn] * 3))
-    assert isinstance(parts.labels, np.memmap)
+    assert isinstance(parts.labels, RegionImage)
     assert np.mean(ious(whole.labels, np.asarray(parts.labels)) > 0.8) > 0.95  # contrast is that of a sample
 
 
@@ -75,7 +87,7 @@ def test_a_network_that_sees_whole_images_at_one_size_is_not_given_blocks(monkey
     network.size = 64
     monkeypatch.setattr(large_images, "LARGE", 10)
     segmenter = Segmenter([WeightedNetwork(network, ["nucleus"])], ["nucleus"], [Components(0.4, 0.5)])
-    assert not isinstance(segment(segmenter, np.zeros((50, 50), np.uint8)).labels, np.memmap)
+    assert not isinstance(segment(segmenter, np.zeros((50, 50), np.uint8)).labels, RegionImage)
 
 
 def test_a_nucleus_on_a_seam_is_taken_once():
@@ -86,6 +98,28 @@ def test_a_nucleus_on_a_seam_is_taken_once():
     join_blocks(lambda maps: number(maps[0]), truth[None], labels, block=6, margin=6)
     assert np.array_equal(labels > 0, truth > 0) and labels.max() == 2
     assert len(np.unique(labels[1:4, 4:8])) == 1
+
+
+def test_what_is_measured_and_written_by_part_is_that_of_the_whole(drawn, tmp_path):
+    rng = np.random.default_rng(0)
+    truth, image = draw_nuclei(rng, drawn.shape, 300, 9.0, 0.5), np.dstack([drawn, drawn // 2, drawn])
+    labels = Scratch(truth.shape, np.int32)
+    parts = join_blocks(lambda maps: number(maps[0]), [truth], labels, block=200, margin=60)
+    maps = [rng.integers(0, 255, truth.shape, np.uint8) for _ in range(2)]
+    found, whole = Segmentation(maps, labels, 1.0, parts), [LabelPart(np.asarray(labels))]
+    assert len(parts) == 20 and found.count == truth.max() > 200
+    assert all(p.labels.max(initial=0) in (0, len(np.unique(p.labels)) - 1) for p in found.by_part())
+    table = measure_parts(found.by_part(), image, {"red": drawn}, 0.5)
+    expected = measure(np.asarray(labels), image, {"red": drawn}, 0.5)
+    assert table.keys() == expected.keys() and all(np.allclose(table[k], expected[k]) for k in table)
+    channels = ["class_a", "class_b"]
+    assert [*polygons(found.by_part(), maps, channels, table)] == [*polygons(whole, maps, channels, table)]
+    write_rois(tmp_path / "a.zip", found.by_part())
+    write_rois(tmp_path / "b.zip", whole)
+    with zipfile.ZipFile(tmp_path / "a.zip") as a, zipfile.ZipFile(tmp_path / "b.zip") as b:
+        assert a.namelist() == b.namelist() and all(a.read(n) == b.read(n) for n in a.namelist())
+    runs = (to_lines("a", p.labels, p.corner, drawn.shape[0]) for p in found.by_part() if p.labels.any())
+    assert b"".join(runs) == to_lines("a", np.asarray(labels))
 
 
 def number(part):

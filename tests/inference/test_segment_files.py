@@ -1,13 +1,26 @@
 """Files are segmented several at a time, in order, and a bad one costs itself alone."""
 
 import threading
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pytest
+import tifffile
 
+from nuclei.data import image_regions
+from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 from nuclei.errors import UserError
-from nuclei.inference.segment_files import FileSettings, map_in_order, segment_files
+from nuclei.inference import large_images
+from nuclei.inference.segment_files import (
+    ENDINGS,
+    FileSettings,
+    SegmentedImage,
+    map_in_order,
+    segment_files,
+)
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.models.otsu import Otsu
 from nuclei.postprocess.components import Components
@@ -27,6 +40,41 @@ def test_each_file_has_its_labels_and_a_bad_one_its_error(tmp_path: Path) -> Non
     written = cv2.imread(str(tmp_path / "out/labels/good.tif"), cv2.IMREAD_UNCHANGED)
     assert written.dtype == np.uint16 and np.bincount(written.ravel())[1:].tolist() == [64, 168]
     assert (tmp_path / "out/overlays/good.png").is_file()
+
+
+def test_a_large_file_gives_the_same_whatever_its_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    image = draw_fluorescence(rng, draw_nuclei(rng, (500, 700), 120, 9.0, 0.5))[..., 0].astype(np.uint16) * 15
+    monkeypatch.setattr(large_images, "LARGE", 100_000)
+    monkeypatch.setattr(image_regions, "SAMPLE", 50_000)
+    layouts: dict[str, dict[str, Any]] = {
+        "tiles": {"tile": (64, 64), "compression": "zlib"},
+        "strips": {"rowsperstrip": 7, "compression": "lzw"},
+        "one": {"rowsperstrip": 500, "compression": "zlib"},
+        "raw": {},
+    }
+    files = {name: tmp_path / name / "a.tif" for name in layouts}
+    for name, options in layouts.items():
+        files[name].parent.mkdir()
+        tifffile.imwrite(files[name], image, **options)
+    network = WeightedNetwork(Otsu().eval(), ["nucleus"])
+    segmenter = Segmenter([network], ["nucleus"], [Components(0.5, 0.5)])
+    settings = FileSettings(tuple(ENDINGS), pixel_size=0.5)
+    for name, file in files.items():
+        ((found,),) = segment_files({"a": file}, segmenter, tmp_path / "out" / name, settings, 1)
+        assert isinstance(found, SegmentedImage) and found.count > 50
+    for kind, ending in ENDINGS.items():
+        made = [(tmp_path / "out" / name / kind / f"a{ending}") for name in files]
+        contents = {zip_contents(path) if ending == ".zip" else path.read_bytes() for path in made}
+        assert len(contents) == 1, kind
+
+
+def zip_contents(path: Path) -> bytes:
+    """Return the files in a zip without the times at which they were written."""
+    with zipfile.ZipFile(path) as file:
+        return b"".join(name.encode() + file.read(name) for name in file.namelist())
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

@@ -235,7 +235,7 @@ class Page:
         report(0, 0, "images")
         with report_progress(report):
             nuclei = self.segment(session, name, values)
-        picture = viewer.picture(nuclei.image.source.shown)
+        picture = viewer.picture(np.asarray(nuclei.image.source.shown))
         return gr.HTML(viewer.overlay(nuclei), picture=picture), *figures(nuclei)
 
     def move(self, session: Session, name: str | None, *values: float) -> tuple[Any, ...]:

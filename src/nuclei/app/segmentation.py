@@ -13,7 +13,7 @@ import pandas as pd
 
 from nuclei.data.image_stacks import SourceImage
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, Modality, judge_modality, to_8_bits
-from nuclei.inference.measure import COLOURS, class_names, classify, mean_intensity
+from nuclei.inference.measure import COLOURS, LabelPart, class_names, classify, mean_intensity
 from nuclei.inference.segment_files import measure_channels, warnings_of
 from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.pipeline import with_parameters
@@ -56,12 +56,12 @@ def open_image(whole: SourceImage, channel: int = 0, hints: ImageHints = NO_HINT
         IndexError: there is no such channel.
     """
     source = whole if channel == 0 else _channel(whole, channel - 1)
-    return OpenImage(whole, source, channel, hints, *judge_modality(source.shown))
+    return OpenImage(whole, source, channel, hints, *judge_modality(np.asarray(source.shown)))
 
 
 def _channel(whole: SourceImage, index: int) -> SourceImage:
     """Return an image of one channel, which the visitor has chosen: no doubt remains about that."""
-    pixels = whole.read_channel(index)
+    pixels = np.asarray(whole.read_channel(index))
     shown, warning = to_8_bits(pixels)
     name = f"channel {index + 1} of {len(whole.channels)}: {whole.channels[index]}"
     notes = (name, *(note for note in whole.notes if not note.startswith("channel ")))
@@ -138,7 +138,7 @@ class Segmentation:
             return (np.bincount(numbers, values, minlength=len(self.areas) + 1)[1:] / self.areas).round(1)
 
         all_numbers = np.arange(1, len(self.classes) + 1)
-        intensity = mean_intensity(self.labels, all_numbers, self.image.source.pixels)
+        intensity = mean_intensity(self.labels, all_numbers, np.asarray(self.image.source.pixels))
         # One digit after the point tells 8 bits apart; values from 0 to 1 need more.
         brightest = float(np.nanmax(np.abs(intensity), initial=0))
         digits = 1 if brightest == 0 else max(1, 3 - int(np.floor(np.log10(brightest))))
@@ -149,7 +149,7 @@ class Segmentation:
     def measurements(self) -> pd.DataFrame:
         """Return the class of each nucleus and everything that ``nuclei.inference.measure`` measures."""
         source = self.image.source
-        table = pd.DataFrame(measure_channels(self.labels, source, source.pixel_size))
+        table = pd.DataFrame(measure_channels([LabelPart(self.labels)], source, source.pixel_size))
         table.insert(0, "image", self.name)
         table.insert(2, "class", [self.class_names[n] for n in self.classes])
         return table

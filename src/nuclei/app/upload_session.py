@@ -95,11 +95,11 @@ def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, Source
 
 def in_memory(image: SourceImage) -> SourceImage:
     """Return an image whose channels can be read when its file is gone."""
-    pixels = _compact(image.pixels)
+    pixels = _compact(np.asarray(image.pixels))
     if pixels.ndim == 3:
         planes = list(np.moveaxis(pixels, 2, 0))
     elif len(image.channels) > 1:
-        planes = [_compact(image.read_channel(n)) for n in range(len(image.channels))]
+        planes = [_compact(np.asarray(image.read_channel(n))) for n in range(len(image.channels))]
     else:
         planes = [pixels]
     return replace(image, pixels=pixels, read_channel=planes.__getitem__)
@@ -171,7 +171,7 @@ class Session:
         image = self.images[name]
         chosen, maps = self.maps.get(name, (None, None))
         if maps is None or chosen is not image:
-            maps = large_images.segment(model, image.source.shown, image.hints).maps
+            maps = np.asarray(large_images.segment(model, image.source.shown, image.hints).maps)
             self.maps[name] = image, maps
         return segment(name, image, maps, model, parameters)
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from nuclei.app.segmentation import Segmentation
-from nuclei.inference.measure import measure, qupath_measurements, to_geojson, write_rois
-from nuclei.inference.segment_files import write_labels
+from nuclei.inference.measure import LabelPart, measure, qupath_measurements, to_geojson, write_rois
+from nuclei.inference.result_files import write_labels
 from nuclei.submission.csv_files import as_text, write_submission
 
 SIDE = 2048  # larger images are shown smaller; what is measured and downloaded has full size
@@ -101,14 +101,14 @@ def label_tiff(nuclei: Segmentation) -> bytes:
 
 def geojson(nuclei: Segmentation) -> bytes:
     """Write polygons as GeoJSON, with QuPath's names of the measurements."""
-    rows = qupath_measurements(measure(nuclei.labels, nuclei.image.source.pixels))
+    rows = qupath_measurements(measure(nuclei.labels, np.asarray(nuclei.image.source.pixels)))
     classes = [nuclei.class_names[n] for n in nuclei.classes]
     return to_geojson(nuclei.labels, classes, nuclei.colours, rows).encode()
 
 
 def rois(nuclei: Segmentation) -> bytes:
     """Write the outlines as a zip of ImageJ's ROIs."""
-    return file_bytes(lambda path: write_rois(path, nuclei.labels), ".zip")
+    return file_bytes(lambda path: write_rois(path, [LabelPart(nuclei.labels)]), ".zip")
 
 
 def rle_csv(nuclei: Segmentation) -> bytes:

@@ -70,7 +70,7 @@ def _read_plane(path: Path) -> np.ndarray:
         raise UserError(f"{path} is a picture in colours, no label map; {LABELS_EXPECTED}")
     if any(note.startswith(("maximum of", "channel ")) for note in image.notes) or next(images, None):
         raise UserError(f"{path} holds several planes; expected one label map (H, W)")
-    return image.pixels
+    return np.asarray(image.pixels)
 
 
 def label_key(path: Path) -> str:

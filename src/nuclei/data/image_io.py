@@ -6,6 +6,7 @@ One rule of orientation: images and their labels lie as the file stores them; no
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -48,19 +49,22 @@ cv2.utils.logging.setLogLevel(
 )  # OpenCV's own lines on damaged files say less than the error that follows
 
 
-def read_images(file: Path, selection: Selection = EVERYTHING) -> Iterator[SourceImage]:
+def read_images(
+    file: Path, selection: Selection = EVERYTHING, large: float = math.inf
+) -> Iterator[SourceImage]:
     """Yield the images of a file: one, or one for each page or time point.
 
     Args:
         file: of any kind in ``SUFFIXES`` or ``WITH_BIOIO``.
         selection: which channel, slice and time point to take.
+        large: number of pixels above which TIFF files are read by region; see ``RegionImage``.
 
     Raises:
         UserError: the file cannot be read, is damaged or no image, or lacks what is selected.
     """
     try:
         empty = True
-        for stack in _stacks(file):
+        for stack in _stacks(file, large):
             for image in images_of(stack, selection, str(file)):
                 empty = False
                 yield image
@@ -81,7 +85,7 @@ def read_image(
     return next(read_images(file, Selection(channel, z, t)))
 
 
-def _stacks(file: Path) -> Iterator[Stack]:
+def _stacks(file: Path, large: float) -> Iterator[Stack]:
     """Yield what a file holds; its first bytes tell more than its name."""
     if file.suffix.lower() in WITH_BIOIO:
         yield from _bioio_stacks(file)
@@ -89,7 +93,7 @@ def _stacks(file: Path) -> Iterator[Stack]:
     with open(file, "rb") as f:
         head = f.read(8)
     if head.startswith(MAGIC):
-        yield from read_tiff(file)
+        yield from read_tiff(file, large)
         return
     frames = _frames(file.read_bytes(), str(file))
     yield Stack({"I": len(frames)}, lambda at: frames[at["I"]], frames[0].ndim == 3)

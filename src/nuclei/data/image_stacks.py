@@ -9,7 +9,8 @@ from itertools import product
 
 import numpy as np
 
-from nuclei.data.preprocessing import COLOURS, to_8_bits
+from nuclei.data.image_regions import Pixels, RegionImage, combine, sample_pixels
+from nuclei.data.preprocessing import COLOURS, choose_8_bits
 from nuclei.errors import UserError
 
 NUCLEAR = re.compile(
@@ -50,7 +51,8 @@ class Stack:
     Attributes:
         sizes: number of planes along each axis, by its letter in the order of the file: ``T`` time, ``Z``
             slices, ``C`` channels, ``Q`` or ``I`` for pages of unknown meaning.
-        read: returns the plane at a position on all axes: ``(H, W)`` of any type, or RGB ``(H, W, 3)``.
+        read: returns the plane at a position on all axes: ``(H, W)`` of any type, or RGB ``(H, W, 3)``; a
+            large one may stay in the file.
         colour: whether the planes are RGB.
         channels: names along ``C``; empty names where the file has none.
         nuclear: index of the channel that the file's other metadata, wavelengths or colours, tell to be the
@@ -61,7 +63,7 @@ class Stack:
     """
 
     sizes: Mapping[str, int]
-    read: Callable[[Mapping[str, int]], np.ndarray]
+    read: Callable[[Mapping[str, int]], Pixels]
     colour: bool = False
     channels: Sequence[str] = ()
     nuclear: int | None = None
@@ -76,21 +78,21 @@ class SourceImage:
 
     Attributes:
         suffix: tells the image from others of the file; empty where it is the only one.
-        pixels: the values in the file: ``(H, W)``, or RGB ``(H, W, 3)``.
+        pixels: the values in the file: ``(H, W)``, or RGB ``(H, W, 3)``. Those of a large image may stay in
+            the file, which is open until the next image is asked for.
         shown: what is segmented, ``uint8 (H, W)``, or RGB ``(H, W, 3)`` where the colours differ.
         channels: names of all channels of the image, unique; one where there is no choice.
-        read_channel: returns the values ``(H, W)`` of a channel by its index, while the file is open: until
-            the next image is asked for.
+        read_channel: returns the values ``(H, W)`` of a channel by its index, while the file is open.
         pixel_size: side of a pixel in µm, if the file tells it.
         notes: what was chosen.
         warnings: what may be wrong with the image.
     """
 
     suffix: str
-    pixels: np.ndarray
-    shown: np.ndarray
+    pixels: Pixels
+    shown: Pixels
     channels: tuple[str, ...]
-    read_channel: Callable[[int], np.ndarray]
+    read_channel: Callable[[int], Pixels]
     pixel_size: float | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -128,17 +130,21 @@ def images_of(stack: Stack, selection: Selection, name: str) -> Iterator[SourceI
     for position in product(*others.values()):
         at = dict(zip(others, position, strict=True))
 
-        def read(channel: int, at: Mapping[str, int] = at) -> np.ndarray:
+        def read(channel: int, at: Mapping[str, int] = at) -> Pixels:
             planes = ({**at, channel_axis: 0 if rgb else channel, "Z": z} for z in slices)
-            whole = maximum(
-                stack.read({axis: plane.get(axis, 0) for axis in stack.sizes}) for plane in planes
+            whole = combine(
+                (stack.read({axis: plane.get(axis, 0) for axis in stack.sizes}) for plane in planes), maximum
             )
-            return whole[..., channel] if rgb and channel != ALL else whole
+            return _colour(whole, channel) if rgb and channel != ALL else whole
 
         pixels = read(index)
-        shown, warning = to_8_bits(pixels)
-        if shown.ndim == 3 and (shown == shown[..., :1]).all():
-            pixels, shown = pixels[..., 0], np.ascontiguousarray(shown[..., 0])
+        sample = sample_pixels(pixels)
+        convert, warning = choose_8_bits(sample)
+        if warning and sample.shape != pixels.shape:
+            warning = f"in a sample of the image: {warning}"
+        shown = pixels.map(convert) if isinstance(pixels, RegionImage) else convert(pixels)
+        if shown.ndim == 3 and _is_grey(sample_pixels(shown)):
+            pixels, shown = _colour(pixels, 0), _colour(shown, 0)
         grey = colours and pixels.ndim == 2
         number = "".join(f"_{_word(axis)}{n + 1}" for axis, n in at.items() if len(others[axis]) > 1)
         yield SourceImage(
@@ -151,6 +157,18 @@ def images_of(stack: Stack, selection: Selection, name: str) -> Iterator[SourceI
             (*stack.notes, *chosen),
             (*doubts, warning) if warning else tuple(doubts),
         )
+
+
+def _colour(image: Pixels, index: int) -> Pixels:
+    """Return one colour of an RGB image."""
+    if isinstance(image, RegionImage):
+        return image.map(lambda part: part[..., index])
+    return np.ascontiguousarray(image[..., index])
+
+
+def _is_grey(image: np.ndarray) -> bool:
+    """Return whether the colours of an RGB image are equal."""
+    return bool((image == image[..., :1]).all())
 
 
 def maximum(planes: Iterator[np.ndarray]) -> np.ndarray:

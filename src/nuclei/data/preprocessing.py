@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -16,8 +15,6 @@ Modality = Literal["fluorescence", "brightfield", "histology"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Transform = Callable[[np.ndarray], np.ndarray]
 COLOURS = ("red", "green", "blue")
-SAMPLE = 36_000_000
-"""Values of a large image by which its modality and its contrast are judged."""
 BRIGHT = 110
 """Median, of 255, above which the ground counts as bright."""
 SKEW = 3.0
@@ -49,12 +46,6 @@ class ImageHints:
 
 
 NO_HINTS = ImageHints()
-
-
-def sample_pixels(image: np.ndarray, most: int = SAMPLE) -> np.ndarray:
-    """Return every k-th pixel of every k-th row, about ``most`` values; of a small image all."""
-    step = math.ceil(math.sqrt(max(1.0, image.size / most)))
-    return image[::step, ::step]
 
 
 def in_channels(preprocessing: Preprocessing) -> int:
@@ -252,24 +243,40 @@ def to_8_bits(image: np.ndarray) -> tuple[np.ndarray, str]:
     Returns:
         ``uint8`` of the same shape, and a warning; empty where nothing was cut or replaced.
     """
+    convert, warning = choose_8_bits(image)
+    return convert(image), warning
+
+
+def choose_8_bits(image: np.ndarray) -> tuple[Transform, str]:
+    """Decide from an image, or from a sample of its pixels, what ``to_8_bits`` does with each of its parts.
+
+    Returns:
+        From any part of the image to ``uint8`` of its shape, and the warning.
+    """
     if image.dtype == np.uint8:
-        return image, ""
+        return lambda part: part, ""
     if image.dtype == bool:
-        return image.astype(np.uint8) * 255, ""
+        return lambda part: part.astype(np.uint8) * 255, ""
     finite = np.isfinite(image) if image.dtype.kind == "f" else np.ones((), bool)
     known = image[finite] if not finite.all() else image.reshape(-1)
     if not known.size:
-        return np.zeros(image.shape, np.uint8), "no pixel is a finite number"
+        return lambda part: np.zeros(part.shape, np.uint8), "no pixel is a finite number"
     low, middle, high = (
         float(p) for p in np.percentile(known[:: max(1, known.size // 2**22)], (0.5, 50, 99.5))
     )
     darkest, brightest = float(known.min()), float(known.max())
     span = (high - low) or (brightest - darkest)
     start, stop = max(darkest, low - span), min(brightest, high + span)
-    scaled = np.empty(image.shape, np.uint8)
-    for row, values in enumerate(image):  # row by row: a float copy of a large image fills the memory
-        row_values = np.nan_to_num(values.astype(float), nan=middle, posinf=middle, neginf=middle)
-        scaled[row] = ((row_values.clip(start, stop) - start) * (255.0 / ((stop - start) or 1.0))).round()
+
+    def scale(part: np.ndarray) -> np.ndarray:
+        scaled = np.empty(part.shape, np.uint8)
+        for row, values in enumerate(part):  # row by row: a float copy of a large image fills the memory
+            row_values = np.nan_to_num(values.astype(float), nan=middle, posinf=middle, neginf=middle)
+            scaled[row] = (
+                (row_values.clip(start, stop) - start) * (255.0 / ((stop - start) or 1.0))
+            ).round()
+        return scaled
+
     warnings = []
     if not finite.all():
         warnings.append(f"{image.size - known.size} pixels are no finite numbers and were left out")
@@ -277,4 +284,4 @@ def to_8_bits(image: np.ndarray) -> tuple[np.ndarray, str]:
         warnings.append(
             f"{clipped} pixels far outside the range {start:g}..{stop:g} of the others were clipped"
         )
-    return scaled, "; ".join(warnings)
+    return scale, "; ".join(warnings)

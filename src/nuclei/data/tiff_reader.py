@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 
+from nuclei.data.image_regions import Pixels, image_by_region, keep_rows
 from nuclei.data.image_stacks import Stack
 from nuclei.errors import UserError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST = 2**30
-"""Pixels of the largest plane that is read."""
+"""Pixels of the largest plane that is read at once."""
+SEGMENT = 2**28
+"""Bytes of the largest strip or tile, decoded, for which regions are read; others are read with their plane."""
 ASIDE = re.compile(r"\s*(label|macro|thumbnail|overview|slide)\b", re.IGNORECASE)
 """Names of pictures that whole-slide files hold beside the image."""
 COARSEST = 20.0
@@ -32,10 +36,14 @@ MICROMETRES = {
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd tags concerns nobody
 
 
-def read_tiff(path: Path) -> Iterator[Stack]:
+def read_tiff(path: Path, large: float = math.inf) -> Iterator[Stack]:
     """Yield each series of a TIFF file, open until the next one is asked for.
 
     Of pyramids only the full size is taken, and no label, macro or thumbnail picture.
+
+    Args:
+        path: of the file.
+        large: number of pixels above which planes are read by region.
 
     Raises:
         UserError: a plane is too large.
@@ -50,7 +58,7 @@ def read_tiff(path: Path) -> Iterator[Stack]:
         for number, one in enumerate(series, 1):
             word = "series" if one.kind == "ome" else "page"
             suffix = f"_{word}{number}" if len(series) > 1 else ""
-            yield _stack(tif, one, suffix, notes, path)
+            yield _stack(tif, one, suffix, notes, large)
 
 
 def _wanted(series: list[tifffile.TiffPageSeries]) -> tuple[list[tifffile.TiffPageSeries], tuple[str, ...]]:
@@ -94,15 +102,10 @@ def _stack(
     series: tifffile.TiffPageSeries,
     suffix: str,
     notes: tuple[str, ...],
-    path: Path,
+    large: float,
 ) -> Stack:
     """Return one series as a stack."""
     page = series.keyframe
-    if (pixels := _size(series)) > LARGEST:
-        raise UserError(
-            f"{path} has {page.imagewidth} x {page.imagelength} = {pixels / 1e9:.1f} billion pixels; "
-            "at most 1.07 billion are read: crop it or export a lower level"
-        )
     lead = len(series.axes) - len(page.axes)
     axes, shape = series.axes[:lead], series.shape[:lead]
     sizes = dict(zip(axes, shape, strict=True))
@@ -116,46 +119,105 @@ def _stack(
         if axis not in "YXS":
             sizes[axis] = n
 
-    def read(position: Mapping[str, int]) -> np.ndarray:
-        index = np.ravel_multi_index([position[a] for a in axes], shape) if lead else 0
-        plane = _plane(tif, series, int(index))
-        # Each axis of the page but rows, columns and samples is in the position too.
-        at = tuple(slice(None) if a in "YXS" else position[a] for a in page.axes)
-        plane, letters = plane[at], [a for a in page.axes if a in "YXS"]
-        if letters != ["Y", "X", "S"] and "S" in letters:
-            plane = np.moveaxis(plane, letters.index("S"), -1)
-        if colour:
-            return _rgb(plane, page)
-        if plane.ndim == 3:
-            plane = plane[..., position["C"] if samples > 1 and "C" not in axes else 0]
-        return _grey(plane, page)
+    def read(position: Mapping[str, int]) -> Pixels:
+        at = tuple(position[a] for a in axes)
+        read_slices = (_slices if _size(series) > large else _whole)(tif, series, at)
+
+        def region(rows: slice, columns: slice) -> np.ndarray:
+            # Each axis of the page but rows, columns and samples is in the position too.
+            slices = {"Y": rows, "X": columns, "S": slice(None)}
+            part = read_slices(tuple(slices[a] if a in slices else position[a] for a in page.axes))
+            letters = [a for a in page.axes if a in "YXS"]
+            if letters != ["Y", "X", "S"] and "S" in letters:
+                part = np.moveaxis(part, letters.index("S"), -1)
+            if colour:
+                return _rgb(part, page)
+            if part.ndim == 3:
+                part = part[..., position["C"] if samples > 1 and "C" not in axes else 0]
+            return _grey(part, page)
+
+        size = page.imagelength, page.imagewidth
+        return image_by_region(size, region if page.is_tiled else keep_rows(region, size[1]), large)
 
     names, nuclear = _channels(tif, series, sizes.get("C", 1))
     return Stack(sizes, read, colour, names, nuclear, _pixel_size(tif, series), suffix, notes)
 
 
-def _plane(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, index: int) -> np.ndarray:
-    """Return one page, also where only the first has a directory, as in ImageJ's files over 4 GB.
+ReadSlices = Callable[[tuple[slice | int, ...]], np.ndarray]
+"""Returns the part of a page that slices, one for each of its axes, cut out."""
+
+
+def _slices(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, at: tuple[int, ...]) -> ReadSlices:
+    """Return what reads slices of the page at a position on the leading axes, each when it is asked for.
+
+    Pages whose strips or tiles are too large for that are read at once.
+
+    Raises:
+        ValueError: the file ends before the page's pixels do.
+        UserError: the page is too large to be read at once.
+    """
+    keyframe = series.keyframe
+    page, index = _checked_page(tif, series, at)
+    dtype = np.dtype(series.dtype).newbyteorder(keyframe.parent.byteorder)
+    offset = None if series.dataoffset is None else series.dataoffset + index * keyframe.nbytes
+    if page is not None:
+        offset = page.dataoffsets[0] if len(page.dataoffsets) == 1 else None
+    if offset is not None and keyframe.is_memmappable:  # mapped for each slice, so that no memory is taken
+        path = (page or keyframe).parent.filehandle.path
+        return lambda key: np.array(np.memmap(path, dtype, "r", offset, keyframe.shape)[key], series.dtype)
+    if math.prod(keyframe.chunks) * dtype.itemsize > SEGMENT:
+        return _whole(tif, series, at)
+    import zarr  # takes half a second
+
+    array = zarr.open_array(series.aszarr(level=0), mode="r")
+    return lambda key: np.asarray(array[(*at, *key)])
+
+
+def _whole(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, at: tuple[int, ...]) -> ReadSlices:
+    """Return what ``_slices`` returns, of a page that is read at once."""
+    keyframe = series.keyframe
+    if (pixels := _size(series)) > LARGEST:
+        raise UserError(
+            f"{tif.filehandle.path} has {keyframe.imagewidth} x {keyframe.imagelength} = {pixels / 1e9:.1f} "
+            "billion pixels; at most 1.07 billion are read in one piece: save it in tiles, crop it or export "
+            "a lower level"
+        )
+    page, index = _checked_page(tif, series, at)
+    if page is not None:
+        return page.asarray().__getitem__
+    if _has_directories(series):  # a plane that an OME file declares and does not have
+        return np.zeros(keyframe.shape, series.dtype).__getitem__
+    return np.array(series.asarray(out="memmap").reshape(-1, *keyframe.shape)[index]).__getitem__
+
+
+def _checked_page(
+    tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, at: tuple[int, ...]
+) -> tuple[tifffile.TiffPage | tifffile.TiffFrame | None, int]:
+    """Return the page at a position on the leading axes, and its index.
+
+    It is None where only the first page has a directory, as in ImageJ's files over 4 GB, or where it is
+    missing.
 
     Raises:
         ValueError: the file ends before the page's pixels do.
     """
-    end = tif.filehandle.size
-    count = int(np.prod(series.shape[: len(series.axes) - len(series.keyframe.axes)], dtype=np.int64))
-    if len(series.pages) == count:
-        page = series.pages[index]
-        if page is None:  # a plane that an OME file declares and does not have
-            return np.zeros(series.keyframe.shape, series.dtype)
-        if any(
-            o + n > page.parent.filehandle.size
-            for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)
-        ):
+    index = int(np.ravel_multi_index(at, series.shape[: len(at)])) if at else 0
+    if not _has_directories(series):
+        if series.dataoffset is not None and series.dataoffset + series.nbytes > tif.filehandle.size:
             raise ValueError("the file is cut short")
-        return page.asarray()
-    if series.dataoffset is not None and series.dataoffset + series.nbytes > end:
+        return None, index
+    page = series.pages[index]
+    if page is not None and any(
+        o + n > page.parent.filehandle.size for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)
+    ):
         raise ValueError("the file is cut short")
-    planes = series.asarray(out="memmap")
-    return np.array(planes.reshape(count, *series.keyframe.shape)[index])
+    return page, index
+
+
+def _has_directories(series: tifffile.TiffPageSeries) -> bool:
+    """Return whether each page has a directory of its own in the file."""
+    lead = series.shape[: len(series.axes) - len(series.keyframe.axes)]
+    return len(series.pages) == math.prod(lead)
 
 
 def _photometric(page: tifffile.TiffPage) -> str:

@@ -3,20 +3,27 @@
 Maps are predicted in tiles, see ``predict_maps.windows``, whose preprocessing and zoom are decided once for
 the whole image. Post-processing then sees blocks with a margin, and each nucleus is taken from the block that
 holds the upper left corner of its bounding box: neighbours see the same nucleus, and one of them takes it.
+
+What an image takes is the working memory of a tile. The image itself may stay in its file, and its maps and
+labels, 4 bytes a pixel and one for each map, lie in temporary files without a name.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import find_objects
 
-from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_preprocessing, sample_pixels
-from nuclei.inference.predict_maps import pad, windows, within_window
+from nuclei.data.image_regions import Pixels, RegionImage, sample_pixels
+from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_preprocessing
+from nuclei.inference.measure import LabelPart
+from nuclei.inference.predict_maps import Window, pad, windows, within_window
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.progress import track
 
@@ -36,18 +43,48 @@ BUSIEST = 1024
 """Side in pixels of each of the four windows in which the nuclei of a large image are measured."""
 
 
-class Segmentation(NamedTuple):
-    """Maps ``uint8 (C, H, W)`` and labels ``int32 (H, W)`` of an image, and the mean zoom of networks.
+class Part(NamedTuple):
+    """The nuclei numbered ``first`` to ``last``, which lie within a window of the image."""
 
-    Those of a large image lie in temporary files, which vanish with them.
+    window: Window
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The nuclei of an image; of a large one, maps and labels are images by region.
+
+    Attributes:
+        maps: ``uint8 (H, W)`` each.
+        labels: ``int32 (H, W)``, 1..N.
+        zoom: mean zoom of the networks.
+        parts: each nucleus is in one of them, in the order of their numbers.
     """
 
-    maps: np.ndarray
-    labels: np.ndarray
+    maps: Sequence[Pixels]
+    labels: Pixels
     zoom: float
+    parts: Sequence[Part]
+
+    @property
+    def count(self) -> int:
+        """Number of nuclei."""
+        return max((part.last for part in self.parts), default=0)
+
+    def by_part(self) -> Iterator[LabelPart]:
+        """Yield the parts, one in memory at a time."""
+        for window, first, last in self.parts:
+            labels = self.labels[window]
+            inside = (labels >= first) & (labels <= last)
+            yield LabelPart(
+                np.where(inside, labels - (first - 1), 0), (window[0].start, window[1].start), first
+            )
 
 
-def segment(segmenter: Segmenter, image: np.ndarray, hints: ImageHints = NO_HINTS) -> Segmentation:
+def segment(
+    segmenter: Segmenter, image: Pixels, hints: ImageHints = NO_HINTS, tile: int = TILE
+) -> Segmentation:
     """Return maps and labels of an image, of a large one in blocks.
 
     A network that sees whole images at one size gives the maps of a large one at once, too.
@@ -56,17 +93,20 @@ def segment(segmenter: Segmenter, image: np.ndarray, hints: ImageHints = NO_HINT
         segmenter: networks and post-processing.
         image: ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
         hints: what the user says of it.
+        tile: side in pixels of the tiles of a large image, as the network sees them.
     """
     whole = any(member.network.size for member in segmenter.networks)
     if whole or image.shape[0] * image.shape[1] < LARGE:
-        maps, zoom = segmenter.predict(image, hints)
-        return Segmentation(maps, segmenter.labels(maps), zoom)
-    return segment_blocks(segmenter, image, hints)
+        maps, zoom = segmenter.predict(np.asarray(image), hints)
+        labels = segmenter.labels(maps)
+        window = slice(0, image.shape[0]), slice(0, image.shape[1])
+        return Segmentation(list(maps), labels, zoom, [Part(window, 1, int(labels.max(initial=0)))])
+    return segment_blocks(segmenter, image, hints, tile)
 
 
 def segment_blocks(
     segmenter: Segmenter,
-    image: np.ndarray,
+    image: Pixels,
     hints: ImageHints = NO_HINTS,
     tile: int = TILE,
     block: int = BLOCK,
@@ -78,16 +118,19 @@ def segment_blocks(
     for member in segmenter.networks:
         show = choose_preprocessing(sample, member.network.preprocessing, hints)
         zoomed.append(ZoomedNetwork(member, show, member.zoom(show(busiest), hints)))
-    maps = _scratch((len(segmenter.channels), *shape), np.dtype(np.uint8))
+    maps = [Scratch(shape, np.uint8) for _ in segmenter.channels]
     grid = math.lcm(*(network.grid for network in zoomed))
     context = math.ceil(CONTEXT / grid) * grid
     core = max(grid, int((tile / max(n.zoom for n in zoomed) - 2 * context) // grid * grid))
     for outer, inner in track(list(windows(shape, grid, core, context)), "maps of tiles"):
-        part = segmenter.mean_maps([network.maps(image[outer]) for network in zoomed])
-        maps[:, *inner] = part[:, *within_window(outer, inner)]
-    labels = _scratch(shape, np.dtype(np.int32))
-    join_blocks(segmenter.labels, maps, labels, block, math.ceil(max(n.margin for n in zoomed)))
-    return Segmentation(maps, labels, float(np.mean([network.zoom for network in zoomed])))
+        part = image[outer]
+        tile_maps = segmenter.mean_maps([network.maps(part) for network in zoomed])
+        for plane, tile_map in zip(maps, tile_maps, strict=True):
+            plane[inner] = tile_map[within_window(outer, inner)]
+    labels = Scratch(shape, np.int32)
+    margin = math.ceil(max(n.margin for n in zoomed))
+    parts = join_blocks(segmenter.labels, maps, labels, block, margin)
+    return Segmentation(maps, labels, float(np.mean([network.zoom for network in zoomed])), parts)
 
 
 class ZoomedNetwork:
@@ -120,7 +163,7 @@ class ZoomedNetwork:
         return self.member.zoomed_maps(shown, self.zoom)[:, : image.shape[0], : image.shape[1]]
 
 
-def busiest_windows(image: np.ndarray, side: int = BUSIEST) -> np.ndarray:
+def busiest_windows(image: Pixels, side: int = BUSIEST) -> np.ndarray:
     """Return four windows of an image with the greatest contrast, as one image of 2 by 2 of them."""
     height, width = (min(side, n // 2) for n in image.shape[:2])
     corners = [
@@ -135,40 +178,66 @@ def busiest_windows(image: np.ndarray, side: int = BUSIEST) -> np.ndarray:
 
 def join_blocks(
     postprocess: Callable[[np.ndarray], np.ndarray],
-    maps: np.ndarray,
-    labels: np.ndarray,
+    maps: Sequence[Pixels],
+    labels: np.ndarray | Scratch,
     block: int,
     margin: int,
-) -> None:
+) -> list[Part]:
     """Post-process maps block by block, and write the nuclei of all blocks into one label map.
 
     Args:
         postprocess: from maps ``uint8 (C, h, w)`` to labels ``int32 (h, w)``.
-        maps: ``uint8 (C, H, W)``.
+        maps: ``uint8 (H, W)`` each.
         labels: ``int32 (H, W)`` of zeros; takes the nuclei, 1..N.
         block: side of a block in pixels.
         margin: pixels around it that post-processing sees too; at least as wide as groups of nuclei that
             touch, for the same nuclei as in one piece.
+
+    Returns:
+        The nuclei that each block has added.
     """
-    count = 0
+    count, parts = 0, []
     blocks = list(windows((labels.shape[0], labels.shape[1]), 1, block, margin))
     for outer, inner in track(blocks, "nuclei of blocks"):
-        found = postprocess(np.ascontiguousarray(maps[:, *outer]))
+        found = postprocess(np.stack([plane[outer] for plane in maps]))
+        taken, before = labels[outer], count
         rows, columns = within_window(outer, inner)
         for number, box in enumerate(find_objects(found), 1):
             if box is None or not (
                 rows.start <= box[0].start < rows.stop and columns.start <= box[1].start < columns.stop
             ):
                 continue
-            place = tuple(slice(o.start + b.start, o.start + b.stop) for o, b in zip(outer, box, strict=True))
-            pixels, taken = found[box] == number, labels[place]
-            free = pixels & (taken == 0)
+            pixels = found[box] == number
+            free = pixels & (taken[box] == 0)
             if 2 * free.sum() >= pixels.sum():  # else another block has taken it for a part of its neighbour
                 count += 1
-                taken[free] = count
+                taken[box][free] = count
+        labels[outer] = taken
+        parts.append(Part(outer, before + 1, count))
+    return parts
 
 
-def _scratch(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """Return an array of zeros in a temporary file without a name."""
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype, "w+", shape=tuple(shape))
+class Scratch(RegionImage):
+    """An image of zeros in a temporary file without a name; regions are read, and written.
+
+    The file is mapped for each region, so that what was read or written is no memory of the process.
+
+    Args:
+        shape: ``(H, W)``.
+        dtype: of the values.
+
+    Raises:
+        OSError: the disk is full.
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: type) -> None:
+        super().__init__(shape, np.dtype(dtype), lambda *region: np.array(self._mapped()[region]))
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the image is there
+        if hasattr(os, "posix_fallocate"):  # a write to a mapped file on a full disk would end the process
+            os.posix_fallocate(self._file.fileno(), 0, max(1, self.size * self.dtype.itemsize))
+
+    def __setitem__(self, region: Window, values: np.ndarray) -> None:
+        self._mapped()[region] = values
+
+    def _mapped(self) -> np.memmap:
+        return np.memmap(self._file, self.dtype, "r+", shape=self.shape)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from roifile import ImagejRoi, roiwrite
 from skimage.measure import find_contours, regionprops, regionprops_table
 from skimage.segmentation import find_boundaries
+
+from nuclei.data.image_regions import Pixels
 
 MEASUREMENTS = {
     "label": "label",
@@ -42,6 +44,26 @@ Columns = dict[str, np.ndarray]
 """A table: its columns by name, ``(N,)`` each."""
 
 
+class LabelPart(NamedTuple):
+    """Labels of a part of an image, or of the whole.
+
+    Attributes:
+        labels: ``int32 (h, w)``, 1..n, no number missing; each nucleus is there as a whole.
+        corner: (row, column) in the image of its first pixel.
+        first: number of nucleus 1 in the image.
+    """
+
+    labels: np.ndarray
+    corner: tuple[int, int] = (0, 0)
+    first: int = 1
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the part in the image."""
+        (top, left), (height, width) = self.corner, self.labels.shape
+        return slice(top, top + height), slice(left, left + width)
+
+
 def measure(
     labels: np.ndarray,
     image: np.ndarray,
@@ -68,6 +90,30 @@ def measure(
     table = {column: measured[name] for name, column in MEASUREMENTS.items()}
     for name, plane in (channels or {}).items():
         table[f"{MEASUREMENTS[INTENSITY]}_{name}"] = mean_intensity(labels, table["label"], plane)
+    return in_micrometres(table, pixel_size)
+
+
+def measure_parts(
+    parts: Iterable[LabelPart],
+    image: Pixels,
+    channels: Mapping[str, Pixels],
+    pixel_size: float | None = None,
+) -> Columns:
+    """Return what ``measure`` returns of an image whose labels come in parts, at least one."""
+    tables = []
+    for part in parts:
+        window = part.window
+        table = measure(part.labels, image[window], {name: c[window] for name, c in channels.items()})
+        table["label"] = table["label"] + (part.first - 1)
+        table["y"], table["x"] = table["y"] + part.corner[0], table["x"] + part.corner[1]
+        tables.append(table)
+    tables = [table for table in tables if len(table["label"])] or tables[:1]
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    return in_micrometres(joined, pixel_size)
+
+
+def in_micrometres(table: Columns, pixel_size: float | None) -> Columns:
+    """Return a table with lengths in µm and areas in µm² too, where the side of a pixel is known."""
     if pixel_size is not None:
         table["area_um2"] = table["area"] * pixel_size**2
         for name in LENGTHS:
@@ -105,19 +151,31 @@ def _strips(labels: np.ndarray) -> Iterator[slice]:
         yield slice(start, min(start + height, labels.shape[0]))
 
 
-def polygons(labels: np.ndarray, maps: np.ndarray, channels: Sequence[str], table: Columns) -> str:
-    """Return nuclei as GeoJSON for QuPath, with their class and measurements.
+def polygons(
+    parts: Iterable[LabelPart], maps: Sequence[Pixels], channels: Sequence[str], table: Columns
+) -> Iterator[str]:
+    """Yield nuclei as GeoJSON for QuPath, with their class and measurements, in pieces of text.
 
     Args:
-        labels: ``int32 (H, W)``, 1..N.
-        maps: ``uint8 (C, H, W)``.
+        parts: of the labels.
+        maps: ``uint8 (H, W)`` each.
         channels: names of the maps.
-        table: of ``measure``.
+        table: of ``measure_parts``.
     """
     names = class_names(channels)
     colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
-    classes = [names[n] for n in classify(labels, maps, channels)]
-    return to_geojson(labels, classes, colours, qupath_measurements(table))
+
+    def all_features() -> Iterator[dict[str, Any]]:
+        start = 0
+        for part in parts:
+            classes = [
+                names[n] for n in classify(part.labels, [plane[part.window] for plane in maps], channels)
+            ]
+            rows = {name: column[start : start + len(classes)] for name, column in table.items()}
+            start += len(classes)
+            yield from features(part, classes, colours, qupath_measurements(rows))
+
+    return geojson_text(all_features())
 
 
 def qupath_measurements(table: Columns) -> list[dict[str, float]]:
@@ -127,13 +185,22 @@ def qupath_measurements(table: Columns) -> list[dict[str, float]]:
     return [dict(zip(names.values(), row, strict=True)) for row in rows]
 
 
-def write_rois(path: Path, labels: np.ndarray) -> None:
+def write_rois(path: Path, parts: Iterable[LabelPart]) -> None:
     """Write the outlines of nuclei as a zip of ImageJ ROIs, of a nucleus in pieces the longest outline."""
-    rois = []
-    for region in regionprops(labels):
-        outer, _ = rings(region.image, region.bbox[:2])
-        rois.append(ImagejRoi.frompoints(np.array(max(outer, key=len)[:-1]), name=str(region.label)))
-    roiwrite(path, rois, mode="w")
+    roiwrite(path, (roi for part in parts for roi in _rois(part)), mode="w")
+
+
+def _rois(part: LabelPart) -> Iterator[ImagejRoi]:
+    for region, corner in _regions(part):
+        outer, _ = rings(region.image, corner)
+        name = str(region.label + part.first - 1)
+        yield ImagejRoi.frompoints(np.array(max(outer, key=len)[:-1]), name=name)
+
+
+def _regions(part: LabelPart) -> Iterator[tuple[Any, tuple[int, int]]]:
+    """Yield each nucleus with the (row, column) in the image of its bounding box."""
+    for region in regionprops(part.labels):
+        yield region, (region.bbox[0] + part.corner[0], region.bbox[1] + part.corner[1])
 
 
 def outline(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -155,12 +222,14 @@ def class_names(channels: Sequence[str]) -> list[str]:
     return [c.removeprefix(CLASS_PREFIX) for c in channels if c.startswith(CLASS_PREFIX)] or [ONLY_CLASS]
 
 
-def classify(labels: np.ndarray, maps: np.ndarray, channels: Sequence[str]) -> np.ndarray:
+def classify(
+    labels: np.ndarray, maps: Sequence[np.ndarray] | np.ndarray, channels: Sequence[str]
+) -> np.ndarray:
     """Give each nucleus the class whose map is highest on average within it.
 
     Args:
         labels: ``int32 (H, W)``, 1..N.
-        maps: ``uint8 (C, H, W)``.
+        maps: ``uint8 (H, W)`` each.
         channels: names of the maps.
 
     Returns:
@@ -178,38 +247,52 @@ def classify(labels: np.ndarray, maps: np.ndarray, channels: Sequence[str]) -> n
 Ring = list[list[float]]
 
 
+def features(
+    part: LabelPart,
+    classes: Sequence[str],
+    colours: Mapping[str, tuple[int, int, int]],
+    measurements: Sequence[Mapping[str, float]],
+) -> Iterator[dict[str, Any]]:
+    """Yield the nuclei of a part as QuPath detections, features of GeoJSON.
+
+    Coordinates count pixels from the upper left corner of the upper left pixel, x first, as in QuPath; a
+    pixel belongs to a nucleus where its centre lies within the polygon.
+
+    Args:
+        part: of the labels.
+        classes: the class of each nucleus.
+        colours: RGB of each class.
+        measurements: of each nucleus, for QuPath's table.
+    """
+    for (region, corner), name, values in zip(_regions(part), classes, measurements, strict=True):
+        yield {
+            "type": "Feature",
+            "geometry": geometry(region.image, corner),
+            "properties": {
+                "objectType": "detection",
+                "name": str(region.label + part.first - 1),
+                "classification": {"name": name, "color": list(colours[name])},
+                "measurements": dict(values),
+            },
+        }
+
+
 def to_geojson(
     labels: np.ndarray,
     classes: Sequence[str],
     colours: Mapping[str, tuple[int, int, int]],
     measurements: Sequence[Mapping[str, float]],
 ) -> str:
-    """Return a label map as a FeatureCollection of QuPath detections.
+    """Return a label map as a FeatureCollection of QuPath detections; see ``features``."""
+    return "".join(geojson_text(features(LabelPart(labels), classes, colours, measurements)))
 
-    Args:
-        labels: ``int32 (H, W)``, 1..N, no number missing.
-        classes: the class of each nucleus.
-        colours: RGB of each class.
-        measurements: of each nucleus, for QuPath's table.
 
-    Returns:
-        JSON. Coordinates count pixels from the upper left corner of the upper left pixel, x first, as in
-        QuPath; a pixel belongs to a nucleus where its centre lies within the polygon.
-    """
-    features = [
-        {
-            "type": "Feature",
-            "geometry": geometry(region.image, region.bbox[:2]),
-            "properties": {
-                "objectType": "detection",
-                "name": str(region.label),
-                "classification": {"name": name, "color": list(colours[name])},
-                "measurements": dict(values),
-            },
-        }
-        for region, name, values in zip(regionprops(labels), classes, measurements, strict=True)
-    ]
-    return json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":"))
+def geojson_text(nuclei: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield the text of a FeatureCollection piece by piece."""
+    yield '{"type":"FeatureCollection","features":['
+    for n, feature in enumerate(nuclei):
+        yield ("," if n else "") + json.dumps(feature, separators=(",", ":"))
+    yield "]}"
 
 
 def geometry(mask: np.ndarray, corner: tuple[int, int]) -> dict[str, Any]:

@@ -10,25 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
-import tifffile
 
 from nuclei.atomic import atomic_write
 from nuclei.data.image_io import read_images
+from nuclei.data.image_regions import sample_pixels
 from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage
 from nuclei.data.preprocessing import (
     NO_HINTS,
     ImageHints,
     judge_modality,
     nuclear_channel,
-    sample_pixels,
-    stretch_contrast,
 )
 from nuclei.errors import UserError
+from nuclei.inference import large_images
 from nuclei.inference.large_images import segment
-from nuclei.inference.measure import Columns, measure, outline, polygons, write_rois
+from nuclei.inference.measure import Columns, LabelPart, measure_parts, polygons, write_rois
 from nuclei.inference.onnx_network import available_cores
+from nuclei.inference.result_files import write_labels, write_overlay
 from nuclei.inference.segmenter import Segmenter
 from nuclei.progress import within
 from nuclei.submission.rle import to_lines
@@ -148,7 +147,7 @@ def _segment_file(
 ) -> Iterator[SegmentedImage]:
     """Yield the images of one file, and write what is to be saved of each."""
     start = time.monotonic()
-    for image in read_images(file, settings.selection):
+    for image in read_images(file, settings.selection, large_images.LARGE):
         yield _segment(name + image.suffix, image, segmenter, output, settings, start)
         start = time.monotonic()
 
@@ -160,51 +159,51 @@ def _segment(
     sample = sample_pixels(image.shown)
     guess, doubtful = judge_modality(sample)
     modality = settings.hints.modality or guess
-    maps, labels, zoom = segment(segmenter, image.shown, settings.hints)
-    count = int(labels.max(initial=0))
+    found = segment(segmenter, image.shown, settings.hints)
     pixel_size = settings.pixel_size or image.pixel_size
-    if "labels" in settings.save:
-        write_labels(output / "labels" / f"{name}.tif", labels, pixel_size)
-    if "overlays" in settings.save:
-        dim = modality == "fluorescence" and image.shown.ndim == 2
-        picture = stretch_contrast(image.shown) if dim else image.shown
-        _write_png(output / "overlays" / f"{name}.png", outline(picture, labels))
-    table = measure_channels(labels, image, pixel_size)
-    if "geojson" in settings.save:
-        with atomic_write(output / "geojson" / f"{name}.geojson") as part:
-            part.write_text(polygons(labels, maps, segmenter.channels, table))
-    if "rois" in settings.save:
-        with atomic_write(output / "rois" / f"{name}.zip") as part:
-            write_rois(part, labels)
     notes = list(image.notes)
     if modality == "fluorescence" and image.shown.ndim == 3:
         notes.append(f"colour on a dark ground: {nuclear_channel(sample)[1]}")
+    if "labels" in settings.save:
+        write_labels(output / "labels" / f"{name}.tif", found.labels, pixel_size)
+    if "overlays" in settings.save:
+        dim = modality == "fluorescence" and image.shown.ndim == 2
+        notes += write_overlay(output / "overlays" / f"{name}.png", image.shown, found.labels, dim)
+    table = measure_channels(found.by_part(), image, pixel_size)
+    if "geojson" in settings.save:
+        with atomic_write(output / "geojson" / f"{name}.geojson") as part, open(part, "w") as file:
+            file.writelines(polygons(found.by_part(), found.maps, segmenter.channels, table))
+    if "rois" in settings.save:
+        with atomic_write(output / "rois" / f"{name}.zip") as part:
+            write_rois(part, found.by_part())
+    height, width = image.shown.shape[:2]
+    runs = [to_lines(name, p.labels, p.corner, height) for p in found.by_part() if p.labels.any()]
     return SegmentedImage(
         name,
-        (labels.shape[0], labels.shape[1]),
+        (height, width),
         modality,
-        zoom,
-        count,
+        found.zoom,
+        found.count,
         pixel_size,
         tuple(notes),
-        (*image.warnings, *warnings_of(image, count, modality, doubtful, settings.hints)),
+        (*image.warnings, *warnings_of(image, found.count, modality, doubtful, settings.hints)),
         time.monotonic() - start,
         table,
-        to_lines(name, labels),
+        b"".join(runs) or f"{name},\n".encode(),
     )
 
 
-def measure_channels(labels: np.ndarray, image: SourceImage, pixel_size: float | None) -> Columns:
-    """Return what ``measure`` measures of an image, with the intensity of each of several channels.
+def measure_channels(parts: Iterable[LabelPart], image: SourceImage, pixel_size: float | None) -> Columns:
+    """Return what ``measure_parts`` measures of an image, with the intensity of each of several channels.
 
     Args:
-        labels: ``int32 (H, W)``.
+        parts: of the labels.
         image: as the reader took it.
         pixel_size: side of a pixel in µm, if it is known.
     """
-    several = len(image.channels) > 1 and labels.any()
+    several = len(image.channels) > 1
     planes = {name: image.read_channel(n) for n, name in enumerate(image.channels)} if several else {}
-    return measure(labels, image.pixels, planes, pixel_size)
+    return measure_parts(parts, image.pixels, planes, pixel_size)
 
 
 def warnings_of(
@@ -215,30 +214,7 @@ def warnings_of(
         yield "no nuclei were found"
     if doubtful and hints.modality is None and hints.invert is None:
         yield f"taken for {modality}, which is doubtful; modality= or invert= decides"
-    values = image.pixels
+    values = sample_pixels(image.pixels)
     top = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else None
     if modality == "fluorescence" and top is not None and (share := np.mean(values == top)) > SATURATED:
         yield f"{share:.0%} of its pixels are saturated"
-
-
-def write_labels(path: Path, labels: np.ndarray, pixel_size: float | None) -> None:
-    """Write a label map as a TIFF for ImageJ: 16 bits, or float for more nuclei, with the pixel size."""
-    depth = np.uint16 if labels.max(initial=0) < 2**16 else np.float32
-    resolution = None if pixel_size is None else (1 / pixel_size, 1 / pixel_size)
-    metadata = {"axes": "YX"} if pixel_size is None else {"axes": "YX", "unit": "um"}
-    with atomic_write(path) as part:
-        # Every reader knows deflate; tifffile and scikit-image read LZW with a further package alone.
-        tifffile.imwrite(
-            part,
-            labels.astype(depth),
-            imagej=True,
-            compression="zlib",
-            metadata=metadata,
-            resolution=resolution,
-        )
-
-
-def _write_png(path: Path, rgb: np.ndarray) -> None:
-    """Write RGB ``uint8 (H, W, 3)``."""
-    with atomic_write(path) as part:
-        part.write_bytes(cv2.imencode(".png", rgb[..., ::-1])[1].tobytes())

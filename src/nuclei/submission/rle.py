@@ -81,16 +81,32 @@ def to_text(runs: np.ndarray) -> str:
     return " ".join(map(str, runs.tolist()))
 
 
-def to_lines(image_id: str, labels: np.ndarray) -> bytes:
+def to_lines(
+    image_id: str, labels: np.ndarray, corner: tuple[int, int] = (0, 0), height: int | None = None
+) -> bytes:
     """Return the rows of an image as they stand in a submission, one line for each nucleus, at least one.
+
+    Args:
+        image_id: of the image.
+        labels: integers (H, W), 0 for background; of the whole image or of a part.
+        corner: (row, column) in the image of their first pixel.
+        height: of the image; None takes that of the labels.
 
     >>> to_lines("a", np.array([[1, 0, 2], [1, 0, 0], [0, 1, 0]]))
     b'a,1 2 6 1\\na,7 1\\n'
     """
     from nuclei.labelmap.run_lengths import write_rows
 
+    if height not in (
+        None,
+        labels.shape[0],
+    ):  # a row of background, so that no run goes on in the next column
+        labels = np.pad(labels, ((0, 1), (0, 0)))
+    pairs, ends = encode_flat(labels)
+    column, row = np.divmod(pairs[::2] - 1, max(labels.shape[0], 1))
+    pairs[::2] = (column + corner[1]) * (height or labels.shape[0]) + row + corner[0] + 1
     prefix = f"{image_id},".encode()
-    return write_rows(np.frombuffer(prefix, np.uint8), *encode_flat(labels)).tobytes() or prefix + b"\n"
+    return write_rows(np.frombuffer(prefix, np.uint8), pairs, ends).tobytes() or prefix + b"\n"
 
 
 def decode(

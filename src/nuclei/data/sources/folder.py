@@ -66,7 +66,7 @@ class AnnotatedImage(Item):
 
     def read_image(self) -> np.ndarray:
         """Return ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``."""
-        return _read(self.image, self.channel).shown
+        return np.asarray(_read(self.image, self.channel).shown)
 
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
         """Return ``int32 (H, W)``, numbered without gaps.

@@ -1,0 +1,108 @@
+"""TIFF files of every layout are read by region as they are read at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from nuclei.data import tiff_reader
+from nuclei.data.image_io import read_images
+from nuclei.data.image_regions import RegionImage
+from nuclei.data.image_stacks import Selection
+from nuclei.errors import UserError
+
+GREY = np.random.default_rng(0).integers(0, 4000, (150, 130), np.uint16)
+RGB = np.random.default_rng(1).integers(0, 255, (150, 130, 3), np.uint8)
+STACK = np.random.default_rng(2).integers(0, 4000, (3, 2, 150, 130), np.uint16)
+TILES = {"tile": (32, 48), "compression": "zlib"}
+LAYOUTS = {
+    "tiles": (GREY, TILES),
+    "predictor": (GREY, {**TILES, "predictor": True}),
+    "strips": (GREY, {"rowsperstrip": 16, "compression": "lzw"}),
+    "raw strips": (GREY, {"rowsperstrip": 16}),
+    "one raw strip": (GREY, {"rowsperstrip": 150}),
+    "big-endian": (GREY, {"byteorder": ">"}),
+    "big-endian tiles": (GREY, {"byteorder": ">", **TILES}),
+    "float": (np.float32(GREY), TILES),
+    "RGB": (RGB, {**TILES, "photometric": "rgb"}),
+    "planar": (np.moveaxis(RGB, 2, 0), {**TILES, "photometric": "rgb", "planarconfig": "separate"}),
+    "JPEG": (RGB, {"tile": (32, 48), "compression": "jpeg", "photometric": "rgb"}),
+    "white is zero": (GREY, {**TILES, "photometric": "miniswhite"}),
+    "1 bit": (GREY > 2000, {}),
+    "ImageJ": (STACK, {"imagej": True, "metadata": {"axes": "ZCYX"}}),
+    "ImageJ, compressed": (STACK, {"imagej": True, "metadata": {"axes": "ZCYX"}, "compression": "zlib"}),
+    "OME": (STACK, {**TILES, "ome": True, "metadata": {"axes": "ZCYX"}}),
+    "samples": (np.moveaxis(STACK[0], 0, 2), {**TILES, "photometric": "minisblack", "planarconfig": "contig"}),
+    "pages": (STACK[0], {**TILES, "metadata": None}),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("selection", [Selection(), Selection(channel=1)])
+def test_regions_are_those_of_the_whole(tmp_path, name, selection):
+    pixels, options = LAYOUTS[name]
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
+    for image, whole in zip(
+        read_images(tmp_path / "a.tif", selection, large=1000),
+        read_images(tmp_path / "a.tif", selection),
+        strict=True,
+    ):
+        assert isinstance(image.pixels, RegionImage) and isinstance(whole.pixels, np.ndarray)
+        assert (image.channels, image.notes) == (whole.channels, whole.notes)
+        assert image.pixels.dtype == whole.pixels.dtype and image.shown.shape == whole.shown.shape
+        for key in (np.s_[:, :], np.s_[40:90, 33:70], np.s_[149:, ::7]):
+            assert np.array_equal(image.pixels[key], whole.pixels[key])
+            assert np.array_equal(image.shown[key], whole.shown[key])
+        for n in range(len(image.channels)):
+            assert np.array_equal(image.read_channel(n)[10:20, 5:60], whole.read_channel(n)[10:20, 5:60])
+
+
+def test_the_full_size_of_a_slide_is_read_by_region(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "slide.svs") as tif:
+        options = {"tile": (32, 32), "compression": "jpeg", "photometric": "rgb"}
+        tif.write(RGB, description="Aperio Image Library |MPP = 0.25", **options)
+        tif.write(RGB[::4, ::4], **options)
+    images = read_images(tmp_path / "slide.svs", large=1000)  # the file is open while this is there
+    image = next(images)
+    (whole,) = read_images(tmp_path / "slide.svs")
+    assert isinstance(image.pixels, RegionImage) and image.pixels.shape == RGB.shape
+    assert np.array_equal(image.pixels[64:100, 3:77], whole.pixels[64:100, 3:77]) and image.pixel_size == 0.25
+
+
+def test_a_region_decodes_only_its_tiles(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", GREY, **TILES)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        offsets = tif.pages[0].dataoffsets
+    with open(tmp_path / "a.tif", "r+b") as file:
+        file.seek(offsets[-1])
+        file.write(b"no zlib")
+    with pytest.raises(UserError, match="damaged"):
+        list(read_images(tmp_path / "a.tif"))
+    stacks = tiff_reader.read_tiff(tmp_path / "a.tif", large=1000)  # the file is open while this is there
+    pixels = next(stacks).read({})
+    assert np.array_equal(pixels[:96, :96], GREY[:96, :96])
+    with pytest.raises(Exception, match="zlib"):
+        pixels[140:, 120:]
+
+
+def test_a_page_in_one_compressed_strip_is_read_at_once(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", GREY, rowsperstrip=150, compression="zlib")
+    monkeypatch.setattr(tiff_reader, "SEGMENT", 10_000)
+    images = read_images(tmp_path / "a.tif", large=1000)
+    assert np.array_equal(next(images).pixels[40:90, 33:70], GREY[40:90, 33:70])
+    monkeypatch.setattr(tiff_reader, "LARGEST", 10_000)
+    with pytest.raises(UserError, match="130 x 150 .* in one piece"):
+        next(read_images(tmp_path / "a.tif", large=1000))
+    tifffile.imwrite(tmp_path / "b.tif", GREY, **TILES)
+    images = read_images(tmp_path / "b.tif", large=1000)
+    assert np.array_equal(next(images).pixels[40:90, 33:70], GREY[40:90, 33:70])
+
+
+@pytest.mark.parametrize("options", [{}, TILES])
+def test_a_file_that_is_cut_short_is_refused_before_it_is_read(tmp_path, options):
+    tifffile.imwrite(tmp_path / "a.tif", GREY, **options)
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[:-5000])
+    with pytest.raises(UserError, match="cut short"):
+        next(read_images(tmp_path / "a.tif", large=1000))
