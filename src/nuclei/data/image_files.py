@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nuclei.data.image_io import SUFFIXES, WITH_BIOIO
+from nuclei.data.image_io import READABLE, SUFFIXES, ZARR
 from nuclei.errors import UserError
 
 ELSEWHERE = (
@@ -59,7 +59,7 @@ def find_images(path: Path, output: Path | None = None) -> ImageFiles:
     if not path.exists():
         raise UserError(f"no file or folder at {path}")
     found = ImageFiles()
-    if path.is_file() or path.suffix.lower() in WITH_BIOIO:
+    if path.is_file() or path.suffix.lower() == ZARR:
         if (ending := path.suffix.lower()) in ELSEWHERE:
             raise UserError(f"{path}: {ending} files are not read; export it as OME-TIFF or PNG")
         return ImageFiles({csv_name(path): path})
@@ -69,7 +69,7 @@ def find_images(path: Path, output: Path | None = None) -> ImageFiles:
         inner = Path(file.stem).suffix.lower()
         if ending in SUFFIXES and file.exists() and not file.is_file():
             found.refused.append(f"{file} is no file but a pipe or a device")  # reading it may never end
-        elif ending in SUFFIXES or ending in WITH_BIOIO:
+        elif ending in READABLE:
             files.append(file)
         elif ending in ELSEWHERE:
             found.refused.append(f"{file}: {ending} files are not read; export it as OME-TIFF or PNG")
@@ -105,7 +105,7 @@ def _walk(folder: Path, output: Path | None, found: ImageFiles, seen: set[str]) 
             continue
         if entry.name == "masks" and (folder / "images").is_dir():  # the competition's annotation
             continue
-        if not entry.is_dir() or entry.suffix.lower() == ".zarr":
+        if not entry.is_dir() or entry.suffix.lower() == ZARR:
             yield entry
         elif output is not None and _is_result(entry, output):
             continue

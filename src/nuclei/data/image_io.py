@@ -1,4 +1,4 @@
-"""The pixels of image files: PNG, JPEG and their like by OpenCV, TIFF by tifffile, others by bioio.
+"""The pixels of image files: PNG, JPEG and their like by OpenCV, TIFF by tifffile, OME-Zarr by zarr, others by bioio.
 
 One rule of orientation: images and their labels lie as the file stores them; no tag turns them.
 """
@@ -21,6 +21,7 @@ from PIL import Image, ImageSequence
 from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage, Stack, images_of
 from nuclei.data.preprocessing import to_8_bits
 from nuclei.data.tiff_reader import MAGIC, read_tiff
+from nuclei.data.zarr_reader import read_zarr
 from nuclei.errors import UserError
 
 SUFFIXES = (
@@ -42,8 +43,12 @@ SUFFIXES = (
     *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".stk"),
 )
 """Endings of the files that are read."""
-WITH_BIOIO = {".czi": "bioio-czi", ".nd2": "bioio-nd2", ".lif": "bioio-lif", ".zarr": "bioio-ome-zarr"}
+WITH_BIOIO = {".czi": "bioio-czi", ".nd2": "bioio-nd2", ".lif": "bioio-lif"}
 """Endings of files that are read where a further package is installed."""
+ZARR = ".zarr"
+"""Ending of the folders that are read as one file: OME-Zarr."""
+READABLE = (*SUFFIXES, *WITH_BIOIO, ZARR)
+"""Endings of all of them."""
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
 )  # OpenCV's own lines on damaged files say less than the error that follows
@@ -55,9 +60,9 @@ def read_images(
     """Yield the images of a file: one, or one for each page or time point.
 
     Args:
-        file: of any kind in ``SUFFIXES`` or ``WITH_BIOIO``.
+        file: of any kind in ``READABLE``.
         selection: which channel, slice and time point to take.
-        large: number of pixels above which TIFF files are read by region; see ``RegionImage``.
+        large: number of pixels above which TIFF and OME-Zarr are read by region; see ``RegionImage``.
 
     Raises:
         UserError: the file cannot be read, is damaged or no image, or lacks what is selected.
@@ -87,6 +92,9 @@ def read_image(
 
 def _stacks(file: Path, large: float) -> Iterator[Stack]:
     """Yield what a file holds; its first bytes tell more than its name."""
+    if file.suffix.lower() == ZARR:
+        yield from read_zarr(file, large)
+        return
     if file.suffix.lower() in WITH_BIOIO:
         yield from _bioio_stacks(file)
         return

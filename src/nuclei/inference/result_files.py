@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import tifffile
 
-from nuclei.atomic import atomic_write
+from nuclei.atomic import atomic_folder, atomic_write
 from nuclei.data.image_regions import Pixels, RegionImage
 from nuclei.data.preprocessing import stretch_contrast
 from nuclei.inference.measure import outline
@@ -19,7 +21,11 @@ from nuclei.inference.predict_maps import windows
 PICTURE = 64_000_000
 """Pixels of the largest picture of outlines; larger images are shown reduced."""
 SIDE = 512
-"""Of a tile in the label maps of large images."""
+"""Of a tile in the label maps of large images, and of the smallest level of their pyramids."""
+CHUNK = 1024
+"""Side of a chunk of OME-Zarr."""
+NGFF = "0.4"
+"""Version of OME-Zarr that is written: the one that most programs read."""
 
 
 def write_labels(path: Path, labels: Pixels, pixel_size: float | None) -> None:
@@ -60,6 +66,54 @@ def write_labels(path: Path, labels: Pixels, pixel_size: float | None) -> None:
             metadata={"axes": "YX"} if pixel_size is None else {"axes": "YX", "unit": "um"},
             resolution=None if pixel_size is None else (1 / pixel_size, 1 / pixel_size),
         )
+
+
+def write_zarr(path: Path, labels: Pixels, pixel_size: float | None) -> None:
+    """Write a label map as an OME-Zarr image of labels, NGFF 0.4, which every reader of OME-Zarr opens.
+
+    Args:
+        path: of the folder, which is replaced.
+        labels: ``int32 (H, W)``, 1..N.
+        pixel_size: side of a pixel in µm, if it is known.
+    """
+    import numcodecs
+    import zarr  # takes half a second
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(path, "another folder") as part:
+        group = zarr.create_group(part, zarr_format=2)
+        level: Any = labels
+        count = 0
+        while count == 0 or max(level.shape) > SIDE:
+            step = 1 if count == 0 else 2
+            shape = -(-level.shape[0] // step), -(-level.shape[1] // step)
+            array = group.create_array(
+                str(count),
+                shape=shape,
+                chunks=(min(CHUNK, max(shape[0], 1)), min(CHUNK, max(shape[1], 1))),
+                dtype=np.int32,
+                compressors=numcodecs.Blosc("zstd", 3, numcodecs.Blosc.SHUFFLE),
+                chunk_key_encoding={"name": "v2", "separator": "/"},
+            )
+            for _, (rows, columns) in windows(shape, CHUNK, CHUNK, 0):
+                at = tuple(slice(step * n.start, step * n.stop, step) for n in (rows, columns))
+                array[rows, columns] = level[at]
+            level, count = array, count + 1
+        group.attrs.update(_label_metadata(path.name, count, pixel_size))
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _label_metadata(name: str, levels: int, pixel_size: float | None) -> dict[str, Any]:
+    """Return the metadata of an image of labels whose levels halve in size; its nuclei keep their numbers."""
+    unit = {} if pixel_size is None else {"unit": "micrometer"}
+    scales = [[(pixel_size or 1.0) * 2**n] * 2 for n in range(levels)]
+    datasets = [
+        {"path": str(n), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        for n, scale in enumerate(scales)
+    ]
+    axes = [{"name": axis, "type": "space", **unit} for axis in "yx"]
+    multiscale = {"version": NGFF, "name": name, "axes": axes, "datasets": datasets, "type": "nearest"}
+    return {"multiscales": [multiscale], "image-label": {"version": NGFF}}
 
 
 def _tiles(labels: RegionImage) -> Iterator[np.ndarray]:

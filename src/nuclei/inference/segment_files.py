@@ -27,14 +27,14 @@ from nuclei.inference import large_images
 from nuclei.inference.large_images import segment
 from nuclei.inference.measure import Columns, LabelPart, measure_parts, polygons, write_rois
 from nuclei.inference.onnx_network import available_cores
-from nuclei.inference.result_files import write_labels, write_overlay
+from nuclei.inference.result_files import write_labels, write_overlay, write_zarr
 from nuclei.inference.segmenter import Segmenter
 from nuclei.progress import within
 from nuclei.submission.rle import to_lines
 
 T = TypeVar("T")
 R = TypeVar("R")
-ENDINGS = {"labels": ".tif", "overlays": ".png", "geojson": ".geojson", "rois": ".zip"}
+ENDINGS = {"labels": ".tif", "overlays": ".png", "geojson": ".geojson", "rois": ".zip", "zarr": ".ome.zarr"}
 """What can be saved of each image, in a folder of that name, and the files' endings."""
 SATURATED = 0.01
 """Share of pixels at the greatest value from which on an image is called saturated."""
@@ -176,6 +176,8 @@ def _segment(
     if "rois" in settings.save:
         with atomic_write(output / "rois" / f"{name}.zip") as part:
             write_rois(part, found.by_part())
+    if "zarr" in settings.save:
+        write_zarr(output / "zarr" / f"{name}.ome.zarr", found.labels, pixel_size)
     height, width = image.shown.shape[:2]
     runs = [to_lines(name, p.labels, p.corner, height) for p in found.by_part() if p.labels.any()]
     return SegmentedImage(

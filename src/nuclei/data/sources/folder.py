@@ -27,7 +27,7 @@ from nuclei.data.annotations import (
     read_label_map,
 )
 from nuclei.data.image_files import image_name, is_left_out
-from nuclei.data.image_io import SUFFIXES, WITH_BIOIO, read_images
+from nuclei.data.image_io import READABLE, read_images
 from nuclei.data.image_stacks import Selection, SourceImage
 from nuclei.data.sources.protocols import Item, Source, Split
 from nuclei.data.store import Store
@@ -136,7 +136,7 @@ class Folder(Source):
         lines = [
             f"{file.relative_to(self.root)} {(stat := file.stat()).st_size} {stat.st_mtime_ns}"
             for file in _walk(self.root)
-            if file.suffix.lower() in (*SUFFIXES, *WITH_BIOIO, ".npy", ".geojson", ".json")
+            if file.suffix.lower() in (*READABLE, ".npy", ".geojson", ".json")
         ]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -179,7 +179,7 @@ def _sort_files(root: Path) -> _Files:
             _add(files.annotations, key, file, "annotations of one image; keep one of them")
         elif file.name.endswith(PICKLE):
             files.pickles.add(key.removesuffix(PICKLE.removesuffix(".npy")))
-        elif ending in (*SUFFIXES, *WITH_BIOIO) and not file.stem.endswith(PICTURES):
+        elif ending in READABLE and not file.stem.endswith(PICTURES):
             if annotated and IMAGES not in folders:
                 raise UserError(
                     f"{file}: {ending} changes numbers or colours; save label maps as TIFF or PNG"
