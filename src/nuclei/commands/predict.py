@@ -30,7 +30,7 @@ def main(cfg: DictConfig, call: Call) -> None:
         cfg.pixel_size,
     )
     predict_folder(
-        Path(cfg.input).expanduser(),
+        cfg.input,
         Path(cfg.output).expanduser(),
         lambda: build_segmenter(build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta),
         settings,

@@ -7,9 +7,9 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from nuclei.data.image_io import READABLE, SUFFIXES, ZARR
 from nuclei.errors import UserError
@@ -26,6 +26,8 @@ LONGEST = 180
 """Bytes of the longest name; file systems take 255, and endings and temporary names come on top."""
 TABLE = "images.csv"
 """The table by which a folder is known to be a prediction."""
+File = Path | str
+"""A file of this machine, or an address in a store, such as ``s3://bucket/a.png``."""
 
 
 @dataclass
@@ -33,12 +35,12 @@ class ImageFiles:
     """What a search found.
 
     Attributes:
-        files: path of each file by the name of its images, which has the folders below the input in it.
+        files: each file by the name of its images, which has the folders below the input in it.
         refused: a line for each file that is an image and is not read.
-        notes: lines on folders that were left out.
+        notes: lines on what was left out.
     """
 
-    files: dict[str, Path] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -60,29 +62,53 @@ def find_images(path: Path, output: Path | None = None) -> ImageFiles:
         raise UserError(f"no file or folder at {path}")
     found = ImageFiles()
     if path.is_file() or path.suffix.lower() == ZARR:
-        if (ending := path.suffix.lower()) in ELSEWHERE:
-            raise UserError(f"{path}: {ending} files are not read; export it as OME-TIFF or PNG")
-        return ImageFiles({csv_name(path): path})
-    files = []
+        return single_file(path, path)
+    files: dict[PurePath, File] = {}
     for file in sorted(_walk(path, output, found, set())):
-        ending = file.suffix.lower()
-        inner = Path(file.stem).suffix.lower()
-        if ending in SUFFIXES and file.exists() and not file.is_file():
+        if file.suffix.lower() in SUFFIXES and file.exists() and not file.is_file():
             found.refused.append(f"{file} is no file but a pipe or a device")  # reading it may never end
-        elif ending in READABLE:
-            files.append(file)
-        elif ending in ELSEWHERE:
-            found.refused.append(f"{file}: {ending} files are not read; export it as OME-TIFF or PNG")
-        elif ending in PACKED and inner in SUFFIXES:
-            found.refused.append(f"{file}: unpack it first")
+        elif problem := why_unread(file):
+            found.refused.append(f"{file}{problem}")
+        elif is_image(file):
+            files[file.relative_to(path)] = file
+    return name_files(files, found, str(path))
+
+
+def single_file(file: File, path: PurePath) -> ImageFiles:
+    """Return the one file that ``path`` is.
+
+    Raises:
+        UserError: files with its ending are not read.
+    """
+    if problem := why_unread(path):
+        raise UserError(f"{file}{problem}")
+    return ImageFiles({csv_name(path): file})
+
+
+def name_files(files: Mapping[PurePath, File], found: ImageFiles, source: str) -> ImageFiles:
+    """Return what a search found, with a name for each file, by its path below the folder ``source``.
+
+    Raises:
+        UserError: there is no file.
+    """
     if not files:
-        raise UserError(
-            "; ".join(
-                [f"no images under {path}; expected files that end in {', '.join(SUFFIXES)}", *found.refused]
-            )
-        )
-    found.files = _named(files, path)
+        expected = f"no images under {source}; expected files that end in {', '.join(SUFFIXES)}"
+        raise UserError("; ".join([expected, *found.refused]))
+    found.files = _named(files)
     return found
+
+
+def is_image(path: PurePath) -> bool:
+    """Return whether files with this ending are read."""
+    return path.suffix.lower() in READABLE
+
+
+def why_unread(path: PurePath) -> str:
+    """Return what to do with an image whose ending is not read, behind its name; nothing for other files."""
+    if (ending := path.suffix.lower()) in ELSEWHERE:
+        return f": {ending} files are not read; export it as OME-TIFF or PNG"
+    packed = ending in PACKED and PurePath(path.stem).suffix.lower() in SUFFIXES
+    return ": unpack it first" if packed else ""
 
 
 def is_left_out(name: str) -> bool:
@@ -124,29 +150,29 @@ def _is_result(folder: Path, output: Path) -> bool:
 RESULT_FOLDERS = ("labels", "overlays", "geojson", "rois", "zarr")
 
 
-def _named(files: list[Path], root: Path) -> dict[str, Path]:
-    """Return files by the name of their images, which follows their path below ``root``.
+def _named(files: Mapping[PurePath, File]) -> dict[str, File]:
+    """Return files by the name of their images, which follows their path below the input.
 
     Names that several files would have get the ending of each file, or a mark of its path. Those that a page
     of another file has are among them.
     """
-    plain = {file: image_name(file.relative_to(root)) for file in files}
+    plain = {path: image_name(path) for path in files}
     # File systems of macOS and Windows take names that differ in case alone for one.
     claims = Counter(name.casefold() for name in plain.values())
-    named: dict[str, Path] = {}
+    named: dict[str, File] = {}
     taken: set[str] = set()
-    for file, name in plain.items():
+    for path, name in plain.items():
         key = name.casefold()
         if claims[key] > 1 or (PAGE.sub("", key) != key and PAGE.sub("", key) in claims):
-            name = f"{name}_{file.suffix[1:].lower()}"
+            name = f"{name}_{path.suffix[1:].lower()}"
         if claims[name.casefold()] > (key == name.casefold()) or name.casefold() in taken:
-            name = f"{name}_{_hash(str(file.relative_to(root)))}"
+            name = f"{name}_{_hash(str(path))}"
         taken.add(name.casefold())
-        named[name] = file
+        named[name] = files[path]
     return named
 
 
-def image_name(file: Path) -> str:
+def image_name(file: PurePath) -> str:
     """Return a relative path without its ending, as it can stand in a CSV and name a file.
 
     An image that lies as the competition's do has its ImageId.
@@ -160,7 +186,7 @@ def image_name(file: Path) -> str:
     return "/".join([*map(_word, folders), csv_name(file)])
 
 
-def csv_name(file: Path) -> str:
+def csv_name(file: PurePath) -> str:
     """Return a file's name without its folder and ending, as it can stand in a CSV.
 
     >>> csv_name(Path("day 1, left.tif"))

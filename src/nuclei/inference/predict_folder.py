@@ -16,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nuclei.atomic import atomic_write
-from nuclei.data.image_files import TABLE, find_images
+from nuclei.data.image_files import TABLE, File
+from nuclei.data.image_stores import find_inputs, is_address
 from nuclei.errors import Terminated, UserError
 from nuclei.inference.measure import Columns
 from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
@@ -31,8 +32,8 @@ TABLES = (TABLE, NUCLEI, RUNS)
 TEXT = ("image", "path", "modality", "chosen", "warnings")
 """Columns that are put in quotes, as some programs take names such as NA or 001 for something else."""
 Row = dict[str, str]
-FileRecord = tuple[list[int], list[str]]
-"""Size and time of a file, and the names of its images."""
+FileRecord = tuple[list[int | str], list[str]]
+"""Size and time of a file, or its address, and the names of its images."""
 
 
 class ResultTables:
@@ -40,7 +41,7 @@ class ResultTables:
 
     Args:
         output: the folder; tables that an earlier run has left there are read.
-        files: path of each file by name; rows of other files are dropped.
+        files: each file by name; rows of other files are dropped.
         settings: all that the results depend on but the files; other ones make every image anew.
         again: whether to make every image anew.
 
@@ -49,7 +50,7 @@ class ResultTables:
     """
 
     def __init__(
-        self, output: Path, files: Mapping[str, Path], settings: Mapping[str, object], again: bool
+        self, output: Path, files: Mapping[str, File], settings: Mapping[str, object], again: bool
     ) -> None:
         self.output = output
         self.settings = json.loads(json.dumps(settings, default=str))
@@ -63,7 +64,7 @@ class ResultTables:
             except (OSError, ValueError, KeyError, TypeError):  # none there, or damaged: everything anew
                 self._files = {}
 
-    def _read(self, files: Mapping[str, Path]) -> None:
+    def _read(self, files: Mapping[str, File]) -> None:
         """Read the rows of files that an earlier run with the same settings has done, unchanged."""
         record = read_json(self.output / RECORD)
         if record["settings"] != self.settings or record["tables"] != self._digests():
@@ -89,7 +90,7 @@ class ResultTables:
         """Return whether the images of a file are in the tables."""
         return name in self._files
 
-    def add(self, name: str, file: Path, images: Sequence[SegmentedImage]) -> None:
+    def add(self, name: str, file: File, images: Sequence[SegmentedImage]) -> None:
         """Take in the images of a file."""
         self._files[name] = (_stamp(file), [image.name for image in images])
         for image in images:
@@ -126,8 +127,10 @@ class ResultTables:
         return {name: hashlib.sha256((self.output / name).read_bytes()).hexdigest() for name in TABLES}
 
 
-def _stamp(file: Path) -> list[int]:
-    """Return size and time of a file, by which a changed one is known."""
+def _stamp(file: File) -> list[int | str]:
+    """Return size and time of a file, by which a changed one is known; of one in a store its address."""
+    if isinstance(file, str):
+        return [file]
     try:
         stat = file.stat()
     except OSError:
@@ -169,7 +172,7 @@ def _field(column: str, value: str) -> str:
 
 
 def predict_folder(
-    source: Path,
+    source: str,
     output: Path,
     load: Callable[[], Segmenter],
     settings: FileSettings,
@@ -182,7 +185,7 @@ def predict_folder(
     The tables have what earlier runs with the same settings did; Ctrl-C and SIGTERM write them too.
 
     Args:
-        source: a folder, or one file.
+        source: a folder, one file, a list of files, or an address in a store.
         output: the folder that takes the results.
         load: returns the model; called when all else is known to be right.
         settings: how files are read, and what is written.
@@ -198,9 +201,13 @@ def predict_folder(
         raise UserError(f"workers={workers}: expected 1 or more files at a time")
     if output.exists() and not output.is_dir():
         raise UserError(f"output={output} is a file; name a folder")
-    found = find_images(source, output)
+    found = find_inputs(source, output)
     segmenter = load()
-    depends_on = {"model": segmenter.fingerprint(), "input": os.path.abspath(source), **asdict(settings)}
+    depends_on = {
+        "model": segmenter.fingerprint(),
+        "input": source if is_address(source) else os.path.abspath(Path(source).expanduser()),
+        **asdict(settings),
+    }
     tables = ResultTables(output, found.files, depends_on, again)
     files = {name: file for name, file in found.files.items() if not tables.is_done(name)}
     refused = list(found.refused)
@@ -233,7 +240,7 @@ def predict_folder(
 
 
 def _segment_all(
-    files: Mapping[str, Path],
+    files: Mapping[str, File],
     segmenter: Segmenter,
     output: Path,
     settings: FileSettings,

@@ -13,9 +13,11 @@ from typing import TypeVar
 import numpy as np
 
 from nuclei.atomic import atomic_write
+from nuclei.data.image_files import File
 from nuclei.data.image_io import read_images
 from nuclei.data.image_regions import sample_pixels
 from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage
+from nuclei.data.image_stores import local_copy
 from nuclei.data.preprocessing import (
     NO_HINTS,
     ImageHints,
@@ -98,12 +100,12 @@ class SegmentedImage:
 
 
 def segment_files(
-    files: Mapping[str, Path], segmenter: Segmenter, output: Path, settings: FileSettings, workers: int
+    files: Mapping[str, File], segmenter: Segmenter, output: Path, settings: FileSettings, workers: int
 ) -> Iterator[list[SegmentedImage] | UserError]:
     """Yield the images of each file, in order, or the error that the file gave.
 
     Args:
-        files: path of each file by name.
+        files: each file by name.
         segmenter: from image to label map.
         output: folder that takes ``labels/NAME.tif`` and ``overlays/NAME.png``.
         settings: how files are read, and what is written.
@@ -112,7 +114,7 @@ def segment_files(
     together = max(1, min(workers, len(files)))
     segmenter.use_threads(max(1, available_cores() // together))
 
-    def segment_file(file: tuple[str, Path]) -> list[SegmentedImage] | UserError:
+    def segment_file(file: tuple[str, File]) -> list[SegmentedImage] | UserError:
         try:
             with within(str(file[1])):
                 return list(_segment_file(*file, segmenter, output, settings))
@@ -143,13 +145,14 @@ def map_in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> It
 
 
 def _segment_file(
-    name: str, file: Path, segmenter: Segmenter, output: Path, settings: FileSettings
+    name: str, file: File, segmenter: Segmenter, output: Path, settings: FileSettings
 ) -> Iterator[SegmentedImage]:
     """Yield the images of one file, and write what is to be saved of each."""
     start = time.monotonic()
-    for image in read_images(file, settings.selection, large_images.LARGE):
-        yield _segment(name + image.suffix, image, segmenter, output, settings, start)
-        start = time.monotonic()
+    with local_copy(file) as path:
+        for image in read_images(path, settings.selection, large_images.LARGE):
+            yield _segment(name + image.suffix, image, segmenter, output, settings, start)
+            start = time.monotonic()
 
 
 def _segment(

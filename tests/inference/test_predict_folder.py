@@ -1,0 +1,78 @@
+"""Images of lists and stores come out as those of a folder do, and those that are missing are named."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from nuclei.errors import UserError
+from nuclei.inference.predict_folder import predict_folder
+from nuclei.inference.segment_files import FileSettings
+from nuclei.inference.segmenter import Segmenter, WeightedNetwork
+from nuclei.models.otsu import Otsu
+from nuclei.postprocess.components import Components
+
+
+def otsu() -> Segmenter:
+    """Return a segmenter that needs no weights."""
+    network = WeightedNetwork(Otsu().eval(), ["nucleus"])
+    return Segmenter([network], ["nucleus"], [Components(0.5, 0.5)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of three images."""
+    for n in range(3):
+        image = np.zeros((32, 40), np.uint8)
+        image[4 : 8 + n, 4:12] = 200
+        (tmp_path / "images").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "images" / f"{n}.png"), image)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def predict(tmp_path: Path) -> Callable[[str], list[dict[str, str]]]:
+    """Segment an input, and return the rows of images.csv."""
+
+    def run(source: str) -> list[dict[str, str]]:
+        settings = FileSettings(save=("labels",))
+        try:
+            predict_folder(source, tmp_path / "out", otsu, settings, 2, False, "ImageId,EncodedPixels")
+        finally:
+            with open(tmp_path / "out/images.csv", newline="") as f:
+                rows = list(csv.DictReader(f))
+        return rows
+
+    return run
+
+
+def test_a_store_gives_what_its_folder_gives(
+    folder: Path, predict: Callable[[str], list[dict[str, str]]]
+) -> None:
+    stored, local = predict(f"file://{folder}"), predict(str(folder))
+    for row in (*stored, *local):
+        row.pop("seconds")
+        row["path"] = row["path"].removeprefix("file://")
+    assert stored == local and [row["image"] for row in local] == ["0", "1", "2"]
+
+
+def test_a_list_with_a_missing_file_has_the_others(
+    folder: Path,
+    tmp_path: Path,
+    predict: Callable[[str], list[dict[str, str]]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "list.csv").write_text(f"path\nimages/0.png\nimages/gone.png\nfile://{folder}/gone.png\n")
+    with pytest.raises(UserError, match="2 files were skipped"):
+        predict(str(tmp_path / "list.csv"))
+    said = capsys.readouterr().err
+    assert f"skipped: cannot read {folder}/gone.png: No such file" in said
+    assert f"skipped: cannot read file://{folder}/gone.png: there is no such file" in said
+    (tmp_path / "list.csv").write_text(f"path\nimages/0.png\nfile://{folder}/2.png\n")
+    rows = predict(str(tmp_path / "list.csv"))
+    assert [Path(row["path"]).name for row in rows] == ["0.png", "2.png"]
