@@ -9,7 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nuclei.errors import UserError
@@ -46,7 +46,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             f"cannot write {path}: {e.strerror or e}; free some space or choose another folder"
         ) from e
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # where a file stands in the place of the folder
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

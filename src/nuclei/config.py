@@ -241,6 +241,14 @@ class Export(DataSchema):
 
 
 @dataclass
+class Ray:
+    """Where ``predict engine=ray`` runs."""
+
+    address: str | None
+    num_gpus: float
+
+
+@dataclass
 class Predict(DataSchema):
     """Settings of ``predict``."""
 
@@ -259,6 +267,8 @@ class Predict(DataSchema):
     save: list[str]
     workers: int
     again: bool
+    engine: str
+    ray: Ray
 
 
 @dataclass

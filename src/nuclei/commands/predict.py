@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,12 +13,14 @@ from nuclei.data.image_stacks import Selection
 from nuclei.data.preprocessing import ImageHints
 from nuclei.errors import UserError
 from nuclei.inference.predict_folder import predict_folder
-from nuclei.inference.segment_files import FileSettings
+from nuclei.inference.predict_parquet import predict_parquet
+from nuclei.inference.predict_ray import choose_engine
+from nuclei.inference.segment_files import PARQUET, FileSettings
 from nuclei.submission.csv_files import HEADER
 
 
 def main(cfg: DictConfig, call: Call) -> None:
-    """Read, predict, post-process and write each file, several at a time."""
+    """Read, predict, post-process and write each file, several at a time, here or on a cluster."""
     if not cfg.input:
         raise UserError("no input; say which image or folder: ./run.sh predict input=FOLDER output=FOLDER")
     if not cfg.output:
@@ -29,12 +32,16 @@ def main(cfg: DictConfig, call: Call) -> None:
         ImageHints(cfg.modality, cfg.invert, cfg.diameter and cfg.diameter / scale),
         cfg.pixel_size,
     )
-    predict_folder(
+    cluster = choose_engine(cfg.engine, cfg.ray.address, cfg.ray.num_gpus)
+    call_settings = (
         cfg.input,
         Path(cfg.output).expanduser(),
-        lambda: build_segmenter(build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta),
+        partial(build_segmenter, build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta),
         settings,
         cfg.workers,
         cfg.again,
-        HEADER,
     )
+    if cluster or PARQUET in settings.save:
+        predict_parquet(*call_settings, cluster)
+    else:
+        predict_folder(*call_settings, HEADER)

@@ -111,6 +111,17 @@ def why_unread(path: PurePath) -> str:
     return ": unpack it first" if packed else ""
 
 
+def file_stamp(file: File) -> list[int | str]:
+    """Return size and time of a file, by which a changed one is known; of one in a store its address."""
+    if isinstance(file, str):
+        return [file]
+    try:
+        stat = file.stat()
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns]
+
+
 def is_left_out(name: str) -> bool:
     """Return whether a file or folder of this name is hidden, or what macOS and Windows leave behind."""
     return name.startswith(".") or name in JUNK

@@ -14,12 +14,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 from nuclei.atomic import atomic_write
-from nuclei.data.image_files import TABLE, File
+from nuclei.data.image_files import TABLE, File, file_stamp
 from nuclei.data.image_stores import find_inputs, is_address
 from nuclei.errors import Terminated, UserError
 from nuclei.inference.measure import Columns
+from nuclei.inference.parquet_parts import Report
 from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
 from nuclei.inference.segmenter import Segmenter
 from nuclei.json_files import read_json, write_json
@@ -76,7 +78,7 @@ class ResultTables:
         for line in (self.output / RUNS).read_text().splitlines()[1:]:
             runs[line.partition(",")[0]].append(line)
         for name, (stamp, pages) in record["files"].items():
-            if name in files and stamp == _stamp(files[name]) and all(map(self._is_there, pages)):
+            if name in files and stamp == file_stamp(files[name]) and all(map(self._is_there, pages)):
                 self._files[name] = (stamp, pages)
                 for page in pages:
                     self.images[page] = images[page]
@@ -92,7 +94,7 @@ class ResultTables:
 
     def add(self, name: str, file: File, images: Sequence[SegmentedImage]) -> None:
         """Take in the images of a file."""
-        self._files[name] = (_stamp(file), [image.name for image in images])
+        self._files[name] = (file_stamp(file), [image.name for image in images])
         for image in images:
             self.images[image.name] = {
                 "image": image.name,
@@ -125,17 +127,6 @@ class ResultTables:
     def _digests(self) -> dict[str, str]:
         """Return the hash of each table as it is on the disk."""
         return {name: hashlib.sha256((self.output / name).read_bytes()).hexdigest() for name in TABLES}
-
-
-def _stamp(file: File) -> list[int | str]:
-    """Return size and time of a file, by which a changed one is known; of one in a store its address."""
-    if isinstance(file, str):
-        return [file]
-    try:
-        stat = file.stat()
-    except OSError:
-        return []
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _texts(table: Columns) -> list[Row]:
@@ -197,15 +188,12 @@ def predict_folder(
         UserError: a setting is wrong, nothing can be read, or files were skipped.
     """
     start = time.monotonic()
-    if workers < 1:
-        raise UserError(f"workers={workers}: expected 1 or more files at a time")
-    if output.exists() and not output.is_dir():
-        raise UserError(f"output={output} is a file; name a folder")
+    check_call(output, workers)
     found = find_inputs(source, output)
     segmenter = load()
     depends_on = {
         "model": segmenter.fingerprint(),
-        "input": source if is_address(source) else os.path.abspath(Path(source).expanduser()),
+        "input": input_place(source),
         **asdict(settings),
     }
     tables = ResultTables(output, found.files, depends_on, again)
@@ -216,27 +204,66 @@ def predict_folder(
     try:
         _segment_all(files, segmenter, output, settings, workers, tables, refused)
     except (KeyboardInterrupt, Terminated) as e:
-        # Threads that compute cannot be stopped, so the process ends without them.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ignore_signals()
         tables.write(header)
-        print(f"stopped; {output} has {len(tables.images)} images, the same call goes on", file=sys.stderr)
-        sys.stdout.flush()
-        os._exit(130 if isinstance(e, KeyboardInterrupt) else 143)
+        end_now(e, f"stopped; {output} has {len(tables.images)} images, the same call goes on")
     if not tables.images:
         raise UserError(f"{refused[0]}; no image could be read")
     tables.write(header)
-    kinds = Counter(row["modality"] for row in tables.images.values())
-    done = len(found.files) - len(files)
+    rows = tables.images.values()
+    n_nuclei = sum(int(row["nuclei"]) for row in rows)
+    kinds = Counter(row["modality"] for row in rows)
+    total = Report(len(rows), n_nuclei, kinds, skipped=refused)
+    conclude(output, total, len(found.files) - len(files), start, settings)
+
+
+def check_call(output: Path, workers: int) -> None:
+    """Check where results go, and how many files are read at a time.
+
+    Raises:
+        UserError: the output is a file or lies in a store, or the number is not positive.
+    """
+    if workers < 1:
+        raise UserError(f"workers={workers}: expected 1 or more files at a time")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"output={output} is a file; name a folder")
+    if output.parts and output.parts[0].endswith(":") and not output.drive:
+        raise UserError(f"output={output}: expected a folder that this machine sees, not an address")
+
+
+def input_place(source: str) -> str:
+    """Return an address, or the full path, by which another input is known."""
+    return source if is_address(source) else os.path.abspath(Path(source).expanduser())
+
+
+def ignore_signals() -> None:
+    """Let Ctrl-C and SIGTERM do nothing more, as the process ends anyway."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def end_now(reason: BaseException, line: str) -> NoReturn:
+    """Print a line and end the process, without its threads: what computes in them cannot be stopped."""
+    print(line, file=sys.stderr)
+    sys.stdout.flush()
+    os._exit(130 if isinstance(reason, KeyboardInterrupt) else 143)
+
+
+def conclude(output: Path, total: Report, n_before: int, start: float, settings: FileSettings) -> None:
+    """Print what was done since the time ``start``, and of how many files before.
+
+    Raises:
+        UserError: files were skipped.
+    """
     print(
-        f"wrote {output}: {sum(int(row['nuclei']) for row in tables.images.values())} nuclei in "
-        f"{len(tables.images)} images ({', '.join(f'{n} {kind}' for kind, n in kinds.items())}), "
-        + (f"{done} files done before, " if done else "")
-        + f"{len(refused)} files skipped, {time.monotonic() - start:.1f} s"
+        f"wrote {output}: {total.nuclei} nuclei in {total.images} images "
+        f"({', '.join(f'{n} {kind}' for kind, n in total.modalities.items())}), "
+        + (f"{n_before} files done before, " if n_before else "")
+        + f"{len(total.skipped)} files skipped, {time.monotonic() - start:.1f} s"
         + (f"; look at {output}/overlays" if "overlays" in settings.save else "")
     )
-    if refused:
-        raise UserError(f"{len(refused)} files were skipped, as said above; {output} has the others")
+    if total.skipped:
+        raise UserError(f"{len(total.skipped)} files were skipped, as said above; {output} has the others")
 
 
 def _segment_all(

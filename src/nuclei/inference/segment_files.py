@@ -38,6 +38,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 ENDINGS = {"labels": ".tif", "overlays": ".png", "geojson": ".geojson", "rois": ".zip", "zarr": ".ome.zarr"}
 """What can be saved of each image, in a folder of that name, and the files' endings."""
+PARQUET = "parquet"
+"""What is saved in place of the tables of text."""
 SATURATED = 0.01
 """Share of pixels at the greatest value from which on an image is called saturated."""
 
@@ -47,7 +49,7 @@ class FileSettings:
     """How files are read, and what is written of each image.
 
     Attributes:
-        save: kinds of files, of ``ENDINGS``.
+        save: kinds of files, of ``ENDINGS``; ``PARQUET`` chooses the form of the tables.
         selection: channel, slice and time point to take.
         hints: what the user says of the images.
         pixel_size: side of a pixel in µm; None takes that of the file.
@@ -62,8 +64,10 @@ class FileSettings:
     pixel_size: float | None = None
 
     def __post_init__(self) -> None:
-        if unknown := [kind for kind in self.save if kind not in ENDINGS]:
-            raise UserError(f"save: no kind '{unknown[0]}'; expected some of {', '.join(ENDINGS)}")
+        if unknown := [kind for kind in self.save if kind not in (*ENDINGS, PARQUET)]:
+            raise UserError(
+                f"save: no kind '{unknown[0]}'; expected some of {', '.join((*ENDINGS, PARQUET))}"
+            )
         if self.pixel_size is not None and not 0 < self.pixel_size < float("inf"):
             raise UserError(f"pixel_size={self.pixel_size}: expected the side of a pixel in µm, above 0")
 
@@ -100,7 +104,12 @@ class SegmentedImage:
 
 
 def segment_files(
-    files: Mapping[str, File], segmenter: Segmenter, output: Path, settings: FileSettings, workers: int
+    files: Mapping[str, File],
+    segmenter: Segmenter,
+    output: Path,
+    settings: FileSettings,
+    workers: int,
+    cores: int | None = None,
 ) -> Iterator[list[SegmentedImage] | UserError]:
     """Yield the images of each file, in order, or the error that the file gave.
 
@@ -110,9 +119,10 @@ def segment_files(
         output: folder that takes ``labels/NAME.tif`` and ``overlays/NAME.png``.
         settings: how files are read, and what is written.
         workers: number of files at a time.
+        cores: that they share; None for all that this process may use.
     """
     together = max(1, min(workers, len(files)))
-    segmenter.use_threads(max(1, available_cores() // together))
+    segmenter.use_threads(max(1, (cores or available_cores()) // together))
 
     def segment_file(file: tuple[str, File]) -> list[SegmentedImage] | UserError:
         try:
