@@ -1,8 +1,7 @@
-"""Measure ``predict`` at scale: ``python bench/scale.py memory COUNT…``, ``processes``, ``stages``.
+"""Measure ``predict`` at scale: ``python bench/scale.py memory 2000 20000``.
 
-``memory``: the peak of the memory of all processes together, for each number of images of 64 × 64 pixels,
-with ``engine=ray`` and with ``engine=local``. ``processes``: images a second with one and with two tasks of Ray,
-without the time that Ray takes to start. ``stages``: the share of time in reading, network, post-processing and writing.
+The peak of the memory of all processes together, for each number of images of 64 × 64 pixels, with
+``engine=local`` and with ``engine=ray``.
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ def workers_below(pid: int) -> list[int]:
     def is_below(process: int) -> bool:
         return process == pid or (process in parents and is_below(parents[process]))
 
-    return [process for process, name in names.items() if name.startswith("ray::segment") and is_below(process)]
+    return [
+        process for process, name in names.items() if name.startswith("ray::segment") and is_below(process)
+    ]
 
 
 def is_begun(here: Path, output: str) -> bool:
