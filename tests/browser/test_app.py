@@ -77,7 +77,7 @@ class Server:
         time.sleep(0.2)
         self.process.send_signal(signal.SIGINT)  # the impatient press twice; it must not leave files behind
         said = self.process.communicate(timeout=30)[0]
-        assert self.process.returncode == 130 and not list(self.temp.glob("nuclei-app-*")), said
+        assert self.process.returncode == 143 and not list(self.temp.glob("nuclei-app-*")), said
         return said
 
     def uploads(self):

@@ -62,7 +62,6 @@ def serve(page: Page, host: str, port: int | None) -> None:
     """
     from nuclei.app.page import STYLE, THEME
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     blocks = page.build()
     guard = Middleware(Guard, limit=UPLOADS * page.limits.size, host=host)
     try:
@@ -110,18 +109,20 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, limit: int, host: str) -> None:
-        self.app, self.limit, self.running = app, limit, 0
+        self.app, self.limit = app, limit
+        self.announced: list[int] = []  # bytes of each upload that is on its way
         self.names = {"localhost", socket.gethostname().lower(), host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, count its bytes, and add a header to the response."""
         received, folder = 0, Path(tempfile.gettempdir())
+        limit = self.announced_size(scope)
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.limit:
+            if received > limit:
                 return {"type": "http.disconnect"}
             return message
 
@@ -134,22 +135,29 @@ class Guard:
             await self.app(scope, receive, send)
             return
         uploading = scope["path"].endswith("/upload")
-        used = folder_size(folder) + self.running * self.limit if uploading else 0
+        used = folder_size(folder) + sum(self.announced) if uploading else 0
         if refusal := self.refusal(scope, used):
             await refusal(scope, receive, send)
             return
-        self.running += uploading
+        if uploading:
+            self.announced.append(limit)
         try:
             await self.app(scope, counted, guarded)
         except ClientDisconnect:
-            if received > self.limit:
+            if received > limit:
                 await PlainTextResponse("the request is too long", 413)(scope, receive, send)
         finally:
-            self.running -= uploading
-            if uploading and not self.running:  # what gradio has not renamed now was refused or cut
+            if uploading:
+                self.announced.remove(limit)
+            if uploading and not self.announced:  # what gradio has not renamed now was refused or cut
                 for part in folder.glob("tmp*"):
                     if part.is_file():
                         part.unlink(missing_ok=True)
+
+    def announced_size(self, scope: Scope) -> int:
+        """Return how many bytes a request may have: as many as it says, and no more than the limit."""
+        length = Headers(scope=scope).get("content-length", "")
+        return min(int(length), self.limit) if length.isdecimal() else self.limit
 
     def refusal(self, scope: Scope, used: int) -> Response | None:
         """Return the answer to a request that is refused; ``used`` are the bytes of all uploads."""
