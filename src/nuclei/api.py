@@ -22,7 +22,7 @@ def read_image(
     """Read the first image of a file, with the values that stand in the file.
 
     Args:
-        path: a PNG, JPEG, TIFF or one of their like, of any depth.
+        path: a PNG, JPEG, TIFF, OME-Zarr or one of their like, of any depth.
         channel: name or number from 1; None takes the one whose name is that of a nuclear dye, or else the
             first, or all colours of RGB.
         z: slice, from 1; None takes the maximum of all.

@@ -266,6 +266,7 @@ class Predict(DataSchema):
     pixel_size: float | None
     save: list[str]
     workers: int
+    tile: int | None
     again: bool
     engine: str
     ray: Ray

@@ -31,6 +31,7 @@ def main(cfg: DictConfig, call: Call) -> None:
         Selection(cfg.channel, cfg.z, cfg.t),
         ImageHints(cfg.modality, cfg.invert, cfg.diameter and cfg.diameter / scale),
         cfg.pixel_size,
+        cfg.tile,
     )
     cluster = choose_engine(cfg.engine, cfg.ray.address, cfg.ray.num_gpus)
     call_settings = (

@@ -93,7 +93,8 @@ def segment(
         segmenter: networks and post-processing.
         image: ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
         hints: what the user says of it.
-        tile: side in pixels of the tiles of a large image, as the network sees them.
+        tile: side in pixels of the tiles of a large image, as the network sees them; blocks of
+            post-processing change with it. Both decide how much memory is taken.
     """
     whole = any(member.network.size for member in segmenter.networks)
     if whole or image.shape[0] * image.shape[1] < LARGE:
@@ -101,7 +102,7 @@ def segment(
         labels = segmenter.labels(maps)
         window = slice(0, image.shape[0]), slice(0, image.shape[1])
         return Segmentation(list(maps), labels, zoom, [Part(window, 1, int(labels.max(initial=0)))])
-    return segment_blocks(segmenter, image, hints, tile)
+    return segment_blocks(segmenter, image, hints, tile, tile * BLOCK // TILE)
 
 
 def segment_blocks(

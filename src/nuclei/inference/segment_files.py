@@ -26,7 +26,7 @@ from nuclei.data.preprocessing import (
 )
 from nuclei.errors import UserError
 from nuclei.inference import large_images
-from nuclei.inference.large_images import segment
+from nuclei.inference.large_images import TILE, segment
 from nuclei.inference.measure import Columns, LabelPart, measure_parts, polygons, write_rois
 from nuclei.inference.onnx_network import available_cores
 from nuclei.inference.result_files import write_labels, write_overlay, write_zarr
@@ -40,6 +40,8 @@ ENDINGS = {"labels": ".tif", "overlays": ".png", "geojson": ".geojson", "rois": 
 """What can be saved of each image, in a folder of that name, and the files' endings."""
 PARQUET = "parquet"
 """What is saved in place of the tables of text."""
+SMALLEST_TILE = 512
+"""Side in pixels of the smallest tile: most of a smaller one would be its surroundings."""
 SATURATED = 0.01
 """Share of pixels at the greatest value from which on an image is called saturated."""
 
@@ -53,15 +55,17 @@ class FileSettings:
         selection: channel, slice and time point to take.
         hints: what the user says of the images.
         pixel_size: side of a pixel in µm; None takes that of the file.
+        tile: side in pixels of the tiles of large images, as the networks see them; None takes ``TILE``.
 
     Raises:
-        UserError: there is no such kind of file, or the pixel size is not positive.
+        UserError: there is no such kind of file, the pixel size is not positive, or tiles are too small.
     """
 
     save: tuple[str, ...] = ("labels", "overlays")
     selection: Selection = EVERYTHING
     hints: ImageHints = NO_HINTS
     pixel_size: float | None = None
+    tile: int | None = None
 
     def __post_init__(self) -> None:
         if unknown := [kind for kind in self.save if kind not in (*ENDINGS, PARQUET)]:
@@ -70,6 +74,8 @@ class FileSettings:
             )
         if self.pixel_size is not None and not 0 < self.pixel_size < float("inf"):
             raise UserError(f"pixel_size={self.pixel_size}: expected the side of a pixel in µm, above 0")
+        if self.tile is not None and self.tile < SMALLEST_TILE:
+            raise UserError(f"tile={self.tile}: expected at least {SMALLEST_TILE} pixels")
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def _segment(
     sample = sample_pixels(image.shown)
     guess, doubtful = judge_modality(sample)
     modality = settings.hints.modality or guess
-    found = segment(segmenter, image.shown, settings.hints)
+    found = segment(segmenter, image.shown, settings.hints, settings.tile or TILE)
     pixel_size = settings.pixel_size or image.pixel_size
     notes = list(image.notes)
     if modality == "fluorescence" and image.shown.ndim == 3:
