@@ -506,8 +506,8 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     if not (config_folder() / f"{command}.yaml").is_file():
         raise UserError(f"{config_folder() / command}.yaml is missing; get the whole repository again")
     with hydra_context():
-        parsed = [parse_override(word) for word in overrides]
         defaults = compose_plain(command, [])
+        parsed = [option_as_text(parse_override(word), defaults) for word in overrides]
         groups = [override for override in parsed if is_group(override, defaults)]
         if groups:
             defaults = compose_plain(command, [str(override.input_line) for override in groups])
@@ -627,6 +627,14 @@ def is_group(override: Override, composed: DictConfig) -> bool:
     return key in composed.hydra.runtime.choices or (
         override.is_add() and not override.is_delete() and (config_folder() / key).is_dir()
     )
+
+
+def option_as_text(override: Override, composed: DictConfig) -> Override:
+    """Return an override; the option of a group is text, though ``model=0`` looks like a number."""
+    if is_group(override, composed) and isinstance(override.value(), int | float | None):
+        key, _, value = str(override.input_line).partition("=")
+        return parse_override(f"{key}={quoted(value)}")
+    return override
 
 
 def dotted_keys(settings: Any, prefix: str = "") -> list[str]:
