@@ -297,7 +297,7 @@ def uses_demo(command: str, cfg: DictConfig, chosen: Collection[str]) -> bool:
     """Return whether the demo data set stands in: no other was chosen, and the competition's is missing."""
     if command not in DEMO or cfg.data.name != "dsb2018":
         return False
-    if {"data", "data.name", "data.root", "data.store", "labels", "truth"} & set(chosen):
+    if {"data", "data.name", "data.root", "data.store", "labels", "truth", "solution"} & set(chosen):
         return False
     return not (Path(cfg.data.root).exists() or Path(cfg.data.store).exists())
 

@@ -108,6 +108,27 @@ def test_what_predict_writes_for_qupath_comes_back(tmp_path: Path) -> None:
     assert np.array_equal(read_geojson(path, labels.shape, Counter()), labels)
 
 
+def test_shapes_that_meet_at_corners_come_back_as_simple_rings(tmp_path: Path) -> None:
+    """Programs refuse a ring that touches itself: two squares with one corner in common, holes likewise."""
+    labels = np.zeros((40, 60), np.int32)
+    labels[2:5, 2:5] = labels[5:8, 5:8] = 1
+    labels[2:9, 12:19], labels[3, 13], labels[2, 12] = 2, 0, 0
+    labels[2:12, 22:32], labels[4:7, 24:27], labels[7:9, 27:29] = 3, 0, 0
+    labels[2, 36] = 4
+    labels[14:30, 2:18], labels[16:28, 4:16], labels[20:24, 8:12] = 5, 0, 5
+    labels[14:20, 22:28], labels[14, 22], labels[15, 23], labels[16, 24] = 6, 0, 0, 0
+    labels[14:36, 34:56] = np.where(np.random.default_rng(0).random((22, 22)) > 0.45, 7, 0)
+    path = tmp_path / "a.geojson"
+    path.write_text(to_geojson(labels, ["nucleus"] * 7, {"nucleus": (1, 2, 3)}, [{}] * 7))
+    assert np.array_equal(read_geojson(path, labels.shape, Counter()), labels)
+    for each in json.loads(path.read_text())["features"]:
+        shape = each["geometry"]
+        parts = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
+        for ring in (ring for part in parts for ring in part):
+            points = list(map(tuple, ring[:-1]))
+            assert ring[0] == ring[-1] and len(set(points)) == len(points)
+
+
 def feature(geometry: dict[str, Any], kind: str | None = None, **more: Any) -> dict[str, Any]:
     return {"type": "Feature", "geometry": geometry, "properties": {"objectType": kind}, **more}
 

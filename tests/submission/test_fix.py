@@ -47,6 +47,13 @@ def fixed(text: str | bytes) -> str:
         GOOD.replace("b,", 'b,""'),
         GOOD.replace("b,", "b,[]"),
         GOOD.replace("b,\n", ""),
+        GOOD.replace(",", ";"),
+        GOOD.replace(",", "\t"),
+        GOOD.replace("\n", ",,\n"),
+        "EncodedPixels,ImageId\n1 2 5 1,a\n10 3,a\n,b\n",
+        *(GOOD.replace("b,", f"b,{nothing}") for nothing in ("nan", "NaN", "None", "NULL", "-1")),
+        GOOD.replace("\na,", "\na.png,").replace("\nb,", "\nb.png,"),
+        GOOD.replace("\na,", "\nA,"),
     ],
 )  # fmt: skip
 def test_one_right_answer(text: str | bytes) -> None:
@@ -63,7 +70,7 @@ def test_one_right_answer(text: str | bytes) -> None:
         "a,1 2,5 2\nb,\n",
         "a,1 2 x\nb,\n",
         "a,1 5\na,5 2\nb,\n",
-        "a,1 2\nB,\n",
+        "a,1 2\nc,\n",
         "a,1 2\nb\n",
         ",1 2\na,\nb,\n",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -9,8 +10,8 @@ from omegaconf import DictConfig
 from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.submission.csv_files import read_submission
-from nuclei.submission.fix import write_fixed
-from nuclei.submission.rules import find_violations
+from nuclei.submission.fix import fix, write_fixed
+from nuclei.submission.rules import check_submission, looks_row_major, read_bytes
 from nuclei.submission.solution import expected_images
 
 
@@ -23,16 +24,27 @@ def main(cfg: DictConfig, call: Call) -> None:
     if not cfg.submission:
         raise UserError("which submission? say submission=submissions/NAME.csv")
     path, images = Path(cfg.submission), expected_images(cfg.data.store, cfg.data.root, cfg.solution)
-    violations = find_violations(path, images.shapes)
+    data = read_bytes(path)
+    violations = check_submission(data, images.shapes)
     if cfg.fix and violations:
-        path = write_fixed(path, images.shapes)
-        n_before, violations = len(violations), find_violations(path, images.shapes)
-        print(f"fixed {n_before - len(violations)} of {n_before} violations; wrote {path}")
+        fixed = fix(data, images.shapes)
+        left = check_submission(fixed, images.shapes)
+        print(f"fixed {len(violations) - len(left)} of {len(violations)} violations", end="; ")
+        if len(left) < len(violations):
+            path, data, violations = write_fixed(path, fixed), fixed, left
+            print(f"wrote {path}")
+        else:
+            print("none of them has one right answer")
     for violation in violations:
         print(violation)
     if violations:
         raise UserError(
             f"{path} is not valid: {len(violations)} violations, see above; images from {images.source}"
+        )
+    if looks_row_major(data, images.shapes):
+        print(
+            "warning: the runs of most nuclei seem to go along rows; Kaggle's go down columns: encode mask.T",
+            file=sys.stderr,
         )
     submitted = read_submission(path)
     n_rows = sum(max(1, len(runs)) for runs in submitted.values())

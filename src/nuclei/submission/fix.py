@@ -1,8 +1,10 @@
 """Fix what has one right answer in a submission; what has several stays, for ``validate`` to name.
 
-Fixed: gzip and UTF-16, a byte-order mark, line ends; a header that is padded, quoted or missing; an index
-column; blank lines; quotes, spaces, brackets, floats such as 3.0; runs that are empty, not ascending, or
-that touch or overlap within their row; a row that comes twice; an image's needless or missing empty row.
+Fixed: gzip and UTF-16, a byte-order mark, line ends; a header that is padded, quoted or missing; semicolons
+or tabs for commas, swapped columns, an index column, commas at the ends of lines; blank lines; quotes,
+spaces, brackets, floats such as 3.0, NaN or -1 for nothing; an ImageId with a file's ending or in capitals;
+runs that are empty, not ascending, or that touch or overlap within their row; a row that comes twice; an
+image's needless or missing empty row.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from nuclei.atomic import atomic_write
 from nuclei.submission.csv_files import HEADER, SubmissionLine, parse_line
 from nuclei.submission.rules import BYTE_ORDER_MARK
 
+NOTHING = {"nan", "none", "null", "na", "n/a", "-1"}
+"""What programs write for an empty field."""
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
-def write_fixed(path: Path, images: Iterable[str]) -> Path:
-    """Write a fixed copy beside a submission, and return its path; for the arguments see ``fix``."""
+
+def write_fixed(path: Path, data: bytes) -> Path:
+    """Write the fixed copy of a submission beside it, and return its path."""
     copy = path.with_name(path.name.removesuffix(".gz").removesuffix(".csv") + "_fixed.csv")
     with atomic_write(copy) as part:
-        part.write_bytes(fix(path.read_bytes(), images))
+        part.write_bytes(data)
     return copy
 
 
@@ -36,14 +42,14 @@ def fix(data: bytes, images: Iterable[str]) -> bytes:
     if text is None:
         return data
     expected = list(images)
-    lines = [line for line in _drop_index(text.split("\n")) if line.strip()]
+    lines = [line for line in _two_columns(text.split("\n")) if line.strip()]
     if lines and _is_header(lines[0]):
         lines[0] = HEADER
     elif lines and parse_line(1, lines[0])[0].image_id in expected:
         lines.insert(0, HEADER)
     if lines[:1] != [HEADER]:
         return data
-    fixed = [_fix_line(line) for line in lines[1:]]
+    fixed = [_with_known_id(_fix_line(line), expected) for line in lines[1:]]
     return "".join(f"{line}\n" for line in [HEADER, *_fix_rows(fixed, expected)]).encode()
 
 
@@ -62,16 +68,35 @@ def _is_header(line: str) -> bool:
     return "".join(c for c in line if c not in " \t\"'").lower() == HEADER.lower()
 
 
-def _drop_index(lines: list[str]) -> list[str]:
-    """Drop the first column where a table was written with its index."""
-    first, comma, rest = (lines or [""])[0].partition(",")
-    if not comma or first.strip("\"' ") not in ("", "Unnamed: 0") or not _is_header(rest):
-        return lines
-    return [line.partition(",")[2] for line in lines]
+def _two_columns(lines: list[str]) -> list[str]:
+    """Return the lines of a table as its header says they are meant: ImageId, a comma, the runs."""
+    for separator in (";", "\t"):
+        if _is_header(lines[0].replace(separator, ",")) and "," not in lines[0]:
+            lines = [line.replace(separator, ",", 1) for line in lines]
+    needless = len(lines[0]) - len(lines[0].rstrip(","))
+    if needless and _is_header(lines[0].rstrip(",")):
+        lines = [line.removesuffix("," * needless) for line in lines]
+    first, comma, rest = lines[0].partition(",")
+    if comma and first.strip("\"' ") in ("", "Unnamed: 0") and _is_header(rest):
+        return [line.partition(",")[2] for line in lines]
+    if _is_header(f"{rest},{first}"):
+        return [",".join(reversed(line.rsplit(",", 1))) for line in lines]
+    return lines
+
+
+def _with_known_id(line: str | SubmissionLine, expected: list[str]) -> str | SubmissionLine:
+    """Return a line with the expected ImageId that its own can only mean, if it is another one."""
+    if isinstance(line, str) or line.image_id in expected:
+        return line
+    name = line.image_id.lower()
+    meant = [i for i in expected if i.lower() in (name, *(name.removesuffix(end) for end in ENDINGS))]
+    return line._replace(image_id=meant[0]) if len(meant) == 1 else line
 
 
 def _fix_line(text: str) -> str | SubmissionLine:
     """Return what a line means, or the line itself where its numbers cannot be told for certain."""
+    image_id, comma, field = text.partition(",")
+    text = image_id + comma if field.strip().lower() in NOTHING else text
     line, reasons = parse_line(0, text)
     more_fields = any("commas" in reason for reason in reasons) and not set(text) & set("[({\"'")
     readable = line.runs or line.empty or not any(c.isalnum() for c in text.partition(",")[2])

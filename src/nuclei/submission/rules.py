@@ -36,8 +36,13 @@ class Violation(NamedTuple):
 
     def __str__(self) -> str:
         place = [f"line {self.line}"] if self.line else []
-        place += [f"ImageId {self.image_id}"] if self.image_id else []
+        place += [f"ImageId {_shortened(self.image_id)}"] if self.image_id else []
         return f"{', '.join(place) or 'file'}: {self.reason}"
+
+
+def _shortened(image_id: str) -> str:
+    """Return an ImageId, of a long one the beginning: a line read wrongly may have all runs in it."""
+    return image_id if len(image_id) <= 64 else f"{image_id[:60]}…"
 
 
 Shapes = Mapping[str, tuple[int, int] | None]
@@ -51,10 +56,23 @@ def find_violations(path: str | Path, shapes: Shapes | Collection[str]) -> list[
     Raises:
         UserError: the file cannot be read.
     """
+    return check_submission(read_bytes(path), shapes)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return a submission as it lies on the disk.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as e:
         raise UserError(f"cannot read the submission {path}: {e.strerror}") from e
+
+
+def check_submission(data: bytes, shapes: Shapes | Collection[str]) -> list[Violation]:
+    """Return what ``find_violations`` returns, of the bytes of a file."""
     text, violations = _decode(data)
     if text is None:
         return violations
@@ -148,6 +166,37 @@ def _first_of_each_line(lines: list[SubmissionLine], reasons: list[tuple[int, st
     for row, reason in dict(reversed(reasons)).items():
         more = f" (and {count[row] - 1} more in this row)" if count[row] > 1 else ""
         yield Violation(lines[row].number, lines[row].image_id, reason + more)
+
+
+def looks_row_major(data: bytes, shapes: Shapes) -> bool:
+    """Return whether the runs of most nuclei seem to go along rows, not down columns as Kaggle's.
+
+    The runs of a nucleus that are next to each other touch one another, from one column to the next, or else
+    they were written in the other order. Nuclei of images as high as wide are in one piece either way.
+
+    Args:
+        data: a valid submission.
+        shapes: (height, width) by image.
+    """
+    lines = [parse_line(number, text)[0] for number, text in enumerate(data.decode().split("\n")[1:], 2)]
+    sizes = [shapes.get(line.image_id) or (1, 1) for line in lines]
+    heights, widths = np.array(sizes, np.int64).reshape(-1, 2).T
+    runs = Runs.parse([line.runs for line in lines])
+    pairs = np.flatnonzero(np.diff(runs.row) == 0)
+    row = runs.row[pairs]
+    by_column, by_row = (
+        np.bincount(row, _touch(runs, pairs, side[row]), len(lines)) for side in (heights, widths)
+    )
+    count = np.bincount(row, minlength=len(lines))
+    judged = (count >= 2) & (heights != widths) & ((by_column > 0.5 * count) != (by_row > 0.5 * count))
+    return bool(judged.any() and np.mean(by_row[judged] > by_column[judged]) > 0.5)
+
+
+def _touch(runs: Runs, pairs: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Return whether the run after each of ``pairs`` lies beside it in lines of ``side`` pixels."""
+    start, length = runs.start[pairs], runs.length[pairs]
+    above = runs.start[pairs + 1] - side
+    return (above < start + length) & (above + runs.length[pairs + 1] > start)
 
 
 def not_positive(runs: Runs) -> list[tuple[int, str]]:
