@@ -12,7 +12,6 @@ import csv
 import io
 import sys
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ import numpy as np
 
 from nuclei.atomic import atomic_write
 from nuclei.data.sources.protocols import SPLITS, Item, Source, Split
-from nuclei.errors import UserError
+from nuclei.errors import ZIP_ERRORS, UserError
 from nuclei.progress import parallel_map, track
 
 COLUMNS = ("ImageId", "split", "height", "width", "channels", "nuclei", "modality", "parent", "classes")
@@ -178,7 +177,7 @@ def read_index(path: str | Path) -> list[StoreRow]:
         if tuple(header) != COLUMNS:
             raise ValueError("other columns")
         return [_parse(line) for line in lines]
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as e:
+    except (*ZIP_ERRORS, OSError) as e:
         raise UserError(DAMAGED.format(path=path, member="index.csv")) from e
 
 
@@ -261,7 +260,7 @@ class Store:
         try:
             self._zip = self._zip or zipfile.ZipFile(self.path)
             pixels = cv2.imdecode(np.frombuffer(self._zip.read(member), np.uint8), flags)
-        except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as e:
+        except ZIP_ERRORS as e:
             raise UserError(DAMAGED.format(path=self.path, member=member)) from e
         if pixels is None:
             raise UserError(DAMAGED.format(path=self.path, member=member))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.data.folds import FoldRow
-from nuclei.errors import UserError
+from nuclei.errors import ZIP_ERRORS, UserError
 from nuclei.paths import FoldFolder, Paths, RunName
 
 HEADER = ("channels", "folds_sha256")
 """Entries of ``oof.npz`` that are not images."""
-
-DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, RuntimeError, OSError)
-"""Exceptions that reading a damaged zip file raises."""
 
 
 class OofFile:
@@ -33,7 +29,7 @@ class OofFile:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except DAMAGE_ERRORS as e:
+        except (*ZIP_ERRORS, OSError) as e:
             raise self.error("is damaged") from e
         names = [name.removesuffix(".npy") for name in self._zip.namelist()]
         self.ids = [name for name in names if name not in HEADER]
@@ -50,7 +46,7 @@ class OofFile:
         """Read one array; its CRC-32 is checked before its bytes are used."""
         try:
             return np.lib.format.read_array(io.BytesIO(self._zip.read(f"{name}.npy")))
-        except DAMAGE_ERRORS as e:
+        except (*ZIP_ERRORS, OSError) as e:
             raise self.error(f"is damaged at {name}") from e
 
     def maps(self, image_id: str, shape: tuple[int, ...]) -> np.ndarray:

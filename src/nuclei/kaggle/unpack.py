@@ -6,16 +6,13 @@ import os
 import shutil
 import stat
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from nuclei.data.sources.dsb2018 import Dsb2018
 from nuclei.data.sources.protocols import SPLITS, Split
-from nuclei.errors import UserError
+from nuclei.errors import ZIP_ERRORS, UserError
 from nuclei.progress import track
-
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 class DamagedZip(UserError):
@@ -74,7 +71,7 @@ def _extract(archive: Path, folder: Path, name: str, level: str | None = None) -
                 folder = folder / level
             for member in track(members, f"unpacking {name}"):
                 _write(z, member, folder / member.filename, name)
-    except zipfile.BadZipFile as e:
+    except ZIP_ERRORS as e:
         raise DamagedZip(f"{name} is no readable zip: {e}") from e
 
 
@@ -83,7 +80,7 @@ def _write(z: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, name: str)
     try:
         with z.open(member) as source, open(target, "wb") as out:
             shutil.copyfileobj(source, out)
-    except BROKEN as e:
+    except ZIP_ERRORS as e:
         raise DamagedZip(f"{name} is damaged at {member.filename}: {e}") from e
 
 

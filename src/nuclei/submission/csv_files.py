@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nuclei.atomic import atomic_write
-from nuclei.errors import UserError
+from nuclei.errors import ZIP_ERRORS, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,10 +112,10 @@ def _fields(path: str | Path) -> Iterator[tuple[int, list[str]]]:
         text = _read(Path(path)).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror}") from e
-    except (zipfile.BadZipFile, KeyError) as e:
-        raise UserError(f"{path} is damaged ({e}); download it again") from e
     except UnicodeDecodeError as e:
         raise UserError(f"{path} is no CSV text: {e}") from e
+    except ZIP_ERRORS as e:
+        raise UserError(f"{path} is damaged ({e}); download it again") from e
     if '"' not in text:
         yield from ((n, line.split(",")) for n, line in enumerate(text.split("\n"), 1) if line)
         return

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import update_bn
 
 from nuclei.atomic import atomic_write
 from nuclei.data.datamodule import NucleiData
-from nuclei.errors import UserError
+from nuclei.errors import ZIP_ERRORS, UserError
 from nuclei.inference.predict_maps import has_bf16
 from nuclei.models.base import SegmentationNetwork
 from nuclei.training.callbacks import FiniteLoss, MetricsTable, PlainProgress, SeededSteps, warm_average
@@ -204,7 +204,7 @@ def check_checkpoint(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as z:
             damaged = z.testzip()
-    except zipfile.BadZipFile:
+    except ZIP_ERRORS:
         damaged = "its directory"
     if damaged:
         raise UserError(f"{path} is damaged at {damaged}; delete it to train this fold from its start")

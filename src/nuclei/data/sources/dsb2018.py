@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from nuclei.data.annotations import merge_pixels
 from nuclei.data.image_io import decode_image, decode_mask
 from nuclei.data.sources.protocols import Item, Source, Split
-from nuclei.errors import UserError
+from nuclei.errors import ZIP_ERRORS, UserError
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Dsb2018Item(Item):
             return Path(member).read_bytes()
         try:
             return _open(self.archive, os.getpid()).read(member)
-        except (zipfile.BadZipFile, zlib.error) as e:
+        except ZIP_ERRORS as e:
             raise UserError(f"{self.archive} is damaged at {member}: {e}; download it again") from e
 
 
@@ -62,7 +61,7 @@ def _open(archive: str, pid: int) -> zipfile.ZipFile:
     """Open a zip once in each process: forked ones would share, and move, a single file position."""
     try:
         return zipfile.ZipFile(archive)
-    except zipfile.BadZipFile as e:
+    except ZIP_ERRORS as e:
         raise UserError(f"{archive} is no readable zip: {e}; download it again") from e
 
 
