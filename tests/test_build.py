@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from nuclei import build, cli
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, write_ensemble
 from nuclei.errors import UserError
 from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
+from nuclei.json_files import read_json, write_json
 from nuclei.models.otsu import Otsu
 from nuclei.models.smp import SmpNetwork
 from nuclei.paths import FoldFolder, Paths, RunName
@@ -83,10 +83,9 @@ def otsu(tmp_path: Path, draw_runs: Callable[[Path], Path]) -> Paths:
     paths = Paths(*(place / name for name in FOLDERS[3:]), "demo", *(place / name for name in FOLDERS[:3]))
     for fold in (0, 1):
         folder = paths.fold(RunName("otsu", "default"), fold)
-        text = folder.settings.read_text().replace(
-            '"network": {}', '"network": {"_target_": "nuclei.models.otsu.Otsu"}'
-        )
-        folder.settings.write_text(text)
+        settings = read_json(folder.settings)
+        settings["model"]["network"] = {"_target_": "nuclei.models.otsu.Otsu"}
+        write_json(folder.settings, settings)
         write_result(folder, RunResult(4, 0.5, 1.0, 1, None, (1.0,)))
     return paths
 
@@ -95,7 +94,7 @@ def test_an_ensemble_segments_with_every_fold(otsu: Paths) -> None:
     member = WeightedRun(RunName("otsu", "default"), 1.0)
     steps = tuple(as_config([Components(low=0.5, high=0.5)]))
     ensemble = EnsembleFile("demo", "", 2, ("nucleus",), (member,), steps, 0.5, 0.5)
-    segmenter = build.ensemble_segmenter(ensemble, otsu, tta=3)
+    segmenter = build.ensemble_segmenter(ensemble, Path("ensemble.yaml"), otsu, tta=3)
     assert [network.weight for network in segmenter.networks] == [0.5, 0.5]
     assert {network.tta for network in segmenter.networks} == {3}
     image = np.zeros((20, 20), np.uint8)
@@ -225,12 +224,12 @@ def test_neither_an_ensemble_nor_a_run_runs_code(otsu: Paths, target: Path, payl
             build.build_segmenter(otsu, "mine", None, None)
     write_ensemble(path, ensemble)
     config = otsu.fold(member.run, 1).settings
-    settings = json.loads(config.read_text())
+    settings = read_json(config)
     for place in IN_NETWORKS:
-        config.write_text(json.dumps(settings | {"model": settings["model"] | {"network": place(payload)}}))
+        write_json(config, settings | {"model": settings["model"] | {"network": place(payload)}})
         with pytest.raises(UserError, match=rf"^{config}: [^\n]*$"):
             build.build_segmenter(otsu, "mine", None, None)
-    config.write_text(json.dumps(settings | {"postprocess": {"steps": [payload]}}))
+    write_json(config, settings | {"postprocess": {"steps": [payload]}})
     with pytest.raises(UserError, match=rf"^{config}: [^\n]*$"):
         build.run_steps(otsu.fold(member.run, 1))
     assert not target.exists()

@@ -210,17 +210,19 @@ def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = N
     )
 
 
-def ensemble_segmenter(ensemble: EnsembleFile, paths: Paths, tta: int | None = None) -> Segmenter:
-    """Load every fold of every member that has a weight."""
+def ensemble_segmenter(ensemble: EnsembleFile, path: Path, paths: Paths, tta: int | None = None) -> Segmenter:
+    """Load every fold of every member that has a weight; ``path`` is the ensemble file, for messages."""
     from nuclei.inference.segmenter import Segmenter
 
+    with _read_from(path):
+        steps = build_steps(ensemble.steps)
     networks = []
     for member in ensemble.weighted:
         for fold in range(ensemble.n_folds):
             folder = paths.fold(member.run, fold)
             networks.append(trained_network(folder, member.weight / ensemble.n_folds, tta))
             ensemble.check_channels(folder, networks[-1].channels)
-    return Segmenter(networks, ensemble.channels, build_steps(ensemble.steps))
+    return Segmenter(networks, ensemble.channels, steps)
 
 
 Engine = Literal["onnx", "torch"]
@@ -274,10 +276,7 @@ def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta
         from nuclei.ensemble.ensemble_file import read_ensemble
 
         path = paths.ensemble(ensemble)
-        members = read_ensemble(path)
-        with _read_from(path):
-            build_steps(members.steps)
-        return ensemble_segmenter(members, paths, tta)
+        return ensemble_segmenter(read_ensemble(path), path, paths, tta)
     return file_segmenter(Path(weights) if weights else default_model(), tta)
 
 

@@ -25,8 +25,9 @@ def main(cfg: DictConfig, call: Call) -> None:
     """Predict with every member and fold, average, post-process, encode, validate."""
     start = time.monotonic()
     paths = build_paths(cfg)
-    ensemble = read_ensemble(paths.ensemble(cfg.ensemble))
-    segmenter = ensemble_segmenter(ensemble, paths, cfg.tta)
+    file = paths.ensemble(cfg.ensemble)
+    ensemble = read_ensemble(file)
+    segmenter = ensemble_segmenter(ensemble, file, paths, cfg.tta)
     images = test_images(Path(cfg.images) if cfg.images else None, paths.store)
     print(f"{len(segmenter.networks)} networks on {len(images)} test images")
     limit = cfg.time_limit and max(0.0, cfg.time_limit - (time.monotonic() - start))
