@@ -90,8 +90,9 @@ def segment(
         ValueError: the image has another shape or type.
         nuclei.UserError: there is no such channel or modality, or a size is not positive.
     """
+    from nuclei.data.image_regions import sample_pixels
     from nuclei.data.image_stacks import channel_of
-    from nuclei.data.preprocessing import ImageHints, to_8_bits
+    from nuclei.data.preprocessing import ImageHints, choose_8_bits
     from nuclei.inference.large_images import segment as segment_image
 
     image = np.asarray(image)
@@ -104,7 +105,8 @@ def segment(
         )
     hints = ImageHints(modality, invert, diameter and diameter / (pixel_size or 1.0))
     model = model or _default_model()
-    return np.asarray(segment_image(model, to_8_bits(image)[0], hints).labels)
+    convert, _ = choose_8_bits(sample_pixels(image))
+    return np.asarray(segment_image(model, convert(image), hints).labels)
 
 
 def measure(labels: np.ndarray, image: np.ndarray, pixel_size: float | None = None) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Images that are read by region give what arrays give, and read no more than they must."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,17 @@ def test_only_the_region_is_read_and_a_small_image_at_once():
     assert reader.regions == [(0, 1, 0, 1), (10, 20, 5, 9)]
     assert image_by_region((60, 50), reader, large=3000) is not image
     assert isinstance(image_by_region((60, 50), reader, large=3000), np.ndarray)
+
+
+def test_every_kth_pixel_takes_the_memory_of_one_band(monkeypatch):
+    monkeypatch.setattr(image_regions, "_band", lambda width, step: 1000)
+    image = RegionImage((20_000, 1000), np.dtype(np.uint8), lambda r, c: np.ones((r.stop - r.start, 1000), np.uint8))
+    tracemalloc.start()
+    try:
+        assert image[::10, ::10].shape == (2000, 100)
+        assert tracemalloc.get_traced_memory()[1] < 4e6  # a band has 1 MB, the image 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_strips_side_by_side_are_read_once():

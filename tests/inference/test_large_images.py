@@ -1,5 +1,6 @@
 """Large images in blocks: the nuclei of one piece, wherever blocks begin."""
 
+import os
 import zipfile
 
 import numpy as np
@@ -10,6 +11,7 @@ from nuclei.api import load_model
 from nuclei.data.image_regions import RegionImage
 from nuclei.data.preprocessing import ImageHints
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.errors import UserError
 from nuclei.inference import large_images
 from nuclei.inference.large_images import (
     Scratch,
@@ -65,11 +67,12 @@ def test_blocks_of_any_size_give_the_nuclei_of_one_piece(drawn, tile, block):
 def test_the_model_in_the_box_finds_the_same_nuclei_with_tiles_of_any_size(drawn):
     hints, model = ImageHints(diameter=17.5), load_model()  # zoomed by 1.5
     a = segment_blocks(model, drawn, hints)
-    b = segment_blocks(model, drawn, hints, tile=1024, block=400)
+    b = segment_blocks(model, drawn, hints, tile=1152, block=400)
     assert a.zoom == b.zoom == 1.5 and a.count > 150
-    assert abs(a.count - b.count) <= 2
-    matched = ious(np.asarray(a.labels), np.asarray(b.labels))
-    assert np.median(matched) == 1 and np.mean(matched > 0.95) > 0.98
+    away = (slice(0, -128), slice(0, -128))  # from the frame, where the last tile is filled up by mirroring
+    matched = ious(np.asarray(a.labels)[away], np.asarray(b.labels)[away])
+    matched = matched[np.unique(np.asarray(a.labels)[away])[1:] - 1]
+    assert matched.min() > 0.95 and np.mean(matched == 1) > 0.97
 
 
 def test_large_images_are_segmented_in_blocks(drawn, monkeypatch):
@@ -120,6 +123,21 @@ def test_what_is_measured_and_written_by_part_is_that_of_the_whole(drawn, tmp_pa
         assert a.namelist() == b.namelist() and all(a.read(n) == b.read(n) for n in a.namelist())
     runs = (to_lines("a", p.labels, p.corner, drawn.shape[0]) for p in found.by_part() if p.labels.any())
     assert b"".join(runs) == to_lines("a", np.asarray(labels))
+
+
+def test_regions_of_a_temporary_file_are_written_and_read():
+    scratch, array = Scratch((70, 90), np.int32), np.zeros((70, 90), np.int32)
+    for region in (np.s_[3:20, 5:60], np.s_[10:70, 50:90]):
+        scratch[region] = array[region] = np.arange(array[region].size).reshape(array[region].shape)
+    assert np.array_equal(np.asarray(scratch), array) and np.array_equal(
+        scratch[5:50:3, 7:], array[5:50:3, 7:]
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="space is reserved on Linux alone")
+def test_a_disk_without_room_for_the_labels_is_named_in_one_line():
+    with pytest.raises(UserError, match=r"no 400000.0 GB for maps and labels in .* set TMPDIR"):
+        Scratch((10**7, 10**7), np.int32)
 
 
 def number(part):

@@ -45,12 +45,15 @@ class RegionImage:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         top, bottom, down = rows.indices(self.shape[0])
         left, right, across = columns.indices(self.shape[1])
-        height = bottom - top if down == 1 else _band(right - left, down)
+        if (down, across) == (1, 1):
+            return self._read(slice(top, bottom), slice(left, right))
+        height = _band(right - left, down)
         bands = [
-            self._read(slice(start, min(start + height, bottom)), slice(left, right))[::down, ::across]
-            for start in range(top, max(bottom, top + 1), max(height, 1))
+            # A copy, since a view would keep all pixels of the band.
+            self._read(slice(start, min(start + height, bottom)), slice(left, right))[::down, ::across].copy()
+            for start in range(top, max(bottom, top + 1), height)
         ]
-        return bands[0] if len(bands) == 1 else np.concatenate(bands)
+        return np.concatenate(bands)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:, :], dtype)

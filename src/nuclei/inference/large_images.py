@@ -22,9 +22,13 @@ from scipy.ndimage import find_objects
 
 from nuclei.data.image_regions import Pixels, RegionImage, sample_pixels
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_preprocessing
+from nuclei.errors import UserError
 from nuclei.inference.measure import LabelPart
 from nuclei.inference.predict_maps import Window, pad, windows, within_window
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
+from nuclei.postprocess.candidate_features import ImageNuclei
+from nuclei.postprocess.pipeline import by_name
+from nuclei.postprocess.second_stage import Selection
 from nuclei.progress import track
 
 LARGE = 12_000_000
@@ -33,8 +37,11 @@ TILE = 1536
 """Side in pixels of a tile with its surroundings, as the network sees it."""
 BLOCK = 2048
 """Side in pixels of a block of post-processing, without its margin."""
-CONTEXT = 128
-"""Least number of pixels around a tile that networks see too."""
+CONTEXT = 256
+"""Least number of pixels around a tile that networks see too, at the size at which they see them.
+
+What lies farther away changes the maps of the model that comes along by 1 of 255 at most.
+"""
 MARGIN = 8
 """Width of a block's margin, in mean diameters of a nucleus."""
 USUAL_DIAMETER = 26
@@ -121,7 +128,7 @@ def segment_blocks(
         zoomed.append(ZoomedNetwork(member, show, member.zoom(show(busiest), hints)))
     maps = [Scratch(shape, np.uint8) for _ in segmenter.channels]
     grid = math.lcm(*(network.grid for network in zoomed))
-    context = math.ceil(CONTEXT / grid) * grid
+    context = math.ceil(CONTEXT / min(n.zoom for n in zoomed) / grid) * grid
     core = max(grid, int((tile / max(n.zoom for n in zoomed) - 2 * context) // grid * grid))
     for outer, inner in track(list(windows(shape, grid, core, context)), "maps of tiles"):
         part = image[outer]
@@ -130,7 +137,7 @@ def segment_blocks(
             plane[inner] = tile_map[within_window(outer, inner)]
     labels = Scratch(shape, np.int32)
     margin = math.ceil(max(n.margin for n in zoomed))
-    parts = join_blocks(segmenter.labels, maps, labels, block, margin)
+    parts = join_blocks(block_postprocessing(segmenter, maps, block, margin), maps, labels, block, margin)
     return Segmentation(maps, labels, float(np.mean([network.zoom for network in zoomed])), parts)
 
 
@@ -177,6 +184,55 @@ def busiest_windows(image: Pixels, side: int = BUSIEST) -> np.ndarray:
     return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)], axis=0)
 
 
+def block_postprocessing(
+    segmenter: Segmenter, maps: Sequence[Pixels], block: int, margin: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the post-processing of parts of an image, from maps ``uint8 (C, h, w)`` to labels.
+
+    The second stage compares candidates with the nuclei of the whole image, counted as in ``BLOCK`` squared
+    pixels of it, wherever blocks begin.
+
+    Args:
+        segmenter: with the steps.
+        maps, block, margin: see ``join_blocks``.
+    """
+    first, *others = segmenter.steps
+    if not isinstance(first, Selection) or not first.trees:
+        return segmenter.labels
+    shape = maps[0].shape[0], maps[0].shape[1]
+    areas, pixels = [np.zeros(0, int)], shape[0] * shape[1]
+    for outer, inner in track(list(windows(shape, 1, block, margin)), "sizes of nuclei"):
+        found = first.first_candidates(by_name(np.stack([p[outer] for p in maps]), segmenter.channels))
+        counts = np.bincount(found.ravel())
+        areas.append(counts[[number for number, _ in nuclei_of(found, outer, inner)]])
+    median_area, number, share = ImageNuclei.of(np.concatenate(areas), pixels)
+    image = ImageNuclei(median_area, number * min(1.0, BLOCK**2 / pixels), share)
+
+    def labels(part: np.ndarray) -> np.ndarray:
+        selected = first(by_name(part, segmenter.channels), image)
+        for step in others:
+            selected = step(selected)
+        return selected
+
+    return labels
+
+
+def nuclei_of(found: np.ndarray, outer: Window, inner: Window) -> Iterator[tuple[int, Window]]:
+    """Yield the nuclei of a block, number and bounding box: those whose upper left corner lies in it.
+
+    Args:
+        found: labels of the block with its margin.
+        outer: where they lie in the image.
+        inner: the block.
+    """
+    rows, columns = within_window(outer, inner)
+    for number, box in enumerate(find_objects(found), 1):
+        if box is None:
+            continue
+        if rows.start <= box[0].start < rows.stop and columns.start <= box[1].start < columns.stop:
+            yield number, box
+
+
 def join_blocks(
     postprocess: Callable[[np.ndarray], np.ndarray],
     maps: Sequence[Pixels],
@@ -202,12 +258,7 @@ def join_blocks(
     for outer, inner in track(blocks, "nuclei of blocks"):
         found = postprocess(np.stack([plane[outer] for plane in maps]))
         taken, before = labels[outer], count
-        rows, columns = within_window(outer, inner)
-        for number, box in enumerate(find_objects(found), 1):
-            if box is None or not (
-                rows.start <= box[0].start < rows.stop and columns.start <= box[1].start < columns.stop
-            ):
-                continue
+        for number, box in nuclei_of(found, outer, inner):
             pixels = found[box] == number
             free = pixels & (taken[box] == 0)
             if 2 * free.sum() >= pixels.sum():  # else another block has taken it for a part of its neighbour
@@ -228,14 +279,21 @@ class Scratch(RegionImage):
         dtype: of the values.
 
     Raises:
-        OSError: the disk is full.
+        UserError: the disk has no room for the file.
     """
 
     def __init__(self, shape: tuple[int, int], dtype: type) -> None:
         super().__init__(shape, np.dtype(dtype), lambda *region: np.array(self._mapped()[region]))
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the image is there
+        size = max(1, self.size * self.dtype.itemsize)
         if hasattr(os, "posix_fallocate"):  # a write to a mapped file on a full disk would end the process
-            os.posix_fallocate(self._file.fileno(), 0, max(1, self.size * self.dtype.itemsize))
+            try:
+                os.posix_fallocate(self._file.fileno(), 0, size)
+            except OSError as e:
+                raise UserError(
+                    f"no {size / 1e9:.1f} GB for maps and labels in {tempfile.gettempdir()}: {e.strerror}; "
+                    "free some space or set TMPDIR"
+                ) from e
 
     def __setitem__(self, region: Window, values: np.ndarray) -> None:
         self._mapped()[region] = values

@@ -40,7 +40,7 @@ ENDINGS = {"labels": ".tif", "overlays": ".png", "geojson": ".geojson", "rois": 
 """What can be saved of each image, in a folder of that name, and the files' endings."""
 PARQUET = "parquet"
 """What is saved in place of the tables of text."""
-SMALLEST_TILE = 512
+SMALLEST_TILE = 768
 """Side in pixels of the smallest tile: most of a smaller one would be its surroundings."""
 SATURATED = 0.01
 """Share of pixels at the greatest value from which on an image is called saturated."""

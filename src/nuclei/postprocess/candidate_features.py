@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,13 +16,35 @@ MAPS = ("nucleus", "border", "distance")
 EXACT_AREA = 1e5  # pixels; up to there even the moments of a line fit into 64 bits
 
 
-def candidate_features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+class ImageNuclei(NamedTuple):
+    """The nuclei of an image, with which each candidate is compared.
+
+    Attributes:
+        median_area: in pixels; 1 where there is none.
+        number: how many there are.
+        share: of the image that they cover, 0..1.
+    """
+
+    median_area: float
+    number: float
+    share: float
+
+    @classmethod
+    def of(cls, areas: np.ndarray, pixels: int) -> ImageNuclei:
+        """Return this of nuclei with ``areas``, (N,), in an image of so many pixels."""
+        return cls(float(np.median(areas)) if len(areas) else 1.0, len(areas), areas.sum() / pixels)
+
+
+def candidate_features(
+    candidates: Sequence[np.ndarray], maps: Mapping[str, np.ndarray], image: ImageNuclei | None = None
+) -> list[np.ndarray]:
     """Return the features of every object of several label maps of one image.
 
     Args:
         candidates: int32 (H, W) each, numbered without gaps; the objects of the first one are the image's
             nuclei with which sizes are compared.
         maps: uint8 (H, W) by name, ``nucleus`` among them; offsets count by their ``offset_border``.
+        image: the nuclei of the whole image, where the maps are a part of it.
 
     Returns:
         For each label map float32 (N, F): shape, neighbours, mean and extremes of the maps, the area compared
@@ -36,8 +59,7 @@ def candidate_features(candidates: Sequence[np.ndarray], maps: Mapping[str, np.n
     )
     counts = [int(labels.max(initial=0)) for labels in candidates]
     sums = [object_sums(labels, n, planes)[1:] for labels, n in zip(candidates, counts, strict=True)]
-    areas = sums[0][:, 0]
-    image = (float(np.median(areas)) if len(areas) else 1.0, len(areas), areas.sum() / planes[0].size)
+    image = image or ImageNuclei.of(sums[0][:, 0], planes[0].size)
     return [
         np.column_stack([_shape_features(t), _map_features(t), _image_features(t, image), agreement]).astype(
             np.float32
@@ -92,9 +114,9 @@ def _map_features(sums: np.ndarray) -> np.ndarray:
     return np.column_stack([inside / area, at_edge / edge, highest, deviation, outside])
 
 
-def _image_features(sums: np.ndarray, image: tuple[float, int, float]) -> np.ndarray:
+def _image_features(sums: np.ndarray, image: ImageNuclei) -> np.ndarray:
     """Return the area over the median area, and ``image``: that median, the nuclei, the share they cover."""
-    return np.column_stack([sums[:, 0] / image[0], np.broadcast_to(image, (len(sums), 3))])
+    return np.column_stack([sums[:, 0] / image.median_area, np.broadcast_to(np.array(image), (len(sums), 3))])
 
 
 def _agreements(candidates: Sequence[np.ndarray], counts: Sequence[int]) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from nuclei.errors import UserError
 from nuclei.labelmap.objects import select_best_first, sum_of_trees
-from nuclei.postprocess.candidate_features import candidate_features, feature_maps
+from nuclei.postprocess.candidate_features import ImageNuclei, candidate_features, feature_maps
 from nuclei.postprocess.components import RemoveSmall
 from nuclei.postprocess.watershed import MapWatershed
 
@@ -128,8 +128,12 @@ class Selection(MapWatershed):
     maps: str = "nucleus border distance"
     trees: str = field(default="", repr=False)
 
-    def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, maps: Mapping[str, np.ndarray], image: ImageNuclei | None = None) -> np.ndarray:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels.
+
+        Args:
+            maps: of an image, or of a part of it.
+            image: the nuclei of the whole image, where the maps are a part.
 
         Raises:
             UserError: the trees were grown on other maps, or are damaged.
@@ -141,11 +145,16 @@ class Selection(MapWatershed):
                 f"the trees were grown on the maps {self.maps}, got {names}; make the ensemble again"
             )
         candidates, trees = self.candidates(maps), read_trees(self.trees)
-        return self.select(candidates, [trees.predict(rows) for rows in candidate_features(candidates, maps)])
+        features = candidate_features(candidates, maps, image)
+        return self.select(candidates, [trees.predict(rows) for rows in features])
 
     def candidates(self, maps: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the label maps of the plain watershed, int32 (H, W), one for each of ``SHIFTS``."""
         return [self._shifted(*shift)(maps) for shift in SHIFTS]
+
+    def first_candidates(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the first of ``candidates``, whose sizes all are compared with."""
+        return self._shifted(*SHIFTS[0])(maps)
 
     def select(self, candidates: list[np.ndarray], scores: list[np.ndarray]) -> np.ndarray:
         """Return the int32 (H, W) label map of the best candidates.
