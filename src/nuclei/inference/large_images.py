@@ -40,7 +40,7 @@ BLOCK = 2048
 CONTEXT = 256
 """Least number of pixels around a tile that networks see too, at the size at which they see them.
 
-What lies farther away changes the maps of the model that comes along by 1 of 255 at most.
+What lies farther away changes few pixels of the maps of the model that comes along, by 3 of 255 at most.
 """
 MARGIN = 8
 """Width of a block's margin, in mean diameters of a nucleus."""
@@ -126,7 +126,7 @@ def segment_blocks(
     for member in segmenter.networks:
         show = choose_preprocessing(sample, member.network.preprocessing, hints)
         zoomed.append(ZoomedNetwork(member, show, member.zoom(show(busiest), hints)))
-    maps = [Scratch(shape, np.uint8) for _ in segmenter.channels]
+    maps, labels = [Scratch(shape, np.uint8) for _ in segmenter.channels], Scratch(shape, np.int32)
     grid = math.lcm(*(network.grid for network in zoomed))
     context = math.ceil(CONTEXT / min(n.zoom for n in zoomed) / grid) * grid
     core = max(grid, int((tile / max(n.zoom for n in zoomed) - 2 * context) // grid * grid))
@@ -135,7 +135,6 @@ def segment_blocks(
         tile_maps = segmenter.mean_maps([network.maps(part) for network in zoomed])
         for plane, tile_map in zip(maps, tile_maps, strict=True):
             plane[inner] = tile_map[within_window(outer, inner)]
-    labels = Scratch(shape, np.int32)
     margin = math.ceil(max(n.margin for n in zoomed))
     parts = join_blocks(block_postprocessing(segmenter, maps, block, margin), maps, labels, block, margin)
     return Segmentation(maps, labels, float(np.mean([network.zoom for network in zoomed])), parts)
