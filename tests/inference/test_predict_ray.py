@@ -112,6 +112,23 @@ def test_the_same_call_goes_on_when_all_was_killed(here: Path) -> None:
     assert files_of(here / "job") == files_of(here / "local")
 
 
+def test_a_machine_that_leaves_costs_nothing(here: Path) -> None:
+    from ray.cluster_utils import Cluster as Machines
+
+    machines = Machines(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        second = machines.add_node(num_cpus=1)
+        command = [*words(here, "machine"), f"ray.address={machines.address}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+            wait_for(lambda: is_begun(here, "machine"))
+            machines.remove_node(second, allow_graceful=False)
+            said = run.communicate(timeout=400)[0]
+    finally:
+        machines.shutdown()
+    assert run.returncode == 0 and f"in {N_IMAGES} images" in said
+    assert files_of(here / "machine") == files_of(here / "local")
+
+
 def test_files_that_are_missing_or_bad_are_named_and_counted(here: Path) -> None:
     (here / "bad.png").write_bytes(b"no image")
     (here / "list.csv").write_text("path\nimages/000.png\ngone.png\nbad.png\nimages/001.png\n")
