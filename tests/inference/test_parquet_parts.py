@@ -18,7 +18,7 @@ from nuclei.inference.parquet_parts import (
     remove_others,
     split,
     sum_up,
-    write_part,
+    write_parts,
 )
 from nuclei.inference.segment_files import FileSettings
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
@@ -74,7 +74,7 @@ def test_what_a_part_holds(tmp_path: Path) -> None:
     files: dict[str, File] = {"a": tmp_path / "a.tif", "bad": tmp_path / "bad.png"}
     segmenter = Segmenter([WeightedNetwork(Otsu().eval(), ["nucleus"])], ["nucleus"], [Components(0.5, 0.5)])
     [part] = split(files, {})
-    report = write_part(part, segmenter, tmp_path / "out", FileSettings(save=()), 2)
+    [(_, report)] = write_parts([part], segmenter, tmp_path / "out", FileSettings(save=()), 2)
     assert (report.images, report.nuclei, len(report.skipped)) == (1, 2, 1) and "bad.png" in report.skipped[0]
     nuclei = read_table(tmp_path / "out" / NUCLEI).to_pylist()
     assert [(row["image"], row["label"], row["area"], row["area_um2"]) for row in nuclei] == [
@@ -89,7 +89,7 @@ def test_what_a_part_holds(tmp_path: Path) -> None:
 
     del files["bad"]
     [better] = split(files, {})
-    write_part(better, segmenter, tmp_path / "out", FileSettings(save=()), 2)
+    list(write_parts([better], segmenter, tmp_path / "out", FileSettings(save=()), 2))
     remove_others(tmp_path / "out", [better])
     assert list(read_reports(tmp_path / "out", [part, better])) == [better.name]
     assert len(list((tmp_path / "out/parquet").rglob("*.parquet"))) == 2

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,18 +92,31 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]
 
 
-def write_part(
-    part: Part,
+Result = list[SegmentedImage] | UserError
+
+
+def write_parts(
+    parts: Sequence[Part],
     segmenter: Segmenter,
     output: Path,
     settings: FileSettings,
     workers: int,
     cores: int | None = None,
-) -> Report:
-    """Segment the files of a part and write its tables; see ``segment_files`` for the arguments."""
+) -> Iterator[tuple[Part, Report]]:
+    """Segment the files of parts, write the tables of each, and yield it with a report.
+
+    Files of the next part are in work while a part is written. See ``segment_files`` for the arguments.
+    """
+    files = {name: file for part in parts for name, file in part.files.items()}
+    results = segment_files(files, segmenter, output, settings, workers, cores)
+    for part in parts:
+        yield part, _write_part(part, islice(results, len(part.files)), output)
+
+
+def _write_part(part: Part, results: Iterable[Result], output: Path) -> Report:
+    """Write the tables of a part, given what came of each of its files."""
     images: list[tuple[File, SegmentedImage]] = []
     skipped = []
-    results = segment_files(part.files, segmenter, output, settings, workers, cores)
     for file, result in zip(part.files.values(), results, strict=True):
         if isinstance(result, UserError):
             skipped.append(" ".join(str(result).split()))

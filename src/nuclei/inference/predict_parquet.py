@@ -19,7 +19,7 @@ from nuclei.inference.parquet_parts import (
     require_pyarrow,
     split,
     sum_up,
-    write_part,
+    write_parts,
 )
 from nuclei.inference.predict_folder import check_call, conclude, end_now, ignore_signals, input_place
 from nuclei.inference.predict_ray import Cluster, Job, segment_on_ray
@@ -66,7 +66,7 @@ def predict_parquet(
         print(line, file=sys.stderr)
     results: Iterable[tuple[Part, Report]]
     if cluster is None:
-        results = ((part, write_part(part, segmenter, output, settings, workers)) for part in waiting)
+        results = write_parts(waiting, segmenter, output, settings, workers)
     else:
         del segmenter  # the workers load their own
         results = segment_on_ray(waiting, Job(load, model, output, settings, workers), cluster)

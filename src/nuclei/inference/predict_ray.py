@@ -15,7 +15,7 @@ from typing import Any
 
 from nuclei.data.image_stores import extra_needed
 from nuclei.errors import UserError
-from nuclei.inference.parquet_parts import Part, Report, write_part
+from nuclei.inference.parquet_parts import Part, Report, write_parts
 from nuclei.inference.segment_files import FileSettings
 from nuclei.inference.segmenter import Segmenter
 
@@ -77,9 +77,9 @@ class Job:
         """Segment the files of a part in a worker of Ray."""
         if self.model not in _segmenters:
             _segmenters[self.model] = self.load()
-        return write_part(
-            part, _segmenters[self.model], self.output, self.settings, self.workers, self.workers
-        )
+        segmenter, cores = _segmenters[self.model], self.workers
+        [(_, report)] = write_parts([part], segmenter, self.output, self.settings, self.workers, cores)
+        return report
 
 
 def segment_on_ray(parts: Sequence[Part], job: Job, cluster: Cluster) -> Iterator[tuple[Part, Report]]:

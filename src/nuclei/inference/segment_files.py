@@ -145,8 +145,11 @@ def segment_files(
 def map_in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """Yield the results of ``work`` in order, computed in threads; at most ``workers`` of them wait.
 
-    After an exception, such as Ctrl-C, threads that still compute are not waited for.
+    One worker needs no thread. After an exception, such as Ctrl-C, threads that compute are not waited for.
     """
+    if workers == 1:
+        yield from map(work, items)
+        return
     pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
