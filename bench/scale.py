@@ -1,7 +1,9 @@
-"""Measure ``predict`` at scale: ``python bench/scale.py memory 2000 20000``.
+"""Measure ``predict`` at scale: ``python bench/scale.py memory 2000 6000``, or ``processes 40``.
 
-The peak of the memory of all processes together, for each number of images of 64 × 64 pixels, with
-``engine=local`` and with ``engine=ray``.
+``memory``: the peak of the memory of all processes together, for each number of images of 64 × 64 pixels,
+by ``engine=local`` and by ``engine=ray``. ``processes``: images a second of 256 × 256 pixels by one process
+and by two at a time, each with so many images, one core and the work of a task of Ray; by the clock, and by
+the processor time, which is what the processes would reach on cores of their own.
 """
 
 from __future__ import annotations
@@ -11,22 +13,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from nuclei.build import file_segmenter
+from nuclei.data.image_stores import find_inputs
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.inference.parquet_parts import split, write_parts
+from nuclei.inference.segment_files import FileSettings
+from nuclei.paths import default_model
 
 
-def draw(folder: Path, count: int, side: int, diameter: float = 16.0) -> Path:
-    """Draw images with nuclei, 20 different ones, shifted; return their folder."""
+def draw(folder: Path, count: int, side: int, radius: float) -> Path:
+    """Draw RGB images with nuclei, 20 different ones, shifted; return their folder."""
     for n in range(count):
         if n < 20:
             rng = np.random.default_rng(n)
-            shape, nuclei = (side, side), max(3, round(side * side / (4 * diameter**2)))
-            image = draw_fluorescence(rng, draw_nuclei(rng, shape, nuclei, diameter, touching=0.3))
-            cv2.imwrite(str(folder / f"first_{n}.png"), image[..., ::-1] if image.ndim == 3 else image)
+            nuclei = max(4, round((side / (4.5 * radius)) ** 2))
+            labels = draw_nuclei(rng, (side, side), nuclei, radius, touching=0.3)
+            cv2.imwrite(str(folder / f"first_{n}.png"), draw_fluorescence(rng, labels))
         image = cv2.imread(str(folder / f"first_{n % 20}.png"), cv2.IMREAD_UNCHANGED)
         place = folder / "images" / f"{n // 1000}" / f"{n}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -69,10 +78,35 @@ def memory(counts: list[int]) -> Iterator[str]:
     for engine, words in engines.items():
         for count in counts:
             with tempfile.TemporaryDirectory() as folder:
-                megabytes, seconds = peak_memory(draw(Path(folder), count, 64), *words)
+                megabytes, seconds = peak_memory(draw(Path(folder), count, 64, 16.0), *words)
                 yield f"| {engine} | {count:,} | {megabytes:.0f} MB | {seconds:.0f} s |"
 
 
+def segment_share(images: Path) -> tuple[float, float, int]:
+    """Segment images as a task of Ray does; return seconds of the clock and of the core, and their number."""
+    segmenter = file_segmenter(default_model(), engine="onnx")
+    parts = list(split(find_inputs(str(images)).files, {}))
+    with tempfile.TemporaryDirectory() as output:
+        list(write_parts(parts[:1], segmenter, Path(output), FileSettings(save=()), 1, 1))  # warms up
+        clock, core = time.perf_counter(), time.process_time()
+        reports = [r for _, r in write_parts(parts, segmenter, Path(output), FileSettings(save=()), 1, 1)]
+        seconds = time.perf_counter() - clock, time.process_time() - core
+    return *seconds, sum(report.images for report in reports)
+
+
+def processes(count: int) -> Iterator[str]:
+    """Yield the rows of a table of speeds."""
+    with tempfile.TemporaryDirectory() as folder:
+        images = draw(Path(folder), count, 256, 10.0)
+        for n in (1, 2, 1, 2):
+            with ProcessPoolExecutor(n, get_context("spawn")) as pool:
+                shares = list(pool.map(segment_share, [images] * n))
+            by_clock = sum(n_images / clock for clock, _, n_images in shares)
+            by_core = sum(n_images / core for _, core, n_images in shares)
+            yield f"| {n} | {by_clock:.1f} | {by_core:.1f} |"
+
+
 if __name__ == "__main__":
-    for line in memory([int(word) for word in sys.argv[2:]]):
+    numbers = [int(word) for word in sys.argv[2:]]
+    for line in memory(numbers) if sys.argv[1] == "memory" else processes(*numbers):
         print(line, flush=True)
