@@ -55,7 +55,9 @@ def test_only_the_region_is_read_and_a_small_image_at_once():
 
 def test_every_kth_pixel_takes_the_memory_of_one_band(monkeypatch):
     monkeypatch.setattr(image_regions, "_band", lambda width, step: 1000)
-    image = RegionImage((20_000, 1000), np.dtype(np.uint8), lambda r, c: np.ones((r.stop - r.start, 1000), np.uint8))
+    image = RegionImage(
+        (20_000, 1000), np.dtype(np.uint8), lambda r, c: np.ones((r.stop - r.start, 1000), np.uint8)
+    )
     tracemalloc.start()
     try:
         assert image[::10, ::10].shape == (2000, 100)

@@ -33,7 +33,10 @@ LAYOUTS = {
     "ImageJ": (STACK, {"imagej": True, "metadata": {"axes": "ZCYX"}}),
     "ImageJ, compressed": (STACK, {"imagej": True, "metadata": {"axes": "ZCYX"}, "compression": "zlib"}),
     "OME": (STACK, {**TILES, "ome": True, "metadata": {"axes": "ZCYX"}}),
-    "samples": (np.moveaxis(STACK[0], 0, 2), {**TILES, "photometric": "minisblack", "planarconfig": "contig"}),
+    "samples": (
+        np.moveaxis(STACK[0], 0, 2),
+        {**TILES, "photometric": "minisblack", "planarconfig": "contig"},
+    ),
     "pages": (STACK[0], {**TILES, "metadata": None}),
 }
 
@@ -92,7 +95,7 @@ def test_a_page_in_one_compressed_strip_is_read_at_once(tmp_path, monkeypatch):
     images = read_images(tmp_path / "a.tif", large=1000)
     assert np.array_equal(next(images).pixels[40:90, 33:70], GREY[40:90, 33:70])
     monkeypatch.setattr(tiff_reader, "LARGEST", 10_000)
-    with pytest.raises(UserError, match="130 x 150 .* in one piece"):
+    with pytest.raises(UserError, match=r"130 x 150 .* in one piece"):
         next(read_images(tmp_path / "a.tif", large=1000))
     tifffile.imwrite(tmp_path / "b.tif", GREY, **TILES)
     images = read_images(tmp_path / "b.tif", large=1000)

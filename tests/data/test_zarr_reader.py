@@ -45,7 +45,9 @@ def test_an_image_of_each_version(tmp_path, version):
     path = tmp_path / "a.ome.zarr"
     omero = {"channels": [{"label": "WGA"}, {"label": "DAPI"}]}
     old = version == "0.1"
-    write_image(new(path, version), STACK[None] if old else STACK, version, None if old else AXES, omero=omero)
+    write_image(
+        new(path, version), STACK[None] if old else STACK, version, None if old else AXES, omero=omero
+    )
     assert list(find_images(tmp_path).files.values()) == [path] == list(find_images(path).files.values())
     for large, kind in ((1000, RegionImage), (10**6, np.ndarray)):
         (image,) = read_images(path, large=large)
@@ -60,7 +62,9 @@ def test_a_photograph_is_read_in_colour(tmp_path):
     channels = [{"label": str(n), "color": c} for n, c in enumerate(zarr_reader.RGB)]
     write_image(new(tmp_path / "a.zarr"), rgb, "0.4", [AXES[0], *AXES[2:]], omero={"channels": channels})
     (image,) = read_images(tmp_path / "a.zarr", large=1000)
-    assert image.pixels.shape == (90, 70, 3) and np.array_equal(np.asarray(image.pixels), rgb.transpose(1, 2, 0))
+    assert image.pixels.shape == (90, 70, 3) and np.array_equal(
+        np.asarray(image.pixels), rgb.transpose(1, 2, 0)
+    )
     assert image.channels == ("red", "green", "blue")
     green = read_image(tmp_path / "a.zarr", channel="green")
     assert np.array_equal(green.pixels, rgb[1])

@@ -294,7 +294,9 @@ def read_folds(path: str | Path) -> list[FoldRow]:
         rows.append(FoldRow(line[0], fold, group, line[3], height, width, nuclei))
     checksum = checksum_file(path)
     if checksum.is_file() and checksum.read_text(errors="replace").partition(" ")[0] != folds_sha256(path):
-        raise UserError(f"{path} differs from {checksum}; {anew}, or delete {checksum.name} to use it as it is")
+        raise UserError(
+            f"{path} differs from {checksum}; {anew}, or delete {checksum.name} to use it as it is"
+        )
     return rows
 
 

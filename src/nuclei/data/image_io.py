@@ -1,4 +1,6 @@
-"""The pixels of image files: PNG, JPEG and their like by OpenCV, TIFF by tifffile, OME-Zarr by zarr, others by bioio.
+"""The pixels of image files: PNG, JPEG and their like by OpenCV, TIFF by tifffile, OME-Zarr by zarr.
+
+Other formats are read by bioio, where it is installed.
 
 One rule of orientation: images and their labels lie as the file stores them; no tag turns them.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import numpy as np
 
@@ -77,7 +77,7 @@ class RegionImage:
         )
 
 
-Pixels: TypeAlias = Union[np.ndarray, RegionImage]
+Pixels: TypeAlias = np.ndarray | RegionImage
 """An image, in memory or not; both have ``shape``, ``dtype``, ``ndim``, ``size`` and slices of regions."""
 
 

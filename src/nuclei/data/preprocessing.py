@@ -272,9 +272,7 @@ def choose_8_bits(image: np.ndarray) -> tuple[Transform, str]:
         scaled = np.empty(part.shape, np.uint8)
         for row, values in enumerate(part):  # row by row: a float copy of a large image fills the memory
             row_values = np.nan_to_num(values.astype(float), nan=middle, posinf=middle, neginf=middle)
-            scaled[row] = (
-                (row_values.clip(start, stop) - start) * (255.0 / ((stop - start) or 1.0))
-            ).round()
+            scaled[row] = ((row_values.clip(start, stop) - start) * (255.0 / ((stop - start) or 1.0))).round()
         return scaled
 
     warnings = []

@@ -20,7 +20,7 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST = 2**30
 """Pixels of the largest plane that is read at once."""
 SEGMENT = 2**28
-"""Bytes of the largest strip or tile, decoded, for which regions are read; others are read with their plane."""
+"""Bytes of the largest strip or tile, decoded, for which regions are read; others are read whole."""
 ASIDE = re.compile(r"\s*(label|macro|thumbnail|overview|slide)\b", re.IGNORECASE)
 """Names of pictures that whole-slide files hold beside the image."""
 COARSEST = 20.0
@@ -208,7 +208,8 @@ def _checked_page(
         return None, index
     page = series.pages[index]
     if page is not None and any(
-        o + n > page.parent.filehandle.size for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)
+        o + n > page.parent.filehandle.size
+        for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)
     ):
         raise ValueError("the file is cut short")
     return page, index
