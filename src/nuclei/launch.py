@@ -94,7 +94,7 @@ def log_name(call: Call) -> str:
     """Return the name of a call's log; calls that differ have different ones.
 
     >>> log_name(Call("train", ("fold=0", "model=unet")))
-    'train_fold=0_model=unet_3c9aee6e.log'
+    'train_fold=0_model=unet_83e7b9f7.log'
     """
     words = re.sub(r"[^\w=.+-]+", "_", "_".join((call.command, *call.overrides)))
     return f"{words[:120]}_{hashlib.sha256(call.text.encode()).hexdigest()[:8]}.log"
