@@ -29,12 +29,12 @@ def main(cfg: DictConfig, call: Call) -> None:
     if cfg.fix and violations:
         fixed = fix(data, images.shapes)
         left = check_submission(fixed, images.shapes)
-        print(f"fixed {len(violations) - len(left)} of {len(violations)} violations", end="; ")
-        if len(left) < len(violations):
-            path, data, violations = write_fixed(path, fixed), fixed, left
-            print(f"wrote {path}")
+        if n_fixed := len(violations) - len(left):
+            path = write_fixed(path, fixed)
+            print(f"fixed {n_fixed} of {len(violations)} violations; wrote {path}")
+            data, violations = fixed, left
         else:
-            print("none of them has one right answer")
+            print(f"fixed none of {len(violations)} violations, as none has one right answer")
     for violation in violations:
         print(violation)
     if violations:
