@@ -32,7 +32,7 @@ def main(cfg: DictConfig, call: Call) -> None:
         if n_fixed := len(violations) - len(left):
             path = write_fixed(path, fixed)
             print(f"fixed {n_fixed} of {len(violations)} violations; wrote {path}")
-            data, violations = fixed, left
+            violations = left
         else:
             print(f"fixed none of {len(violations)} violations, as none has one right answer")
     for violation in violations:
@@ -41,12 +41,12 @@ def main(cfg: DictConfig, call: Call) -> None:
         raise UserError(
             f"{path} is not valid: {len(violations)} violations, see above; images from {images.source}"
         )
-    if looks_row_major(data, images.shapes):
+    submitted = read_submission(path)
+    if looks_row_major(submitted, images.shapes):
         print(
             "warning: the runs of most nuclei seem to go along rows; Kaggle's go down columns: encode mask.T",
             file=sys.stderr,
         )
-    submitted = read_submission(path)
     n_rows = sum(max(1, len(runs)) for runs in submitted.values())
     unbounded = None in images.shapes.values()
     note = f" (no sizes in {images.source}, so the ends of runs are unchecked)" if unbounded else ""

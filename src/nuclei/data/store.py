@@ -12,6 +12,7 @@ import csv
 import io
 import sys
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -22,9 +23,19 @@ import numpy as np
 
 from nuclei.atomic import atomic_write
 from nuclei.data.sources.protocols import SPLITS, Item, Source, Split
-from nuclei.errors import ZIP_ERRORS, UserError
+from nuclei.errors import UserError
 from nuclei.progress import parallel_map, track
 
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""Exceptions that reading a damaged zip file raises."""
 COLUMNS = ("ImageId", "split", "height", "width", "channels", "nuclei", "modality", "parent", "classes")
 DAMAGED = "{path} is damaged at {member}; delete it and run ./run.sh prepare data={path.stem}"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.data.folds import FoldRow
-from nuclei.errors import ZIP_ERRORS, UserError
+from nuclei.data.store import ZIP_ERRORS
+from nuclei.errors import UserError
 from nuclei.paths import FoldFolder, Paths, RunName
 
 HEADER = ("channels", "folds_sha256")

@@ -38,6 +38,8 @@ COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 1
 """Of classes, in RGB."""
 STRIP = 4_000_000
 """Number of pixels of which intensities and edges are computed at a time."""
+GeoJson = Mapping[str, Any]
+"""An object of GeoJSON, a feature or a geometry."""
 ONLY_CLASS = "nucleus"
 """The class of all nuclei where no map tells classes apart."""
 Columns = dict[str, np.ndarray]
@@ -165,7 +167,7 @@ def polygons(
     names = class_names(channels)
     colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
 
-    def all_features() -> Iterator[dict[str, Any]]:
+    def all_features() -> Iterator[GeoJson]:
         start = 0
         for part in parts:
             classes = [
@@ -252,7 +254,7 @@ def features(
     classes: Sequence[str],
     colours: Mapping[str, tuple[int, int, int]],
     measurements: Sequence[Mapping[str, float]],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[GeoJson]:
     """Yield the nuclei of a part as QuPath detections, features of GeoJSON.
 
     Coordinates count pixels from the upper left corner of the upper left pixel, x first, as in QuPath; a
@@ -287,7 +289,7 @@ def to_geojson(
     return "".join(geojson_text(features(LabelPart(labels), classes, colours, measurements)))
 
 
-def geojson_text(nuclei: Iterable[dict[str, Any]]) -> Iterator[str]:
+def geojson_text(nuclei: Iterable[GeoJson]) -> Iterator[str]:
     """Yield the text of a FeatureCollection piece by piece."""
     yield '{"type":"FeatureCollection","features":['
     for n, feature in enumerate(nuclei):
@@ -295,7 +297,7 @@ def geojson_text(nuclei: Iterable[dict[str, Any]]) -> Iterator[str]:
     yield "]}"
 
 
-def geometry(mask: np.ndarray, corner: tuple[int, int]) -> dict[str, Any]:
+def geometry(mask: np.ndarray, corner: tuple[int, int]) -> GeoJson:
     """Return a GeoJSON Polygon, or a MultiPolygon where the mask is in several pieces.
 
     Args:

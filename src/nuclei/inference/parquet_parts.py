@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nuclei.atomic import atomic_write
 from nuclei.data.image_files import File, file_stamp
@@ -241,7 +241,7 @@ def _nuclei_table(images: Sequence[SegmentedImage]) -> pyarrow.Table:
 def _nuclei_rows(image: SegmentedImage, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     import pyarrow as pa
 
-    columns: dict[str, Any] = {
+    columns: Mapping[str, Sequence[object]] = {
         "image": [image.name] * image.count,
         "runs": [line.partition(",")[2] for line in image.runs.decode().splitlines()],
         "mean_intensities": _by_channel(image.table, image.count),

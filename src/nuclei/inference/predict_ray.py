@@ -94,8 +94,9 @@ def segment_on_ray(parts: Sequence[Part], job: Job, cluster: Cluster) -> Iterato
         import ray
     except ImportError as e:
         raise extra_needed("engine=ray", e) from e
-    here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
-    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR", **({} if cluster.address else here))
+    # Of Ray on this machine; a cluster has settings of its own.
+    here = {} if cluster.address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR", **here)
     try:
         task = ray.remote(num_cpus=job.workers, num_gpus=cluster.num_gpus, max_retries=RETRIES)(Job.segment)
         shared = ray.put(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def write_zarr(path: Path, labels: Pixels, pixel_size: float | None) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _label_metadata(name: str, levels: int, pixel_size: float | None) -> dict[str, Any]:
+def _label_metadata(name: str, levels: int, pixel_size: float | None) -> Mapping[str, Any]:
     """Return the metadata of an image of labels whose levels halve in size; its nuclei keep their numbers."""
     unit = {} if pixel_size is None else {"unit": "micrometer"}
     scales = [[(pixel_size or 1.0) * 2**n] * 2 for n in range(levels)]

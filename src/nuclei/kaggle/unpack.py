@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from nuclei.data.sources.dsb2018 import Dsb2018
 from nuclei.data.sources.protocols import SPLITS, Split
-from nuclei.errors import ZIP_ERRORS, UserError
+from nuclei.data.store import ZIP_ERRORS
+from nuclei.errors import UserError
 from nuclei.progress import track
 
 

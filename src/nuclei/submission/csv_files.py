@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nuclei.atomic import atomic_write
-from nuclei.errors import ZIP_ERRORS, UserError
+from nuclei.data.store import ZIP_ERRORS
+from nuclei.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -49,7 +49,10 @@ def fix(data: bytes, images: Iterable[str]) -> bytes:
         lines.insert(0, HEADER)
     if lines[:1] != [HEADER]:
         return data
-    fixed = [_with_known_id(_fix_line(line), expected) for line in lines[1:]]
+    by_name: dict[str, list[str]] = {}
+    for image in expected:
+        by_name.setdefault(image.lower(), []).append(image)
+    fixed = [_with_known_id(_fix_line(line), by_name) for line in lines[1:]]
     return "".join(f"{line}\n" for line in [HEADER, *_fix_rows(fixed, expected)]).encode()
 
 
@@ -84,12 +87,15 @@ def _two_columns(lines: list[str]) -> list[str]:
     return lines
 
 
-def _with_known_id(line: str | SubmissionLine, expected: list[str]) -> str | SubmissionLine:
-    """Return a line with the expected ImageId that its own can only mean, if it is another one."""
-    if isinstance(line, str) or line.image_id in expected:
+def _with_known_id(line: str | SubmissionLine, by_name: Mapping[str, Sequence[str]]) -> str | SubmissionLine:
+    """Return a line with the expected ImageId that its own can only mean, if it is another one.
+
+    ``by_name`` has the expected ImageIds by their name in small letters.
+    """
+    if isinstance(line, str) or line.image_id in by_name.get(name := line.image_id.lower(), ()):
         return line
-    name = line.image_id.lower()
-    meant = [i for i in expected if i.lower() in (name, *(name.removesuffix(end) for end in ENDINGS))]
+    names = {name, *(name.removesuffix(end) for end in ENDINGS)}
+    meant = [image for each in names for image in by_name.get(each, ())]
     return line._replace(image_id=meant[0]) if len(meant) == 1 else line
 
 

@@ -6,7 +6,7 @@ All violations are found at once. numpy and the standard library only, so that t
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,26 +168,25 @@ def _first_of_each_line(lines: list[SubmissionLine], reasons: list[tuple[int, st
         yield Violation(lines[row].number, lines[row].image_id, reason + more)
 
 
-def looks_row_major(data: bytes, shapes: Shapes) -> bool:
+def looks_row_major(submitted: Mapping[str, Sequence[str]], shapes: Shapes) -> bool:
     """Return whether the runs of most nuclei seem to go along rows, not down columns as Kaggle's.
 
     The runs of a nucleus that are next to each other touch one another, from one column to the next, or else
     they were written in the other order. Nuclei of images as high as wide are in one piece either way.
 
     Args:
-        data: a valid submission.
+        submitted: runs of each nucleus by image, of a valid submission; see ``read_submission``.
         shapes: (height, width) by image.
     """
-    lines = [parse_line(number, text)[0] for number, text in enumerate(data.decode().split("\n")[1:], 2)]
-    sizes = [shapes.get(line.image_id) or (1, 1) for line in lines]
+    sizes = [shapes.get(image_id) or (1, 1) for image_id, nuclei in submitted.items() for _ in nuclei]
     heights, widths = np.array(sizes, np.int64).reshape(-1, 2).T
-    runs = Runs.parse([line.runs for line in lines])
+    runs = Runs.parse([nucleus for nuclei in submitted.values() for nucleus in nuclei])
     pairs = np.flatnonzero(np.diff(runs.row) == 0)
     row = runs.row[pairs]
     by_column, by_row = (
-        np.bincount(row, _touch(runs, pairs, side[row]), len(lines)) for side in (heights, widths)
+        np.bincount(row, _touch(runs, pairs, side[row]), len(sizes)) for side in (heights, widths)
     )
-    count = np.bincount(row, minlength=len(lines))
+    count = np.bincount(row, minlength=len(sizes))
     judged = (count >= 2) & (heights != widths) & ((by_column > 0.5 * count) != (by_row > 0.5 * count))
     return bool(judged.any() and np.mean(by_row[judged] > by_column[judged]) > 0.5)
 

@@ -25,7 +25,8 @@ from torch.optim.swa_utils import update_bn
 
 from nuclei.atomic import atomic_write
 from nuclei.data.datamodule import NucleiData
-from nuclei.errors import ZIP_ERRORS, UserError
+from nuclei.data.store import ZIP_ERRORS
+from nuclei.errors import UserError
 from nuclei.inference.predict_maps import has_bf16
 from nuclei.models.base import SegmentationNetwork
 from nuclei.training.callbacks import FiniteLoss, MetricsTable, PlainProgress, SeededSteps, warm_average

@@ -17,7 +17,8 @@ import numpy as np
 from nuclei.data.annotations import merge_pixels
 from nuclei.data.image_io import decode_image, decode_mask
 from nuclei.data.sources.protocols import Item, Source, Split
-from nuclei.errors import ZIP_ERRORS, UserError
+from nuclei.data.store import ZIP_ERRORS
+from nuclei.errors import UserError
 
 
 @dataclass(frozen=True)
