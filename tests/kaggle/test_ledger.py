@@ -75,6 +75,17 @@ def test_a_damaged_ledger_is_named_and_kept(tmp_path: Path, text: str) -> None:
     assert path.read_bytes() == text.encode("latin-1")
 
 
+def test_a_ledger_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    for each in (row("1"), row("2"), row("3")):
+        write_row(path, each)
+    whole = path.read_bytes()
+    for length in range(len(whole) - 1):  # the last byte is the line end
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"ledger\.csv"):
+            read_ledger(path)
+
+
 def test_two_writers_lose_no_row(tmp_path: Path) -> None:
     path = tmp_path / "ledger.csv"
     code = (

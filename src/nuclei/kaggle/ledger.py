@@ -60,7 +60,7 @@ def read_ledger(path: str | Path) -> list[LedgerRow]:
     """Return the rows, oldest first; none where there is no ledger yet.
 
     Raises:
-        UserError: the file cannot be read, is no ledger, or a row differs from its checksum.
+        UserError: the file cannot be read, is no ledger, rows are missing, or one differs from its checksum.
     """
     try:
         with open(path, newline="", encoding="utf-8") as f:
@@ -70,7 +70,7 @@ def read_ledger(path: str | Path) -> list[LedgerRow]:
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"cannot read the ledger {path}: {e}; correct it or move it away") from e
     for number, line in enumerate(lines or [[]], 1):  # an empty file has lost its rows
-        expected = [*COLUMNS, "check"] if number == 1 else [*line[:-1], _check(line[:-1])]
+        expected = _header(len(lines) - 1) if number == 1 else [*line[:-1], _check(line[:-1])]
         if line != expected or len(line) != len(COLUMNS) + 1:
             raise UserError(
                 f"{path}, row {number}: expected {','.join(expected)[-80:]}, got {','.join(line)[-80:]}; "
@@ -78,6 +78,11 @@ def read_ledger(path: str | Path) -> list[LedgerRow]:
             )
     values = ([text.removeprefix("'") for text in line] for line in lines[1:])
     return [LedgerRow(**dict(zip(COLUMNS, line, strict=False))) for line in values]
+
+
+def _header(rows: int) -> list[str]:
+    """Return the first line, which counts the rows: a file that lost its end is not taken for a shorter one."""
+    return [*COLUMNS, f"check of {rows} rows"]
 
 
 def _check(cells: Sequence[str]) -> str:
@@ -101,7 +106,7 @@ def write_row(path: str | Path, row: LedgerRow, remove: bool = False) -> None:
                 del rows[row.message]
             with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
                 table = csv.writer(f, lineterminator="\n")
-                table.writerow([*COLUMNS, "check"])
+                table.writerow(_header(len(rows)))
                 for each in rows.values():
                     cells = [as_text(str(getattr(each, name))) for name in COLUMNS]
                     table.writerow([*cells, _check(cells)])
