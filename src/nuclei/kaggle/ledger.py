@@ -81,7 +81,7 @@ def read_ledger(path: str | Path) -> list[LedgerRow]:
 
 
 def _header(rows: int) -> list[str]:
-    """Return the first line, which counts the rows: a file that lost its end is not taken for a shorter one."""
+    """Return the first line, which counts the rows: what lost its end is not taken for a shorter ledger."""
     return [*COLUMNS, f"check of {rows} rows"]
 
 

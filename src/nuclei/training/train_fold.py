@@ -28,7 +28,7 @@ from nuclei.progress import track
 from nuclei.training.callbacks import read_metrics, training_seconds
 from nuclei.training.module import Segmentation
 from nuclei.training.run_folder import RunResult, checked_weights, read_result, read_settings
-from nuclei.training.trainer import fit, precision, save_weights, seed, start_from
+from nuclei.training.trainer import fit, keep_freed_memory, precision, save_weights, seed, start_from
 
 InitialWeights = tuple[RunName, FoldFolder] | Path
 """What a training starts from: a finished fold, by its run's name and its folder, or a model file."""
@@ -107,6 +107,7 @@ def train_fold(training: FoldTraining, first: bool = True) -> RunResult | None:
         UserError: settings that do not fit one another, a damaged file, or a full disk.
     """
     gc.collect()  # in a sweep, the run before left its network in a ring of references
+    keep_freed_memory()
     seed(training.seed)
     network, weights = training.build_network(), training.folder.weights
     if not weights.exists() and any(True for _ in network.parameters()):  # Otsu has nothing to train
