@@ -34,6 +34,20 @@ def test_read_image_reads_what_was_written(scene: np.ndarray, tmp_path: Path) ->
     assert np.array_equal(nuclei.read_image(tmp_path / "scene.png"), scene)
 
 
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan")])
+def test_a_size_of_a_pixel_that_is_none_is_refused(scene: np.ndarray, size: float) -> None:
+    with pytest.raises(nuclei.UserError, match=r"pixel_size=.* expected the side of a pixel in µm, above 0"):
+        nuclei.segment(scene, diameter=10, pixel_size=size)
+    with pytest.raises(nuclei.UserError, match="pixel_size="):
+        nuclei.measure(np.ones((4, 4), np.int32), np.ones((4, 4)), pixel_size=size)
+
+
+def test_labels_of_another_image_are_not_measured() -> None:
+    labels, image = np.ones((4, 4), np.int32), np.arange(32).reshape(4, 8)
+    with pytest.raises(ValueError, match=r"the image: expected \(4, 4\), as the labels, got \(4, 8\)"):
+        nuclei.measure(labels, image)
+
+
 @pytest.mark.parametrize("image", [np.zeros((8, 8), complex), np.zeros((8, 8, 4)), np.zeros(8)])
 def test_other_arrays_are_refused(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"expected an image \(H, W\) or \(H, W, 3\) of real"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import nuclei
 from nuclei.cli import COMMANDS, composed_runs, help_text, main, split_words
 from nuclei.commands import prepare
-from nuclei.config import Call, compose_config, expand_sweep
+from nuclei.config import Call, compose_config, config_folder, expand_sweep
 from nuclei.errors import UserError
 
 DEMO_LINE = (
@@ -271,6 +272,18 @@ def test_help_of_a_command_shows_examples_settings_and_groups(capsys: pytest.Cap
     assert longer.startswith(out.rstrip()) and "lr: 2e-3" in longer and "nuclei.models.otsu.Otsu" in longer
     assert main(["help", "train", "optimiser"]) == 2
     assert "train has no group 'optimiser'; expected one of paths, data, loss" in capsys.readouterr().err
+
+
+def test_help_names_the_options_that_are_taken() -> None:
+    for command in (name for name in COMMANDS if name not in ("help", "test")):
+        composed = compose_config(command)
+        for name, option in re.findall(
+            r"^(\w+): (\w+)(?:; or one of|$)", help_text(command, []), re.MULTILINE
+        ):
+            options = {path.stem for path in (config_folder() / name).glob("*.yaml")}
+            if option in options:
+                chosen = compose_config(command, [f"{name}={option}"])
+                assert composed == chosen, f"{command}: {name}={option} is no default"
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("help", "test")])

@@ -79,7 +79,7 @@ def segment(
         channel: number from 1, or ``red``, ``green`` or ``blue``.
         diameter: mean diameter of the nuclei, in pixels, or in µm where ``pixel_size`` is given; None: it is
             measured.
-        pixel_size: side of a pixel in µm.
+        pixel_size: side of a pixel in µm, the unit of ``diameter`` where it is given.
         modality: ``fluorescence``, ``brightfield`` or ``histology``; None: as the image looks.
         invert: whether nuclei are darker than the ground; None: as the modality says.
 
@@ -94,6 +94,7 @@ def segment(
     from nuclei.data.image_stacks import channel_of
     from nuclei.data.preprocessing import ImageHints, choose_8_bits
     from nuclei.inference.large_images import segment as segment_image
+    from nuclei.inference.measure import check_pixel_size
 
     image = np.asarray(image)
     if channel is not None:
@@ -103,6 +104,7 @@ def segment(
             f"expected an image (H, W) or (H, W, 3) of real numbers, got {image.dtype} {image.shape}; "
             "channel= takes one of several channels"
         )
+    check_pixel_size(pixel_size)
     hints = ImageHints(modality, invert, diameter and diameter / (pixel_size or 1.0))
     model = model or _default_model()
     convert, _ = choose_8_bits(sample_pixels(image))

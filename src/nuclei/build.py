@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import os
 import pkgutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -311,7 +312,7 @@ def build_training(
         build_loss=partial(build, cfg.loss),
         optimizer=build(cfg.optimizer),
         augment=build(cfg.augment),
-        crop=cfg.augment.crop,
+        crop=cfg.augment.get("window") or cfg.augment.crop,
         init=init,
         trainer=as_tree(cfg.trainer),
         scales=tuple(cfg.scales),
@@ -335,6 +336,12 @@ def initial_weights(cfg: DictConfig, paths: Paths) -> InitialWeights | None:
         raise UserError(
             f"init={cfg.init}: a model file may have seen the held-out images of data={cfg.data.name}; "
             "choose fold=all, or init=MODEL/NAME, a run of the same folds"
+        )
+    if cfg.fold != "all" and path != default_model():
+        print(
+            f"warning: if init={cfg.init} was trained on images of data={cfg.data.name}, "
+            "it has seen the held-out ones, and the out-of-fold score is too high",
+            file=sys.stderr,
         )
     return path
 

@@ -208,7 +208,7 @@ def help_text(command: str, words: list[str]) -> str:
     folder, door = shipped("configs"), f"./run.sh {command}"
     head, _, body = (folder / f"{command}.yaml").read_text(encoding="utf-8").partition("defaults:")
     defaults, _, own = body.partition("- _self_\n")
-    chosen = dict(re.findall(r"- (\w+)[^:]*: (\w+)", defaults))
+    chosen = dict(re.findall(r"- (\w+): (\w+)", defaults))
     lines = [f"{door} key=value ...    {COMMANDS[command]}", *head.replace("# ", "  ").splitlines(), ""]
     lines += [own.strip("\n"), ""] if own.strip() else []
     lines += [f"Groups; '{door} --help {next(iter(chosen))}' shows the settings of one:"]
@@ -297,7 +297,9 @@ def uses_demo(command: str, cfg: DictConfig, chosen: Collection[str]) -> bool:
     """Return whether the demo data set stands in: no other was chosen, and the competition's is missing."""
     if command not in DEMO or cfg.data.name != "dsb2018":
         return False
-    if {"data", "data.name", "data.root", "data.store", "labels", "truth", "solution"} & set(chosen):
+    if {"data", "data.name", "data.root", "data.store", "images", "labels", "truth", "solution"} & set(
+        chosen
+    ):
         return False
     return not (Path(cfg.data.root).exists() or Path(cfg.data.store).exists())
 

@@ -14,9 +14,12 @@ from nuclei.app.page import Page, Slider, figures
 from nuclei.app.segmentation import open_image
 from nuclei.app.upload_session import Limits, Session
 from nuclei.app.viewer import DOWNLOADS, TABLES
+from nuclei.build import named_steps
+from nuclei.config import compose_config
 from nuclei.data.image_stacks import SourceImage
 from nuclei.data.preprocessing import ImageHints
 from nuclei.data.synthetic import draw_nuclei
+from nuclei.postprocess.second_stage import Selection
 
 SLIDERS = {
     "min_area": Slider("Least area (px²)", 1, 1000, 1),
@@ -36,6 +39,14 @@ def test_a_slider_without_a_parameter_is_left_out(page):
     assert list(page.sliders) == ["min_area", "low"]
     shown = [block for block in page.build().blocks.values() if isinstance(block, gr.Slider)]
     assert [slider.label for slider in shown] == ["Least area (px²)", "Outline threshold"]
+
+
+def test_each_slider_of_the_settings_is_of_a_parameter():
+    steps = [
+        step for name in ("watershed", "distance", "offsets", "components") for step in named_steps(name)
+    ]
+    known = {name for step in [*steps, Selection()] for name in vars(step)}
+    assert set(compose_config("app").sliders) <= known
 
 
 def test_moving_a_slider_shows_other_nuclei(page, session, segmentation):

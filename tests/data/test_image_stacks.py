@@ -38,6 +38,8 @@ def test_channels_of_arrays() -> None:
     last, first = np.zeros((9, 8, 3)), np.zeros((3, 9, 8))
     last[..., 2] = first[2] = 1
     assert channel_of(last, "blue").all() and channel_of(last, 3).all() and channel_of(first, 3).all()
+    four = np.arange(5 * 6 * 4).reshape(5, 6, 4) % 4
+    assert (channel_of(four, 4) == 3).all() and (channel_of(four, "green") == 1).all()
     with pytest.raises(ValueError, match="expected an array"):
         channel_of(np.zeros((3, 3)), 1)
 

@@ -1,16 +1,23 @@
 """What networks see of an image."""
 
+from functools import partial
+
 import numpy as np
+import pytest
 
 from nuclei.data.preprocessing import (
+    ImageHints,
+    choose_preprocessing,
     guess_modality,
     in_channels,
     judge_modality,
-    normalise,
     preprocess,
     stretch_contrast,
     to_8_bits,
 )
+from nuclei.errors import UserError
+
+normalise = partial(preprocess, preprocessing="nuclei")
 
 
 def test_normalise_shows_nuclei_bright_in_every_modality():
@@ -87,3 +94,18 @@ def test_contrast_is_stretched_between_percentiles_of_any_shape():
     assert levels[9] == 0 and levels[-10] == 255 and levels[-1] == 255
     assert 0 < levels[12] < levels[49] < levels[87] < 255
     assert abs(int(levels[49]) - 127) <= 2
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "hints"),
+    [
+        ("rgb", ImageHints(invert=True)),
+        ("rgb", ImageHints(modality="histology")),
+        ("plain", ImageHints(invert=False)),
+        ("grey", ImageHints(modality="brightfield")),
+    ],
+)
+def test_a_hint_without_effect_is_refused(preprocessing, hints):
+    with pytest.raises(UserError, match="has no effect: this model sees images as they are"):
+        choose_preprocessing(np.zeros((4, 4), np.uint8), preprocessing, hints)
+    choose_preprocessing(np.zeros((4, 4), np.uint8), "grey", ImageHints(invert=True))

@@ -21,7 +21,7 @@ from nuclei.inference.large_images import (
     segment,
     segment_blocks,
 )
-from nuclei.inference.measure import LabelPart, measure, measure_parts, polygons, write_rois
+from nuclei.inference.measure import LabelPart, classes_of, measure, measure_parts, polygons, write_rois
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.labelmap.overlap import best_ious, pair_runs
 from nuclei.models.base import SegmentationNetwork
@@ -116,7 +116,10 @@ def test_what_is_measured_and_written_by_part_is_that_of_the_whole(drawn, tmp_pa
     expected = measure(np.asarray(labels), image, {"red": drawn}, 0.5)
     assert table.keys() == expected.keys() and all(np.allclose(table[k], expected[k]) for k in table)
     channels = ["class_a", "class_b"]
-    assert [*polygons(found.by_part(), maps, channels, table)] == [*polygons(whole, maps, channels, table)]
+    classes = classes_of(found.by_part(), maps, channels)
+    assert np.array_equal(classes, classes_of(whole, maps, channels)) and set(classes) == {"a", "b"}
+    table["class"] = classes
+    assert [*polygons(found.by_part(), channels, table)] == [*polygons(whole, channels, table)]
     write_rois(tmp_path / "a.zip", found.by_part())
     write_rois(tmp_path / "b.zip", whole)
     with zipfile.ZipFile(tmp_path / "a.zip") as a, zipfile.ZipFile(tmp_path / "b.zip") as b:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from nuclei.errors import UserError
 from nuclei.inference.predict_folder import predict_folder
 from nuclei.inference.segment_files import FileSettings
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
+from nuclei.models.base import SegmentationNetwork
 from nuclei.models.otsu import Otsu
 from nuclei.postprocess.components import Components
 
@@ -76,3 +79,30 @@ def test_a_list_with_a_missing_file_has_the_others(
     (tmp_path / "list.csv").write_text(f"path\nimages/0.png\nfile://{folder}/2.png\n")
     rows = predict(str(tmp_path / "list.csv"))
     assert [Path(row["path"]).name for row in rows] == ["0.png", "2.png"]
+
+
+class TwoClasses(SegmentationNetwork):
+    """Nuclei are bright; those that are brighter still are of the second class."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "plain")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits of nucleus, dim and bright."""
+        return torch.cat([x - 0.3, 0.7 - x, x - 0.7], 1) * 40
+
+
+def test_classes_stand_in_the_tables(tmp_path: Path) -> None:
+    image = np.zeros((32, 40), np.uint8)
+    image[4:12, 4:12], image[16:28, 20:34] = 120, 220
+    cv2.imwrite(str(tmp_path / "good.png"), image)
+    channels = ["nucleus", "class_dim", "class_bright"]
+    segmenter = Segmenter([WeightedNetwork(TwoClasses().eval(), channels)], channels, [Components(0.5, 0.5)])
+    settings = FileSettings(save=("geojson",))
+    source, output = str(tmp_path / "good.png"), tmp_path / "out"
+    predict_folder(source, output, lambda: segmenter, settings, 1, False, "ImageId,EncodedPixels")
+    lines = (output / "nuclei.csv").read_text().splitlines()
+    assert lines[0].endswith(",class")
+    assert [line.split(",")[-1] for line in lines[1:]] == ['"dim"', '"bright"']
+    nuclei = json.loads((output / "geojson" / "good.geojson").read_text())["features"]
+    assert [each["properties"]["classification"]["name"] for each in nuclei] == ["dim", "bright"]

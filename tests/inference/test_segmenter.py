@@ -10,6 +10,7 @@ from nuclei.errors import UserError
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork, load_weights
 from nuclei.models.base import SegmentationNetwork
 from nuclei.postprocess.components import Components
+from nuclei.postprocess.second_stage import Selection
 
 IMAGE = np.random.default_rng(0).integers(5, 250, (19, 61), dtype=np.uint8)
 STEPS = [Components(0.5, 0.5)]
@@ -41,6 +42,33 @@ def test_the_mean_is_weighted_and_by_channel_name():
     half = [WeightedNetwork(Two(), ["border", "nucleus"], 0.5)]
     maps = Segmenter(half, ["border", "nucleus"], STEPS).maps(IMAGE)
     assert not maps[0].any() and np.abs(maps[1] - IMAGE / 2).max() <= 0.5
+
+
+class Scaled(Brightness):
+    """Brightness after batch normalisation."""
+
+    def __init__(self, mean=0.0, preprocessing="plain"):
+        super().__init__()
+        self.preprocessing, self.norm = preprocessing, nn.BatchNorm2d(1)
+        nn.init.constant_(self.norm.running_mean, mean)
+
+
+def test_the_fingerprint_changes_with_all_that_changes_results():
+    def fingerprint(step=STEPS[0], tta=1, **network):
+        members = [WeightedNetwork(Scaled(**network), ["nucleus"], tta=tta)]
+        return Segmenter(members, ["nucleus"], [step]).fingerprint()
+
+    plain = fingerprint()
+    assert plain == fingerprint()
+    others = [
+        fingerprint(mean=0.5),
+        fingerprint(preprocessing="grey"),
+        fingerprint(tta=2),
+        fingerprint(Components(0.5, 0.6)),
+        fingerprint(Selection(trees="some")),
+        fingerprint(Selection(trees="others")),
+    ]
+    assert len({plain, *others}) == 7
 
 
 def test_labels_are_those_of_the_post_processing():

@@ -84,3 +84,12 @@ def test_code_state_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_code_state_of_a_copy_without_git(tmp_path: Path) -> None:
     (tmp_path / COMMIT).write_text('{"commit": "abc", "dirty": "no"}')
     assert code_state(tmp_path) == ("abc", "no")
+
+
+def test_code_within_the_repository_of_another_project_has_no_commit(tmp_path: Path) -> None:
+    git(tmp_path, "init")
+    (tmp_path / "code.py").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "x")
+    (tmp_path / "lib").mkdir()
+    assert code_state(tmp_path / "lib") == ("", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nuclei.errors import UserError
 from nuclei.training import recipe
 
 
@@ -15,6 +16,7 @@ from nuclei.training import recipe
         ("auto", False, False, "full"),
         ("full", True, False, "full"),
         ("small", True, True, "small"),
+        ("small: no GPU", True, True, "small: no GPU"),
     ],
 )
 def test_the_recipe_is_small_without_a_gpu(setting: str, has_small: bool, gpu: bool, expected: str) -> None:
@@ -35,3 +37,8 @@ def test_a_gpu_is_known_by_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not recipe.has_gpu()
     monkeypatch.setattr(recipe, "GPU_DEVICES", ("/nowhere", "/dev/null"))
     assert recipe.has_gpu()
+
+
+def test_a_recipe_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UserError, match="recipe=smal: expected full, small or auto"):
+        recipe.choose_recipe("smal", has_small=True, gpu=False)

@@ -15,7 +15,7 @@ from nuclei.errors import UserError
 from nuclei.inference.model_file import ModelFile, ModelSettings, read_model_file, write_model_file
 from nuclei.inference.onnx_network import export_graph
 from nuclei.inference.segmenter import load_weights
-from nuclei.paths import RunName, default_model, model_path
+from nuclei.paths import RunName, model_path
 from nuclei.training.run_folder import checked_weights, read_result, read_settings
 
 
@@ -37,7 +37,7 @@ def main(cfg: DictConfig, call: Call) -> None:
             raise UserError(f"ensemble={cfg.ensemble} is of the maps {tuned}; {run} gives {trained}")
         steps = tuple(source.steps)
     made = ModelSettings(settings.network, settings.channels, steps, 1, result.diameter, result.scales)
-    path = Path(cfg.output) if cfg.output else default_model()
+    path = Path(cfg.output or f"{run.model}_{run.name}.safetensors")
     network = build_network(settings.network, settings.channels, pretrained=False)
     network = load_weights(network, checked_weights(folder)).cpu()
     weights = {name: value.numpy() for name, value in network.state_dict().items()}

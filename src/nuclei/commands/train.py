@@ -21,7 +21,8 @@ from nuclei.training.run_folder import claim, is_first_process, locked, read_res
 PREDICTION = ("tta", "diameter", "scales")
 DEVICES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")
 FREE = ("paths", "num_workers", "val_crops", "postprocess", "data", "recipe", *DEVICES, *PREDICTION)
-"""Settings that change nothing in the weights; the data set's name is in the path."""
+"""Settings that may differ when a run goes on. They change nothing in the weights, but for the devices, over
+which the loss is computed in parts; the data set's name is in the path."""
 
 
 def main(cfg: DictConfig, call: Call) -> None:

@@ -268,8 +268,8 @@ def read_folds(path: str | Path) -> list[FoldRow]:
             is one; or a row is damaged: a number is none, an image comes twice, or a group is split.
     """
     if not Path(path).is_file():
-        raise UserError(f"no folds file at {path}; run ./run.sh folds")
-    anew = "restore it, or run ./run.sh folds force=true"
+        raise UserError(f"no folds file at {path}; make it with ./run.sh folds data=NAME")
+    anew = "restore it, or make it anew with ./run.sh folds data=NAME force=true"
     try:
         with open(path, newline="", encoding="utf-8") as f:
             columns, *lines = list(csv.reader(f)) or [[]]

@@ -245,10 +245,7 @@ def channel_of(image: np.ndarray, channel: str | int) -> np.ndarray:
         raise ValueError(f"channel={channel}: expected an array (C, H, W) or (H, W, C), got {image.shape}")
     last = image.shape[2] <= image.shape[0]
     colour = last and image.shape[2] in (3, 4)
-    names = (
-        COLOURS[: image.shape[2]]
-        if colour
-        else tuple(f"channel{n + 1}" for n in range(image.shape[2 if last else 0]))
-    )
+    numbered = tuple(f"channel{n + 1}" for n in range(image.shape[2 if last else 0]))
+    names = (*COLOURS, *numbered[3:]) if colour else numbered
     index = _choose_channel(names, channel, None, "the image")[0]
     return image[..., index] if last else image[index]

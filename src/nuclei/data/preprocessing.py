@@ -58,10 +58,12 @@ def preprocess(image: np.ndarray, preprocessing: Preprocessing, hints: ImageHint
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
-        preprocessing: ``nuclei``: see ``normalise``; ``nuclei_rgb``: the same for each colour; ``grey``: the
-            mean of the colours, inverted if it is bright on average (Haigh et al. 2018); ``plain``: the
-            same, never inverted; ``rgb``: unchanged. Grey images are repeated where three channels are
-            expected.
+        preprocessing: ``nuclei``: one channel with bright nuclei on a dark ground and stretched contrast: of
+            histology the red one (haematoxylin, which stains nuclei, absorbs red light, eosin hardly does),
+            of coloured fluorescence that of ``nuclear_channel``; bright grounds are inverted;
+            ``nuclei_rgb``: the same for each colour; ``grey``: the mean of the colours, inverted if it is
+            bright on average (Haigh et al. 2018); ``plain``: the same, never inverted; ``rgb``: unchanged.
+            Grey images are repeated where three channels are expected.
         hints: what the user says of the image.
 
     Returns:
@@ -80,7 +82,14 @@ def choose_preprocessing(
 
     Returns:
         From ``uint8 (h, w)`` or ``(h, w, 3)``, any part of the image, to what the network sees of it.
+
+    Raises:
+        UserError: the user says what has no effect on this preprocessing.
     """
+    if preprocessing in ("rgb", "plain", "grey"):
+        useless = {"modality": hints.modality, "invert": hints.invert if preprocessing != "grey" else None}
+        if given := [f"{name}={value}" for name, value in useless.items() if value is not None]:
+            raise UserError(f"{given[0]} has no effect: this model sees images as they are; leave it out")
     if preprocessing == "rgb":
         return _in_three_channels
     if preprocessing in ("grey", "plain"):
@@ -115,22 +124,6 @@ def _mean_of_colours(image: np.ndarray) -> np.ndarray:
 
 def _inverted(transform: Transform) -> Transform:
     return lambda image: 255 - transform(image)
-
-
-def normalise(image: np.ndarray) -> np.ndarray:
-    """Reduce an image to one channel with bright nuclei on a dark ground.
-
-    Histology is reduced to its red channel: haematoxylin, which stains nuclei, absorbs red light and eosin
-    hardly does; coloured fluorescence to the channel of ``nuclear_channel``. Bright grounds are inverted, and
-    the contrast is stretched.
-
-    Args:
-        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
-
-    Returns:
-        ``uint8 (H, W)``.
-    """
-    return preprocess(image, "nuclei")
 
 
 def _channels_and_polarity(image: np.ndarray, hints: ImageHints) -> tuple[Transform, bool]:

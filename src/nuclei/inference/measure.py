@@ -14,6 +14,7 @@ from skimage.measure import find_contours, regionprops, regionprops_table
 from skimage.segmentation import find_boundaries
 
 from nuclei.data.image_regions import Pixels
+from nuclei.errors import UserError
 
 MEASUREMENTS = {
     "label": "label",
@@ -83,7 +84,15 @@ def measure(
     Returns:
         Columns as in ``MEASUREMENTS``; lengths in pixels, areas in square pixels, intensity in the
         unit of the image.
+
+    Raises:
+        ValueError: labels, image and channels differ in height or width.
+        UserError: the size of a pixel is not positive.
     """
+    check_pixel_size(pixel_size)
+    for name, plane in {"the image": image, **(channels or {})}.items():
+        if plane.shape[:2] != labels.shape:
+            raise ValueError(f"{name}: expected {labels.shape}, as the labels, got {plane.shape}")
     properties = tuple(
         name for name in dict.fromkeys(n.split("-")[0] for n in MEASUREMENTS) if name != INTENSITY
     )
@@ -112,6 +121,12 @@ def measure_parts(
     tables = [table for table in tables if len(table["label"])] or tables[:1]
     joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     return in_micrometres(joined, pixel_size)
+
+
+def check_pixel_size(pixel_size: float | None) -> None:
+    """Refuse a side of a pixel that is no positive number of µm; None is unknown."""
+    if pixel_size is not None and not 0 < pixel_size < float("inf"):
+        raise UserError(f"pixel_size={pixel_size}: expected the side of a pixel in µm, above 0")
 
 
 def in_micrometres(table: Columns, pixel_size: float | None) -> Columns:
@@ -153,16 +168,25 @@ def _strips(labels: np.ndarray) -> Iterator[slice]:
         yield slice(start, min(start + height, labels.shape[0]))
 
 
-def polygons(
-    parts: Iterable[LabelPart], maps: Sequence[Pixels], channels: Sequence[str], table: Columns
-) -> Iterator[str]:
+def classes_of(parts: Iterable[LabelPart], maps: Sequence[Pixels], channels: Sequence[str]) -> np.ndarray:
+    """Return the name of the class of each nucleus, ``(N,)``.
+
+    Args:
+        parts: of the labels, at least one.
+        maps: ``uint8 (H, W)`` each.
+        channels: names of the maps.
+    """
+    indices = [classify(part.labels, [plane[part.window] for plane in maps], channels) for part in parts]
+    return np.array(class_names(channels))[np.concatenate(indices)]
+
+
+def polygons(parts: Iterable[LabelPart], channels: Sequence[str], table: Columns) -> Iterator[str]:
     """Yield nuclei as GeoJSON for QuPath, with their class and measurements, in pieces of text.
 
     Args:
         parts: of the labels.
-        maps: ``uint8 (H, W)`` each.
-        channels: names of the maps.
-        table: of ``measure_parts``.
+        channels: names of the maps that the nuclei were found in.
+        table: of ``measure_parts``, with the column ``class`` where there are several.
     """
     names = class_names(channels)
     colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
@@ -170,11 +194,10 @@ def polygons(
     def all_features() -> Iterator[GeoJson]:
         start = 0
         for part in parts:
-            classes = [
-                names[n] for n in classify(part.labels, [plane[part.window] for plane in maps], channels)
-            ]
-            rows = {name: column[start : start + len(classes)] for name, column in table.items()}
-            start += len(classes)
+            end = start + int(part.labels.max(initial=0))
+            rows = {name: column[start:end] for name, column in table.items()}
+            start = end
+            classes = rows.get("class", np.repeat(names[0], len(rows["label"]))).tolist()
             yield from features(part, classes, colours, qupath_measurements(rows))
 
     return geojson_text(all_features())

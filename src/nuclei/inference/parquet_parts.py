@@ -229,7 +229,7 @@ def _nuclei_table(images: Sequence[SegmentedImage]) -> pyarrow.Table:
     """Return a row for each nucleus; parts have the same columns, whatever their images are."""
     import pyarrow as pa
 
-    columns = {"image": pa.string(), "runs": pa.string()}
+    columns = {"image": pa.string(), "runs": pa.string(), "class": pa.string()}
     columns |= {name: pa.int32() if name == "label" else pa.float64() for name in MEASUREMENTS.values()}
     columns |= {name: pa.float64() for name in ("area_um2", *(f"{length}_um" for length in LENGTHS))}
     columns |= {"mean_intensities": pa.map_(pa.string(), pa.float64())}

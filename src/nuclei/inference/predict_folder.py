@@ -31,7 +31,7 @@ RECORD = "predict.json"
 """What the results of an earlier run depend on."""
 NUCLEI, RUNS = "nuclei.csv", "submission.csv"
 TABLES = (TABLE, NUCLEI, RUNS)
-TEXT = ("image", "path", "modality", "chosen", "warnings")
+TEXT = ("image", "path", "modality", "chosen", "warnings", "class")
 """Columns that are put in quotes, as some programs take names such as NA or 001 for something else."""
 Row = dict[str, str]
 FileRecord = tuple[list[int | str], list[str]]
@@ -130,10 +130,11 @@ class ResultTables:
 
 
 def _texts(table: Columns) -> list[Row]:
-    """Return the rows of a table as text: whole numbers bare, others with three digits, no NaN."""
+    """Return the rows of a table as text: words and whole numbers as they are, others with three digits."""
     columns = {
         str(name): [
-            str(v) if isinstance(v, int) else "" if math.isnan(v) else f"{v:.3f}" for v in values.tolist()
+            str(v) if isinstance(v, int | str) else "" if math.isnan(v) else f"{v:.3f}"
+            for v in values.tolist()
         ]
         for name, values in table.items()
     }

@@ -27,7 +27,16 @@ from nuclei.data.preprocessing import (
 from nuclei.errors import UserError
 from nuclei.inference import large_images
 from nuclei.inference.large_images import TILE, segment
-from nuclei.inference.measure import Columns, LabelPart, measure_parts, polygons, write_rois
+from nuclei.inference.measure import (
+    Columns,
+    LabelPart,
+    check_pixel_size,
+    class_names,
+    classes_of,
+    measure_parts,
+    polygons,
+    write_rois,
+)
 from nuclei.inference.onnx_network import available_cores
 from nuclei.inference.result_files import write_labels, write_overlay, write_zarr
 from nuclei.inference.segmenter import Segmenter
@@ -72,8 +81,7 @@ class FileSettings:
             raise UserError(
                 f"save: no kind '{unknown[0]}'; expected some of {', '.join((*ENDINGS, PARQUET))}"
             )
-        if self.pixel_size is not None and not 0 < self.pixel_size < float("inf"):
-            raise UserError(f"pixel_size={self.pixel_size}: expected the side of a pixel in µm, above 0")
+        check_pixel_size(self.pixel_size)
         if self.tile is not None and self.tile < SMALLEST_TILE:
             raise UserError(f"tile={self.tile}: expected at least {SMALLEST_TILE} pixels")
 
@@ -192,9 +200,11 @@ def _segment(
         dim = modality == "fluorescence" and image.shown.ndim == 2
         notes += write_overlay(output / "overlays" / f"{name}.png", image.shown, found.labels, dim)
     table = measure_channels(found.by_part(), image, pixel_size)
+    if len(class_names(segmenter.channels)) > 1:
+        table["class"] = classes_of(found.by_part(), found.maps, segmenter.channels)
     if "geojson" in settings.save:
         with atomic_write(output / "geojson" / f"{name}.geojson") as part, open(part, "w") as file:
-            file.writelines(polygons(found.by_part(), found.maps, segmenter.channels, table))
+            file.writelines(polygons(found.by_part(), segmenter.channels, table))
     if "rois" in settings.save:
         with atomic_write(output / "rois" / f"{name}.zip") as part:
             write_rois(part, found.by_part())

@@ -16,7 +16,7 @@ from nuclei.errors import UserError
 from nuclei.inference.onnx_network import OnnxNetwork
 from nuclei.inference.predict_maps import VIEWS, Network, place
 from nuclei.inference.rescale import estimate_zoom, known_zoom, predict_at_diameter
-from nuclei.postprocess.pipeline import Step, postprocess
+from nuclei.postprocess.pipeline import Step, as_config, postprocess
 
 if TYPE_CHECKING:
     from nuclei.models.base import SegmentationNetwork
@@ -153,16 +153,17 @@ class Segmenter:
                 torch.set_num_threads(count)
 
     def fingerprint(self) -> str:
-        """Return a text that is another one for other weights, views or post-processing."""
-        digest = hashlib.sha256(repr((self.channels, self.steps)).encode())
+        """Return a hash that changes with the weights, the views and the post-processing, trees included."""
+        digest = hashlib.sha256(repr((list(self.channels), as_config(self.steps))).encode())
         for member in self.networks:
-            digest.update(repr((member.channels, member.weight, member.tta, member.diameter)).encode())
-            digest.update(repr(tuple(member.scales)).encode())
+            views = (member.tta, member.diameter, tuple(member.scales))
+            shown = (member.network.preprocessing, member.network.size)
+            digest.update(repr((list(member.channels), member.weight, views, shown)).encode())
             if isinstance(member.network, OnnxNetwork):
                 digest.update(member.network.fingerprint())
                 continue
-            for parameter in member.network.parameters():
-                digest.update(parameter.detach().cpu().numpy().tobytes())
+            for tensor in member.network.state_dict().values():
+                digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
 

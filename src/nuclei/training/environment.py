@@ -47,7 +47,8 @@ def code_state(folder: str | Path) -> tuple[str, str]:
     """Return the commit of the code in ``folder``, and ``yes`` or ``no``: does it differ from that commit.
 
     Files that git does not know, and submissions with all that belongs to them, do not count.
-    Both are empty without git.
+    Both are empty without git, and where the folder is not the top of its repository: an installed package
+    may lie inside of another project's.
     """
 
     def git(*words: str) -> str:
@@ -59,6 +60,8 @@ def code_state(folder: str | Path) -> tuple[str, str]:
         state = json.loads(copy.read_text())
         return state["commit"], state["dirty"]
     try:
+        if not Path(git("rev-parse", "--show-toplevel")).samefile(folder):
+            return "", ""
         commit = git("rev-parse", "HEAD")
         code = ("--", ":/", ":(top,exclude)submissions")
         changes = git("status", "--porcelain", "--untracked-files=no", *code)

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Collection, Mapping
 
+from nuclei.errors import UserError
+
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
@@ -18,13 +20,18 @@ def choose_recipe(recipe: str, has_small: bool, gpu: bool) -> str:
     """Return which recipe to train with, and why.
 
     Args:
-        recipe: ``full``, ``small`` or ``auto``; anything else is the reason of an earlier choice.
+        recipe: ``full``, ``small`` or ``auto``, or an earlier choice with its reason.
         has_small: whether the data set has a smaller recipe.
         gpu: whether there is a GPU.
+
+    Raises:
+        UserError: there is no such recipe.
 
     >>> choose_recipe("auto", has_small=True, gpu=False)
     'small: no GPU'
     """
+    if recipe.partition(":")[0] not in ("full", "small", "auto"):
+        raise UserError(f"recipe={recipe}: expected full, small or auto")
     if recipe != "auto":
         return recipe
     return "small: no GPU" if has_small and not gpu else "full"
