@@ -1,4 +1,4 @@
-"""Compare the two engines of the model that comes along: ``python bench/engines.py STORE [IMAGES]``.
+"""Compare the two engines of the bundled model: ``python bench/engines.py STORE [IMAGES]``.
 
 First the start of processes, in turn: ``import torch`` alone, and ``predict`` of one image, 520 × 348 pixels.
 Then training images of several kinds, each segmented by torch and by ONNX Runtime in turn, on one core: the

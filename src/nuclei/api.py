@@ -22,7 +22,7 @@ def read_image(
     """Read the first image of a file, with the values that stand in the file.
 
     Args:
-        path: a PNG, JPEG, TIFF, OME-Zarr or one of their like, of any depth.
+        path: a PNG, JPEG, TIFF, OME-Zarr or a similar format, of any depth.
         channel: name or number from 1; None takes the one whose name is that of a nuclear dye, or else the
             first, or all colours of RGB.
         z: slice, from 1; None takes the maximum of all.
@@ -43,7 +43,7 @@ def load_model(path: str | Path | None = None, tta: int | None = None) -> Segmen
     """Load a trained model: networks with their post-processing.
 
     Args:
-        path: a file that ``nuclei export`` wrote; None takes the model that comes along.
+        path: a file that ``nuclei export`` wrote; None takes the bundled model.
         tta: mirrored and turned views to average, 1 to 8; None takes what the model was made with.
 
     Raises:
@@ -75,7 +75,7 @@ def segment(
     Args:
         image: ``(H, W)`` or RGB ``(H, W, 3)`` of any real type; with ``channel`` also ``(C, H, W)`` or
             ``(H, W, C)``, where the shorter one of first and last axis counts the channels.
-        model: from ``load_model``; None takes the model that comes along, loaded once.
+        model: from ``load_model``; None takes the bundled model, loaded once.
         channel: number from 1, or ``red``, ``green`` or ``blue``.
         diameter: mean diameter of the nuclei, in pixels, or in µm where ``pixel_size`` is given; None: it is
             measured.

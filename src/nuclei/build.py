@@ -321,7 +321,7 @@ def build_training(
 
 
 def initial_weights(cfg: DictConfig, paths: Paths) -> InitialWeights | None:
-    """Return what ``init`` names: a run's fold, the model file that comes along, or another model file.
+    """Return what ``init`` names: a run's fold, the bundled model, or another model file.
 
     Raises:
         UserError: the model file may have seen the held-out images.

@@ -39,7 +39,7 @@ COMMANDS = {
     "submission": "predict the test images and write a submission",
     "reproduce": "say what differs between what a run was trained with and today",
     "export": "put one run's network and post-processing into one small file",
-    "predict": "find the nuclei in any images, with the model that comes along or an ensemble",
+    "predict": "find the nuclei in any images, with the bundled model or an ensemble",
     "app": "a local web page: drop an image, see its nuclei",
     "validate": "check a submission against the competition's rules",
     "score": "show the metrics of a submission, of out-of-fold maps, or of any label maps",

@@ -84,6 +84,11 @@ class FoldFolder:
         """The result, written last: the fold is finished."""
         return self.path / "done.json"
 
+    def train_command(self) -> str:
+        """Return the command that trains the fold, without the settings of its recipe."""
+        data, model, name, fold = self.path.absolute().parts[-4:]
+        return f"./run.sh data={data} model={model} name={name} fold={fold.removeprefix('fold')}"
+
     @property
     def checkpoint(self) -> Path:
         """Lightning's last checkpoint, from which a killed training goes on."""

@@ -183,7 +183,7 @@ class Findings:
         nuclei: number of true and of predicted nuclei.
         diameters: float64 (N,), of the true nuclei, in pixels.
         best_iou: float64 (N,), see ``error_types.Errors``.
-        calibration: float64 (C, 256, 2), see ``statistics.calibration_counts``.
+        calibration: float64 (C, 256, 2), see ``score_statistics.calibration_counts``.
     """
 
     image_id: str

@@ -112,7 +112,7 @@ def paired_scores(names: Sequence[str], scores: Sequence[np.ndarray], image_ids:
 def calibration(counts: np.ndarray, channels: Sequence[str]) -> go.Figure:
     """Plot the mean target over the predicted value, for each channel.
 
-    ``counts`` is float64 (C, 256, 2): ``statistics.calibration_counts`` summed over images.
+    ``counts`` is float64 (C, 256, 2): ``score_statistics.calibration_counts`` summed over images.
     """
     plot = empty_plot("predicted", "true, on average", 420)
     diagonal = {"mode": "lines", "line": DOTTED, "name": "as it should be", "hoverinfo": "skip"}

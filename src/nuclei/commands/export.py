@@ -25,8 +25,8 @@ def main(cfg: DictConfig, call: Call) -> None:
     folder = paths.fold(run, cfg.fold)
     result = read_result(folder)
     if result is None:
-        train = f"./run.sh model={run.model} name={run.name} fold={cfg.fold} data={cfg.data.name}"
-        raise UserError(f"run={run}: expected MODEL/NAME with a finished {folder.path.name}; {train}")
+        expected = f"expected MODEL/NAME with a finished {folder.path.name}"
+        raise UserError(f"run={run}: {expected}; {folder.train_command()}")
     settings = read_settings(folder)
     steps = settings.steps
     if cfg.ensemble is not None:

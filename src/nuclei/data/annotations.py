@@ -30,7 +30,7 @@ Ring = Sequence[Sequence[float]]
 
 
 def read_label_map(path: Path) -> np.ndarray:
-    """Read a label map from TIFF, PNG and their like, or a NumPy file.
+    """Read a label map from TIFF, PNG and similar formats, or a NumPy file.
 
     Returns:
         Integers ``(H, W)``, 0 background; gaps in the numbering are allowed.

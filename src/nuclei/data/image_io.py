@@ -1,4 +1,4 @@
-"""The pixels of image files: PNG, JPEG and their like by OpenCV, TIFF by tifffile, OME-Zarr by zarr.
+"""The pixels of image files: PNG, JPEG and similar formats by OpenCV, TIFF by tifffile, OME-Zarr by zarr.
 
 Other formats are read by bioio, where it is installed.
 

@@ -90,9 +90,9 @@ def image_by_region(size: tuple[int, int], read: Read, large: float) -> Pixels:
 
 
 def keep_rows(read: Read, width: int) -> Read:
-    """Return what reads whole rows and keeps the last ones, for a file in strips as wide as the image.
+    """Wrap a reader of regions so that it decodes whole rows and caches those it read last.
 
-    Windows side by side share their rows, so that these are decoded once.
+    For files in strips as wide as the image: windows side by side share their rows, which are decoded once.
     """
     kept: tuple[slice, np.ndarray] | None = None
 

@@ -60,9 +60,8 @@ class OofFile:
     def error(self, problem: str, remove: str = "") -> UserError:
         """Return the error to raise; it names the files to remove and the command that makes them anew."""
         folder = FoldFolder(self.path.parent)
-        command = train_command(folder.path.parent, [fold_of(folder.path)])
         files = remove or f"{self.path} {folder.result}"
-        return UserError(f"{self.path} {problem}; make it anew: rm {files}; {command}")
+        return UserError(f"{self.path} {problem}; make it anew: rm {files}; {folder.train_command()}")
 
 
 def fold_of(folder: Path) -> int:

@@ -40,12 +40,12 @@ BLOCK = 2048
 CONTEXT = 256
 """Least number of pixels around a tile that networks see too, at the size at which they see them.
 
-What lies farther away changes few pixels of the maps of the model that comes along, by 3 of 255 at most.
+What lies farther away changes few pixels of the maps of the bundled model, by 3 of 255 at most.
 """
 MARGIN = 8
 """Width of a block's margin, in mean diameters of a nucleus."""
 USUAL_DIAMETER = 26
-"""Of a nucleus in pixels, where a network is not told how large to see them."""
+"""Diameter of nuclei in pixels that is assumed for networks without a diameter of their own."""
 BUSIEST = 1024
 """Side in pixels of each of the four windows in which the nuclei of a large image are measured."""
 

@@ -92,8 +92,7 @@ def network_files(ensemble: EnsembleFile, paths: Paths, name: str) -> Iterator[E
         for fold in range(ensemble.n_folds):
             folder, copy = paths.fold(run, fold), inside.fold(run, fold)
             if read_result(folder) is None:
-                train = f"./run.sh data={paths.data} model={run.model} name={run.name} fold={fold}"
-                raise UserError(f"{folder} is not finished; run {train}")
+                raise UserError(f"{folder} is not finished; run {folder.train_command()}")
             yield copy.settings.as_posix(), folder.settings
             yield copy.result.as_posix(), folder.result
             if folder.weights.is_file():  # Otsu has none

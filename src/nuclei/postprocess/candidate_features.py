@@ -31,7 +31,7 @@ class ImageNuclei(NamedTuple):
 
     @classmethod
     def of(cls, areas: np.ndarray, pixels: int) -> ImageNuclei:
-        """Return this of nuclei with ``areas``, (N,), in an image of so many pixels."""
+        """Summarise the nuclei of an image of ``pixels`` pixels from their areas, ``(N,)``."""
         return cls(float(np.median(areas)) if len(areas) else 1.0, len(areas), areas.sum() / pixels)
 
 

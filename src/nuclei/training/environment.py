@@ -107,7 +107,7 @@ def read_environment(path: Path) -> Environment:
 
 
 def differences(before: Environment, now: Environment) -> Iterator[str]:
-    """Yield in words what is another one today: code, data, Python, machine, packages."""
+    """Yield a line for each difference in code, data, Python, machine and packages."""
     if before.commit != now.commit:
         yield f"code: commit {before.commit[:7] or 'unknown'}, today {now.commit[:7] or 'unknown'}"
     if "yes" in (before.changed, now.changed):

@@ -157,9 +157,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 def _damaged(path: Path, folder: FoldFolder, remove: str) -> UserError:
     """Return the error about a file; it names what to remove and the command that makes it anew."""
-    data, model, name, fold = folder.path.absolute().parts[-4:]
-    command = f"./run.sh data={data} model={model} name={name} fold={fold.removeprefix('fold')}"
-    return UserError(f"{path} is missing or damaged; make it anew: rm {remove}; {command}")
+    return UserError(f"{path} is missing or damaged; make it anew: rm {remove}; {folder.train_command()}")
 
 
 def read_settings(folder: FoldFolder) -> RunSettings:

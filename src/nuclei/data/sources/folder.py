@@ -1,4 +1,4 @@
-"""One's own images beside their annotations: label maps, QuPath's GeoJSON, or COCO.
+"""A user's own images beside their annotations: label maps, QuPath's GeoJSON, or COCO.
 
 ``images/`` beside ``masks/`` or ``labels/``, ``NAME.tif`` beside ``NAME_masks.tif`` as Cellpose has them, or
 beside ``NAME.geojson``, or all annotations in one COCO file; see docs/own-data.md.
