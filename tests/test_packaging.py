@@ -61,4 +61,6 @@ def test_the_console_script_predicts(python: Path, tmp_path: Path) -> None:
 
 
 def test_help_from_an_empty_folder(python: Path, tmp_path: Path) -> None:
-    assert "predict" in run(python, tmp_path, str(python.with_name("nuclei")), "help")
+    out = run(python, tmp_path, str(python.with_name("nuclei")), "help")
+    assert "  predict " in out and "nuclei help COMMAND" in out
+    assert "run.sh" not in out and "  bench " not in out  # of a checkout

@@ -18,7 +18,7 @@ from textwrap import indent, wrap
 from typing import TYPE_CHECKING
 
 from nuclei.errors import Terminated, UserError, nearest_name
-from nuclei.paths import ROOT, shipped
+from nuclei.paths import PROGRAM, ROOT, shipped
 from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ COMMANDS = {
     "bench": "time the core against what others use; needs requirements-bench.txt",
     "test": "run the whole test suite",
 }
+CHECKOUT_ONLY = ("bundle", "push", "bench", "test")
+"""Commands that need files of the repository which the installed package leaves out."""
 FLAGS = ("-m", "--multirun", "-h", "--help")
 SHORTCUTS = {"--fix": "fix=true"}
 DEMO = ("prepare", "folds", "train", "ensemble", "analyse", "submission", "validate", "score", "bench", "all")
@@ -77,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as e:
         if debug:
             traceback.print_exc()
-        print(f"error: {describe(e)}", file=sys.stderr)
+        print(f"error: {describe(e).replace('./run.sh', PROGRAM)}", file=sys.stderr)
         return 2
     return 0
 
@@ -122,6 +124,8 @@ def run(words: list[str]) -> None:
         return
     if sys.version_info < (3, 11):  # noqa: UP036 (NUCLEI_PYTHON may name an older one)
         raise UserError(f"Python 3.11 or 3.12 is needed; {sys.executable} is {sys.version.split()[0]}")
+    if command in CHECKOUT_ONLY and not in_checkout():
+        raise UserError(f"{command} needs a checkout of the repository, which has run.sh; this is {ROOT}")
     if command == "test":
         os.chdir(ROOT)
         if rest[:1] == ["faults"]:  # strikes at every change of a file, see docs/reliability.md
@@ -184,14 +188,20 @@ def launch_runs(command: str, settings: list[str], sweep: bool) -> None:
     launch([call for call, _ in runs], build(launcher), build_folders(runs[0][1]).logs)
 
 
+def in_checkout() -> bool:
+    """Return whether the package lies in a checkout of the repository, and is not installed."""
+    return PROGRAM == "./run.sh"
+
+
 def usage() -> str:
     """List the commands, one line each."""
-    lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items()]
+    usable = COMMANDS.keys() - (() if in_checkout() else CHECKOUT_ONLY)
+    lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items() if name in usable]
     return "\n".join(
         [
-            "./run.sh [COMMAND] [key=value ...]    with no COMMAND it is train: ./run.sh fold=0",
+            f"{PROGRAM} [COMMAND] [key=value ...]    with no COMMAND it is train: {PROGRAM} fold=0",
             *lines,
-            "./run.sh help COMMAND shows its settings; -m key=a,b runs each; --debug shows tracebacks",
+            f"{PROGRAM} help COMMAND shows its settings; -m key=a,b runs each; --debug shows tracebacks",
         ]
     )
 
@@ -205,7 +215,7 @@ def help_text(command: str, words: list[str]) -> str:
         command: its name.
         words: groups whose settings are shown too, ``GROUP`` or ``GROUP=OPTION``.
     """
-    folder, door = shipped("configs"), f"./run.sh {command}"
+    folder, door = shipped("configs"), f"{PROGRAM} {command}"
     head, _, body = (folder / f"{command}.yaml").read_text(encoding="utf-8").partition("defaults:")
     defaults, _, own = body.partition("- _self_\n")
     chosen = dict(re.findall(r"- (\w+): (\w+)", defaults))
@@ -221,7 +231,7 @@ def help_text(command: str, words: list[str]) -> str:
         if not path.is_file():
             raise UserError(f"{command} has no group '{word}'; expected one of {', '.join(chosen)}")
         lines += ["", f"{name}:", indent(path.read_text(encoding="utf-8").rstrip(), "  ")]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("./run.sh", PROGRAM)
 
 
 def describe(error: BaseException) -> str:
@@ -275,7 +285,7 @@ def composed_runs(
         cfg, names = compose_config(command, words), {word.partition("=")[0] for word in words}
         if uses_demo(command, cfg, names):
             notes.append(
-                f"there's no competition data at {cfg.data.root} (./run.sh download fetches it), "
+                f"there's no competition data at {cfg.data.root} ({PROGRAM} download fetches it), "
                 "using the demo data set"
             )
             words = [*words, "data=demo"]

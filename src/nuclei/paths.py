@@ -10,6 +10,8 @@ from nuclei.errors import UserError
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parents[1]
 """The folder of the project, where the package lies in a checkout."""
+PROGRAM = "./run.sh" if (ROOT / "run.sh").is_file() else "nuclei"
+"""What a user types to run a command: the script of a checkout, or that of an installed package."""
 
 
 def shipped(name: str) -> Path:
@@ -87,7 +89,7 @@ class FoldFolder:
     def train_command(self) -> str:
         """Return the command that trains the fold, without the settings of its recipe."""
         data, model, name, fold = self.path.absolute().parts[-4:]
-        return f"./run.sh data={data} model={model} name={name} fold={fold.removeprefix('fold')}"
+        return f"{PROGRAM} data={data} model={model} name={name} fold={fold.removeprefix('fold')}"
 
     @property
     def checkpoint(self) -> Path:

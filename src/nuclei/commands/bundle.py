@@ -10,7 +10,7 @@ from nuclei.build import build_paths
 from nuclei.config import Call, override_words
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.kaggle.bundle import Entry, keep_members, network_files, project_files, wheel_files, write_bundle
-from nuclei.paths import ROOT
+from nuclei.paths import PROGRAM, ROOT
 from nuclei.submission.make_submission import sha256_of
 
 
@@ -35,5 +35,5 @@ def main(cfg: DictConfig, call: Call) -> None:
     size = paths.bundle.stat().st_size / 1e6
     print(
         f"wrote {paths.bundle}: {len(entries)} files, {size:.1f} MB, sha256 {sha256_of(paths.bundle)}; "
-        "next: ./run.sh push owner=YOUR_KAGGLE_NAME"
+        f"next: {PROGRAM} push owner=YOUR_KAGGLE_NAME"
     )

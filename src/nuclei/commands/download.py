@@ -11,6 +11,7 @@ from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.kaggle.competition import Competition
 from nuclei.kaggle.unpack import DamagedZip, check_counts, count_images, install_files
+from nuclei.paths import PROGRAM
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -25,7 +26,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     check_counts(root, {split: n for split, n in counts.items() if n}, cfg.images)
     images = "{train} training images, {test} test images"
     if all(counts.values()):
-        print(f"{root} is complete: {images.format(**counts)}; nothing to do; next: ./run.sh prepare")
+        print(f"{root} is complete: {images.format(**counts)}; nothing to do; next: {PROGRAM} prepare")
         return
     # Beside the folder: that one appears only when there is something in it.
     work = (root if root.is_mount() else root.parent) / f".{root.name}.download"
@@ -40,4 +41,4 @@ def main(cfg: DictConfig, call: Call) -> None:
         raise UserError(f"the download is damaged and was removed: {e}; run ./run.sh download again") from e
     shutil.rmtree(work, ignore_errors=True)
     counts = count_images(root)
-    print(f"wrote {', '.join(names)} into {root}: {images.format(**counts)}; next: ./run.sh prepare")
+    print(f"wrote {', '.join(names)} into {root}: {images.format(**counts)}; next: {PROGRAM} prepare")

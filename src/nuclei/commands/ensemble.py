@@ -18,6 +18,7 @@ from nuclei.ensemble.fit_second_stage import choose_second_stage
 from nuclei.ensemble.oof import check_same_images, describe_members, find_members
 from nuclei.ensemble.search_space import tunable
 from nuclei.ensemble.tune import Effort, ensemble_of, tune_members
+from nuclei.paths import PROGRAM
 from nuclei.postprocess.pipeline import fields, with_parameters
 
 
@@ -59,5 +60,5 @@ def main(cfg: DictConfig, call: Call) -> None:
     print(
         f"wrote {paths.ensemble(cfg.name)} in {time.monotonic() - start:.0f} s; "
         f"mAP {ensemble.nested:.4f} (nested), {ensemble.tuned_on_all:.4f} (tuned on all); "
-        f"next: ./run.sh submission data={paths.data} ensemble={cfg.name}"
+        f"next: {PROGRAM} submission data={paths.data} ensemble={cfg.name}"
     )

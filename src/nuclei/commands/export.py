@@ -15,7 +15,7 @@ from nuclei.errors import UserError
 from nuclei.inference.model_file import ModelFile, ModelSettings, read_model_file, write_model_file
 from nuclei.inference.onnx_network import export_graph
 from nuclei.inference.segmenter import load_weights
-from nuclei.paths import RunName, model_path
+from nuclei.paths import PROGRAM, RunName, model_path
 from nuclei.training.run_folder import checked_weights, read_result, read_settings
 
 
@@ -50,5 +50,5 @@ def main(cfg: DictConfig, call: Call) -> None:
     data = path.read_bytes()
     print(
         f"wrote {path}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}; "
-        f"next: ./run.sh predict input=FOLDER weights={path}"
+        f"next: {PROGRAM} predict input=FOLDER weights={path}"
     )

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from nuclei.build import build_folders
 from nuclei.config import Call
 from nuclei.kaggle.ledger import describe_correlation, draw_scores, format_table, read_ledger, scored_points
+from nuclei.paths import PROGRAM
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -14,7 +15,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     path = build_folders(cfg).ledger
     rows = read_ledger(path)
     if not rows:
-        print(f"nothing was sent yet ({path} has no rows); next: ./run.sh submit")
+        print(f"nothing was sent yet ({path} has no rows); next: {PROGRAM} submit")
         return
     print(format_table(rows))
     boards = scored_points(rows)

@@ -11,6 +11,7 @@ from nuclei.build import build
 from nuclei.config import Call
 from nuclei.data.store import prepare
 from nuclei.errors import UserError
+from nuclei.paths import PROGRAM
 
 RULES = ("overlapping", "empty", "of another size", "in several pieces", "covered")
 
@@ -27,7 +28,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     size = Path(cfg.data.store).stat().st_size / 1e6
     took = time.monotonic() - start
     print(
-        f"wrote {cfg.data.store} ({size:.1f} MB) in {took:.0f} s; next: ./run.sh folds data={cfg.data.name}"
+        f"wrote {cfg.data.store} ({size:.1f} MB) in {took:.0f} s; next: {PROGRAM} folds data={cfg.data.name}"
     )
     if left_out := counts["left out"]:
         raise UserError(

@@ -11,7 +11,7 @@ from nuclei.build import build_paths, ensemble_segmenter
 from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.inference.time_budget import TimeBudget
-from nuclei.paths import ROOT
+from nuclei.paths import PROGRAM, ROOT
 from nuclei.submission.make_submission import (
     describe_ensemble,
     peak_gigabytes,
@@ -39,5 +39,5 @@ def main(cfg: DictConfig, call: Call) -> None:
     took = time.monotonic() - start
     print(
         f"wrote {path}: {n_rows} rows, {n_nuclei} nuclei in {len(images)} images, valid, {took:.0f} s; "
-        f"next: ./run.sh validate submission={path} data={cfg.data.name}"
+        f"next: {PROGRAM} validate submission={path} data={cfg.data.name}"
     )

@@ -14,7 +14,7 @@ from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.sources.folder import choose_sizes
 from nuclei.data.store import Store
 from nuclei.errors import UserError
-from nuclei.paths import ROOT, Paths, RunName
+from nuclei.paths import PROGRAM, ROOT, Paths, RunName
 from nuclei.training.environment import current_environment, write_environment
 from nuclei.training.run_folder import claim, is_first_process, locked, read_result, write_result
 
@@ -89,12 +89,12 @@ def fit_sizes(cfg: DictConfig, store: Store) -> None:
 def following(cfg: DictConfig, call: Call, paths: Paths, rows: list[FoldRow]) -> str:
     """Return the command for the first fold that is not finished, for the ensemble, or for the model file."""
     if cfg.fold == "all":
-        return f"./run.sh export data={cfg.data.name} run={cfg.model.name}/{cfg.name}"
+        return f"{PROGRAM} export data={cfg.data.name} run={cfg.model.name}/{cfg.name}"
     for fold in sorted({row.fold for row in rows}):
         if read_result(paths.fold(RunName(cfg.model.name, cfg.name), fold)) is None:
             chosen = [f"data={cfg.data.name}", f"model={cfg.model.name}", f"name={cfg.name}"]
-            return " ".join(["./run.sh", f"fold={fold}", *chosen, *map(shlex.quote, other_settings(call))])
-    return f"./run.sh ensemble data={cfg.data.name}"
+            return " ".join([PROGRAM, f"fold={fold}", *chosen, *map(shlex.quote, other_settings(call))])
+    return f"{PROGRAM} ensemble data={cfg.data.name}"
 
 
 def other_settings(call: Call) -> list[str]:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from nuclei.config import Call
 from nuclei.errors import UserError
+from nuclei.paths import PROGRAM
 from nuclei.submission.csv_files import read_submission
 from nuclei.submission.fix import fix, write_fixed
 from nuclei.submission.rules import check_submission, looks_row_major, read_bytes
@@ -52,4 +53,4 @@ def main(cfg: DictConfig, call: Call) -> None:
     note = f" (no sizes in {images.source}, so the ends of runs are unchecked)" if unbounded else ""
     scorable = (Path(cfg.data.root) / "stage1_solution.csv").is_file()
     after = f"score submission={path} data={cfg.data.name}" if scorable else f"submit submission={path}"
-    print(f"valid: {n_rows} rows, {len(submitted)} images{note}; next: ./run.sh {after}")
+    print(f"valid: {n_rows} rows, {len(submitted)} images{note}; next: {PROGRAM} {after}")

@@ -22,6 +22,7 @@ from kagglesdk.competitions.types.competition_api_service import (
 from nuclei.errors import UserError
 from nuclei.kaggle.client import SITE, KaggleSession, Refused, Unfinished, poll_until
 from nuclei.kaggle.ledger import LedgerRow, newest_row, write_row
+from nuclei.paths import PROGRAM
 from nuclei.submission.make_submission import SubmissionRecord, read_record, sha256_of
 from nuclei.submission.rules import find_violations
 from nuclei.submission.solution import ExpectedImages
@@ -294,7 +295,7 @@ class Submission:
         left = self.competition.submissions_left_today()
         today = "" if left is None else f"; {left} submissions left today"
         public, private = score.public or "not shown", score.private or "not shown"
-        print(f"public {public}, private {private}{today}; wrote {self.ledger}; next: ./run.sh ledger")
+        print(f"public {public}, private {private}{today}; wrote {self.ledger}; next: {PROGRAM} ledger")
 
 
 @contextmanager

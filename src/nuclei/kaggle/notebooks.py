@@ -29,7 +29,7 @@ from requests import HTTPError
 from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.kaggle.client import NOTEBOOKS, PIECE, SITE, KaggleSession, Unreachable, poll_until
-from nuclei.paths import Folders
+from nuclei.paths import PROGRAM, Folders
 from nuclei.training.environment import code_state
 
 ABSENT = (403, 404)  # how Kaggle answers for what is not there, or is somebody else's
@@ -328,7 +328,7 @@ class Push:
             raise UserError(
                 f"{address} ended with status {status}: {failure or 'see its log'}; the log is in {output}"
             )
-        after = f"; next: ./run.sh submit submission={output}/submission.csv" if name == "inference" else ""
+        after = f"; next: {PROGRAM} submit submission={output}/submission.csv" if name == "inference" else ""
         print(f"wrote {len(files)} files into {output}{after}")
 
 
