@@ -21,8 +21,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import cv2
 import numpy as np
 
-from nuclei.build import Engine, file_segmenter
 from nuclei.data.store import Store
+from nuclei.model_loading import Engine, file_segmenter
 from nuclei.paths import ROOT, default_model
 
 ENGINES: tuple[Engine, Engine] = ("torch", "onnx")

@@ -16,15 +16,17 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from nuclei.build import build_steps
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.oof import load_oof
 from nuclei.metrics import confusion, precision_at
+from nuclei.model_loading import build_steps
 from nuclei.postprocess.pipeline import postprocess
 
 HERE = Path(__file__).parents[1]
-WATERSHED = build_steps(OmegaConf.load(HERE / "configs" / "postprocess" / "watershed.yaml").steps)
+WATERSHED = build_steps(
+    OmegaConf.to_container(OmegaConf.load(HERE / "configs" / "postprocess" / "watershed.yaml").steps)
+)
 MODALITIES = ("fluorescence", "histology", "brightfield")
 
 

@@ -25,7 +25,6 @@ os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1
 import cv2
 import numpy as np
 
-from nuclei.build import file_segmenter
 from nuclei.data.image_io import read_images
 from nuclei.data.preprocessing import ImageHints
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
@@ -33,6 +32,7 @@ from nuclei.inference.measure import LabelPart
 from nuclei.inference.result_files import write_labels
 from nuclei.inference.segment_files import FileSettings, measure_channels, segment_files
 from nuclei.inference.segmenter import Segmenter
+from nuclei.model_loading import file_segmenter
 from nuclei.paths import default_model
 from nuclei.submission.rle import to_lines
 

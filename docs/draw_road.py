@@ -12,12 +12,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from skimage.segmentation import mark_boundaries
 
-from nuclei.build import build_steps
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.ensemble.oof import load_oof
 from nuclei.metrics import average_precision
+from nuclei.model_loading import build_steps
 from nuclei.postprocess.pipeline import postprocess
 
 

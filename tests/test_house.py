@@ -25,6 +25,7 @@ ROOMS = (
 )
 ROOMS += (
     "kaggle",
+    "model_loading",
     "config",
     "build",
     "analysis",

@@ -49,7 +49,7 @@ def load_model(path: str | Path | None = None, tta: int | None = None) -> Segmen
     Raises:
         nuclei.UserError: the file is missing, damaged, or no such model.
     """
-    from nuclei.build import file_segmenter
+    from nuclei.model_loading import file_segmenter
     from nuclei.paths import default_model
 
     return file_segmenter(Path(path) if path else default_model(), tta)

@@ -1,37 +1,28 @@
-"""Build objects from settings (paths, post-processing, networks, segmenters), and run a command as a step.
+"""Build what a command's settings name (paths, losses, a whole training), and run a command as a step.
 
-Settings name a class by ``_target_``; nothing but this module, ``cli`` and ``config`` knows Hydra, which
-builds what a command's settings name. What files name, networks and post-processing, is built without it.
+Nothing but this module, ``cli`` and ``config`` knows Hydra. What files name is built by ``model_loading``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
-import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
+from nuclei.model_loading import build_network, build_steps
 from nuclei.paths import Folders, FoldFolder, Paths, RunName, default_model, model_path
-from nuclei.training.recipe import GPU_DEVICES
 
 if TYPE_CHECKING:
     from nuclei.data.folds import FoldRow
-    from nuclei.ensemble.ensemble_file import EnsembleFile
-    from nuclei.inference.model_file import ModelFile
-    from nuclei.inference.predict_maps import Network
-    from nuclei.inference.segmenter import Segmenter, WeightedNetwork
-    from nuclei.models.base import SegmentationNetwork
     from nuclei.postprocess.pipeline import Step
     from nuclei.training.train_fold import FoldTraining, InitialWeights
 
@@ -47,9 +38,9 @@ def build_paths(cfg: DictConfig) -> Paths:
     return Paths(**vars(build_folders(cfg)), data=cfg.data.name, **data)
 
 
-def as_tree(cfg: DictConfig) -> dict[str, Any]:
-    """Return settings as plain Python values, resolved."""
-    return cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+def as_tree(cfg: Any) -> Any:
+    """Return settings as plain mappings and lists, resolved."""
+    return OmegaConf.to_container(cfg, resolve=True)
 
 
 def build(settings: Any, **arguments: Any) -> Any:
@@ -57,228 +48,9 @@ def build(settings: Any, **arguments: Any) -> Any:
     return instantiate(settings, _convert_="all", **arguments)
 
 
-def _classes(package: str, only: str | None = None) -> Iterator[type]:
-    """Yield every class that the modules of a package name, or ``only`` one of its modules."""
-    room = importlib.import_module(package)
-    for module in pkgutil.walk_packages(room.__path__, f"{package}."):
-        if only in (None, module.name):
-            yield from (c for c in vars(importlib.import_module(module.name)).values() if isinstance(c, type))
-
-
-@cache
-def _step_classes() -> dict[str, type]:
-    """Return every post-processing step by the name of its class: dataclasses that can be called."""
-    return {
-        c.__name__: c
-        for c in _classes("nuclei.postprocess")
-        if dataclasses.is_dataclass(c) and any("__call__" in vars(b) for b in c.mro()[:-1])
-    }
-
-
-@cache
-def _network_classes(only: str | None = None) -> dict[str, type]:
-    """Return every network by the name of its class, or those that ``only`` one module names."""
-    from nuclei.models.base import SegmentationNetwork
-
-    found = (c for c in _classes("nuclei.models", only) if issubclass(c, SegmentationNetwork))
-    return {c.__name__: c for c in found if c is not SegmentationNetwork}
-
-
-def _build_own(kind: str, classes: Mapping[str, type], settings: Any, **arguments: Any) -> Any:
-    """Build one of the project's own classes from settings, which may come from a file that somebody sent.
-
-    The class is found by the last name in ``_target_``, and its arguments are plain data, so that settings
-    cannot name code to run.
-
-    Args:
-        kind: of the classes, for messages.
-        classes: by name.
-        settings: a mapping with ``_target_`` and arguments.
-        **arguments: those that the program gives, whatever the settings say.
-
-    Raises:
-        UserError: there is no such class, an argument is not plain, or the class does not take it.
-    """
-    tree = OmegaConf.to_container(settings, resolve=True) if OmegaConf.is_config(settings) else settings
-    if not isinstance(tree, Mapping):
-        raise UserError(f"expected the settings of a {kind}, got {str(tree)[:80]}")
-    name = str(tree.get("_target_")).rpartition(".")[2]
-    if name not in classes:
-        raise UserError(f"no {kind} {name[:80]}; there are {', '.join(sorted(classes))}")
-    given = {str(key): value for key, value in tree.items() if key != "_target_"}
-    if not _is_plain(given):
-        raise UserError(f"{kind} {name}: expected numbers, text, lists and mappings of these as arguments")
-    try:
-        return classes[name](**(given | arguments))
-    except (TypeError, ValueError) as e:
-        raise UserError(f"{kind} {name}: {e}") from e
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a value is numbers, text, None, and lists and mappings of these without ``_key_``."""
-    if isinstance(value, Mapping):
-        names = all(isinstance(key, str) and not key.startswith("_") for key in value)
-        return names and all(map(_is_plain, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def build_steps(steps: Iterable[Mapping[str, Any]]) -> list[Step]:
-    """Build a post-processing from its settings.
-
-    Raises:
-        UserError: there is no such step, or it has no such parameter.
-
-    >>> build_steps([{"_target_": "nuclei.postprocess.components.RemoveSmall", "min_area": 20}])
-    [RemoveSmall(min_area=20)]
-    """
-    return [_build_own("post-processing step", _step_classes(), step) for step in steps]
-
-
-@contextmanager
-def _read_from(path: Path) -> Iterator[None]:
-    """Name the file in the error about what it holds."""
-    try:
-        yield
-    except (UserError, RuntimeError) as e:  # RuntimeError: PyTorch's, of weights that do not fit
-        raise UserError(f"{path}: {' '.join(str(e).split())[:500]}") from e
-
-
 def named_steps(name: str) -> list[Step]:
     """Build the post-processing of a name, an option of the group ``postprocess``."""
-    return build_steps(compose_config("train", [f"postprocess={name}"]).postprocess.steps)
-
-
-def run_steps(folder: FoldFolder) -> list[Step]:
-    """Build the post-processing that a run was trained with."""
-    from nuclei.training.run_folder import read_settings
-
-    with _read_from(folder.settings):
-        return build_steps(read_settings(folder).steps)
-
-
-def build_network(
-    settings: Mapping[str, Any], channels: Sequence[str], pretrained: bool = True
-) -> SegmentationNetwork:
-    """Build a network with a map for each channel.
-
-    Args:
-        settings: the setting ``model.network``.
-        channels: names of its maps.
-        pretrained: False where the weights will come from a file, so that no other ones are asked for.
-
-    Raises:
-        UserError: there is no such network, or it takes no such arguments.
-    """
-    unset = {name: None for name in ("encoder_weights", "weights") if name in settings and not pretrained}
-    # Where the settings name the module, no other one is imported: torchvision alone takes seconds.
-    target = settings.get("_target_") if isinstance(settings, Mapping) else None
-    module, _, name = str(target).rpartition(".")
-    found = _network_classes(module)
-    classes = found if name in found else _network_classes()
-    network = _build_own("network", classes, settings, **unset, n_channels=len(channels))
-    return cast("SegmentationNetwork", network)
-
-
-def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = None) -> WeightedNetwork:
-    """Load one trained fold.
-
-    Args:
-        folder: of the fold.
-        weight: of its maps in the mean of several.
-        tta: dihedral views to average; None for those of the training's own prediction.
-
-    Raises:
-        UserError: the run is not finished, or its weights are missing or damaged.
-    """
-    from nuclei.inference.segmenter import WeightedNetwork, load_weights
-    from nuclei.training.run_folder import checked_weights, read_result, read_settings
-
-    result = read_result(folder)
-    if result is None:
-        raise UserError(f"{folder} is not finished; train it again as the ensemble's other runs were")
-    settings = read_settings(folder)
-    with _read_from(folder.settings):
-        network = build_network(settings.network, settings.channels, pretrained=False)
-    return WeightedNetwork(
-        load_weights(network, checked_weights(folder)),
-        settings.channels,
-        weight,
-        result.tta if tta is None else tta,
-        result.diameter,
-        result.scales,
-    )
-
-
-def ensemble_segmenter(ensemble: EnsembleFile, path: Path, paths: Paths, tta: int | None = None) -> Segmenter:
-    """Load every fold of every member that has a weight; ``path`` is the ensemble file, for messages."""
-    from nuclei.inference.segmenter import Segmenter
-
-    with _read_from(path):
-        steps = build_steps(ensemble.steps)
-    networks = []
-    for member in ensemble.weighted:
-        for fold in range(ensemble.n_folds):
-            folder = paths.fold(member.run, fold)
-            networks.append(trained_network(folder, member.weight / ensemble.n_folds, tta))
-            ensemble.check_channels(folder, networks[-1].channels)
-    return Segmenter(networks, ensemble.channels, steps)
-
-
-Engine = Literal["onnx", "torch"]
-
-
-def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = None) -> Segmenter:
-    """Load the network of a file that ``export`` wrote.
-
-    Args:
-        path: of the file.
-        tta: dihedral views to average; None for those that the file says.
-        engine: what computes the maps; None takes ONNX Runtime on a machine without a GPU, where the file
-            has a graph for it, so that torch need not be imported, which takes seconds.
-
-    Raises:
-        UserError: the file is missing, damaged, or of another form, or has no graph for the engine.
-    """
-    from nuclei.inference.model_file import read_model_file
-    from nuclei.inference.onnx_network import OnnxNetwork
-    from nuclei.inference.segmenter import Segmenter, WeightedNetwork
-
-    model = read_model_file(path)
-    settings = model.settings
-    if engine is None:
-        engine = "onnx" if model.graph and not any(map(os.path.exists, GPU_DEVICES)) else "torch"
-    with _read_from(path):
-        steps = build_steps(settings.steps)
-        if engine == "torch":
-            network = _torch_network(model)
-        elif model.graph:
-            network = OnnxNetwork(model.graph, model.weights)
-        else:
-            raise UserError("it has no graph for ONNX Runtime; ./run.sh export makes files that have one")
-    views = settings.tta if tta is None else tta
-    weighted = WeightedNetwork(network, settings.channels, 1.0, views, settings.diameter, settings.scales)
-    return Segmenter([weighted], settings.channels, steps)
-
-
-def _torch_network(model: ModelFile) -> Network:
-    """Build the network of a model file and put it where it runs."""
-    from nuclei.inference.predict_maps import place
-
-    network = build_network(model.settings.network, model.settings.channels, pretrained=False)
-    network.load_state_dict(model.tensors())
-    return place(network)
-
-
-def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta: int | None) -> Segmenter:
-    """Load an ensemble by name, or else a model file, by default the one that comes with the project."""
-    if ensemble is not None:
-        from nuclei.ensemble.ensemble_file import read_ensemble
-
-        path = paths.ensemble(ensemble)
-        return ensemble_segmenter(read_ensemble(path), path, paths, tta)
-    return file_segmenter(Path(weights) if weights else default_model(), tta)
+    return build_steps(as_tree(compose_config("train", [f"postprocess={name}"]).postprocess.steps))
 
 
 def build_training(
@@ -307,7 +79,7 @@ def build_training(
         held_out=[row.image_id for row in rows if row.fold == cfg.fold],
         folds_sha256=sha256,
         channels=channels,
-        steps=build_steps(cfg.postprocess.steps),
+        steps=build_steps(as_tree(cfg.postprocess.steps)),
         build_network=partial(build_network, as_tree(cfg.model.network), channels),
         build_loss=partial(build, cfg.loss),
         optimizer=build(cfg.optimizer),

@@ -8,13 +8,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from nuclei.build import file_segmenter
 from nuclei.data.synthetic import draw_brightfield, draw_fluorescence, draw_histology, draw_nuclei
 from nuclei.errors import UserError
 from nuclei.inference import predict_maps
 from nuclei.inference.model_file import Graph, ModelFile, ModelSettings, read_model_file, write_model_file
 from nuclei.inference.onnx_network import OnnxNetwork, export_graph
 from nuclei.inference.predict_maps import VIEWS, predict
+from nuclei.model_loading import file_segmenter
 from nuclei.models.base import SegmentationNetwork
 from nuclei.models.mask_rcnn import MaskRCNN
 from nuclei.models.unet import UNet

@@ -17,7 +17,6 @@ import numpy as np
 
 from nuclei.analysis.error_types import ERROR_TYPES, Errors, find_errors, mend
 from nuclei.analysis.score_statistics import calibration_counts, crowding, diameters
-from nuclei.build import build_steps
 from nuclei.data.folds import FoldRow, folds_sha256
 from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
@@ -26,6 +25,7 @@ from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.ensemble.evaluate import blend
 from nuclei.ensemble.oof import Member, load_oof
 from nuclei.metrics import confusion, precision_at
+from nuclei.model_loading import build_steps
 from nuclei.paths import Paths, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
 from nuclei.progress import parallel_map, track

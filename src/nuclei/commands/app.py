@@ -7,8 +7,9 @@ from omegaconf import DictConfig
 
 from nuclei.app.serve import private_folder, serve
 from nuclei.app.upload_session import Limits
-from nuclei.build import build_paths, build_segmenter
+from nuclei.build import build_paths
 from nuclei.config import Call
+from nuclei.model_loading import build_segmenter
 
 
 def main(cfg: DictConfig, call: Call) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.build import build_network, build_paths
+from nuclei.build import build_paths
 from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
 from nuclei.inference.model_file import ModelFile, ModelSettings, read_model_file, write_model_file
 from nuclei.inference.onnx_network import export_graph
 from nuclei.inference.segmenter import load_weights
+from nuclei.model_loading import build_network
 from nuclei.paths import PROGRAM, RunName, model_path
 from nuclei.training.run_folder import checked_weights, read_result, read_settings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.build import build_paths, build_segmenter
+from nuclei.build import build_paths
 from nuclei.config import Call
 from nuclei.data.image_stacks import Selection
 from nuclei.data.preprocessing import ImageHints
@@ -16,6 +16,7 @@ from nuclei.inference.predict_folder import predict_folder
 from nuclei.inference.predict_parquet import predict_parquet
 from nuclei.inference.predict_ray import choose_engine
 from nuclei.inference.segment_files import PARQUET, FileSettings
+from nuclei.model_loading import build_segmenter
 from nuclei.submission.csv_files import HEADER
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from nuclei.build import build_paths, build_steps
+from nuclei.build import as_tree, build_paths
 from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, precision_at, table
+from nuclei.model_loading import build_steps
 from nuclei.paths import RunName
 from nuclei.submission.solution import check_solution, compare_with_solution, index_or_nothing
 
@@ -44,7 +45,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     run, store, rows = RunName.parse(cfg.run), Store(paths.store), read_folds(paths.folds)
     member = load_oof(paths.run(run), rows, folds_sha256(paths.folds))
     own = cfg.get("postprocess") is None
-    steps = build_steps(read_settings(paths.fold(run, 0)).steps if own else cfg.postprocess.steps)
+    steps = build_steps(read_settings(paths.fold(run, 0)).steps if own else as_tree(cfg.postprocess.steps))
     counts = count_matches(member, store, rows, steps, cfg.workers)
     fold = {row.image_id: f"fold {row.fold}" for row in rows}
     print_scores(counts, {"fold": fold, "modality": {row.image_id: row.modality for row in rows}})

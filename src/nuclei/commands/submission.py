@@ -7,10 +7,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.build import build_paths, ensemble_segmenter
+from nuclei.build import build_paths
 from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.inference.time_budget import TimeBudget
+from nuclei.model_loading import ensemble_segmenter
 from nuclei.paths import PROGRAM, ROOT
 from nuclei.submission.make_submission import (
     describe_ensemble,

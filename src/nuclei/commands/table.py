@@ -7,9 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nuclei.build import as_tree, build_paths, ensure_data, named_steps, run_step, run_steps, trained_network
+from nuclei.build import as_tree, build_paths, ensure_data, named_steps, run_step
 from nuclei.config import Call
 from nuclei.data.store import Store
+from nuclei.model_loading import run_steps, trained_network
 from nuclei.paths import ROOT
 from nuclei.reproduce.paper_page import reproduce
 from nuclei.reproduce.systems import Reproduction, parse_paper

@@ -18,6 +18,7 @@ from pathlib import Path
 
 HEAVY = (
     "nuclei.cli",
+    "nuclei.model_loading",
     "nuclei.build",
     "nuclei.training.train_fold",
     "nuclei.ensemble.tune",
