@@ -18,11 +18,11 @@ from nuclei.data.image_files import csv_name
 from nuclei.data.image_io import read_images
 from nuclei.data.image_stacks import SourceImage
 from nuclei.data.synthetic import draw_brightfield, draw_fluorescence, draw_histology, draw_nuclei
+from nuclei.data.tiff_reader import MAGIC
 from nuclei.errors import UserError
 from nuclei.inference import large_images
 from nuclei.inference.segmenter import Segmenter
 
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 OTHERS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 DAMAGED = "{name} is damaged, or of a kind that cannot be decoded"
 MANY = (
@@ -81,7 +81,7 @@ def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, Source
         raise UserError(
             f"{file.name} has {size / 2**20:.0f} MB; {limits.megabytes:g} are allowed (limits.megabytes=)"
         )
-    tiff = head.startswith(TIFF)
+    tiff = head.startswith(MAGIC)
     if not tiff and not head.startswith(OTHERS):
         raise UserError(f"{file.name} is no PNG, JPEG or TIFF, whatever its name says")
     pixels = declared(file, tiff, limits.pages)
@@ -133,7 +133,7 @@ def declared(file: Path, tiff: bool, max_pages: int) -> float:
 
 
 def cost(page: tifffile.TiffPage) -> float:
-    """Return the pixels of a TIFF's page, more where the page or its tiles take over 16 bytes a pixel."""
+    """Return the pixels of a MAGIC's page, more where the page or its tiles take over 16 bytes a pixel."""
     size = page.imagewidth * page.imagelength
     tile = page.tilewidth * page.tilelength if page.is_tiled else 0
     return max(size, tile) * max(1, page.samplesperpixel * page.bitspersample * page.imagedepth / 128)

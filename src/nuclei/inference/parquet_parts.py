@@ -207,22 +207,7 @@ def _image_table(images: Sequence[tuple[File, SegmentedImage]]) -> pyarrow.Table
     text, whole, real = pa.string(), pa.int32(), pa.float64()
     columns = {"image": text, "path": text, "height": whole, "width": whole, "pixel_size_um": real}
     columns |= {"modality": text, "zoom": real, "nuclei": whole, "chosen": text, "warnings": text}
-    rows = [
-        {
-            "image": image.name,
-            "path": str(file).encode(errors="surrogateescape").decode(errors="replace"),
-            "height": image.size[0],
-            "width": image.size[1],
-            "pixel_size_um": image.pixel_size,
-            "modality": image.modality,
-            "zoom": image.zoom,
-            "nuclei": image.count,
-            "chosen": "; ".join(image.notes),
-            "warnings": "; ".join(image.warnings),
-        }
-        for file, image in images
-    ]
-    return pa.Table.from_pylist(rows, pa.schema(columns))
+    return pa.Table.from_pylist([image.row(file) for file, image in images], pa.schema(columns))
 
 
 def _nuclei_table(images: Sequence[SegmentedImage]) -> pyarrow.Table:

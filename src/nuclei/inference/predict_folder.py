@@ -96,19 +96,8 @@ class ResultTables:
         """Take in the images of a file."""
         self._files[name] = (file_stamp(file), [image.name for image in images])
         for image in images:
-            self.images[image.name] = {
-                "image": image.name,
-                "path": os.fsencode(file).decode(errors="replace"),
-                "height": str(image.size[0]),
-                "width": str(image.size[1]),
-                "pixel_size_um": "" if image.pixel_size is None else f"{image.pixel_size:g}",
-                "modality": image.modality,
-                "zoom": f"{image.zoom:.2f}",
-                "nuclei": str(image.count),
-                "chosen": "; ".join(image.notes),
-                "warnings": "; ".join(image.warnings),
-                "seconds": f"{image.seconds:.2f}",
-            }
+            row = image.row(file) | {"seconds": round(image.seconds, 2)}
+            self.images[image.name] = {name: _text(value) for name, value in row.items()}
             self._nuclei[image.name] = [{"image": image.name, **row} for row in _texts(image.table)]
             self._runs[image.name] = image.runs.decode().splitlines()
 
@@ -127,6 +116,11 @@ class ResultTables:
     def _digests(self) -> dict[str, str]:
         """Return the hash of each table as it is on the disk."""
         return {name: hashlib.sha256((self.output / name).read_bytes()).hexdigest() for name in TABLES}
+
+
+def _text(value: str | float | None) -> str:
+    """Return a value of an image's row as text."""
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _texts(table: Columns) -> list[Row]:

@@ -116,6 +116,21 @@ class SegmentedImage:
     table: Columns
     runs: bytes
 
+    def row(self, file: File) -> dict[str, str | int | float | None]:
+        """Return what the table of images says of it, and of the file that it comes from."""
+        return {
+            "image": self.name,
+            "path": str(file).encode(errors="surrogateescape").decode(errors="replace"),
+            "height": self.size[0],
+            "width": self.size[1],
+            "pixel_size_um": self.pixel_size,
+            "modality": self.modality,
+            "zoom": round(self.zoom, 4),
+            "nuclei": self.count,
+            "chosen": "; ".join(self.notes),
+            "warnings": "; ".join(self.warnings),
+        }
+
 
 def segment_files(
     files: Mapping[str, File],
