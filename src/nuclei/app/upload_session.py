@@ -133,7 +133,7 @@ def declared(file: Path, tiff: bool, max_pages: int) -> float:
 
 
 def cost(page: tifffile.TiffPage) -> float:
-    """Return the pixels of a MAGIC's page, more where the page or its tiles take over 16 bytes a pixel."""
+    """Return the pixels of a TIFF's page, more where the page or its tiles take over 16 bytes a pixel."""
     size = page.imagewidth * page.imagelength
     tile = page.tilewidth * page.tilelength if page.is_tiled else 0
     return max(size, tile) * max(1, page.samplesperpixel * page.bitspersample * page.imagedepth / 128)
