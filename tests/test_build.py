@@ -19,5 +19,5 @@ def test_paths_come_from_the_settings() -> None:
     assert build.build_paths(cfg) == Paths(*[there] * 5, "demo", Path("r"), Path("s"), Path("f"))
 
 
-def test_a_post_processing_has_its_name() -> None:
-    assert isinstance(build.named_steps("watershed")[0], MapWatershed)
+def test_the_watershed_of_the_settings_is_that_of_the_code() -> None:
+    assert build.named_steps("watershed")[0] == MapWatershed()  # nuclei are sized by it, see rescale

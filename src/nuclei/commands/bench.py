@@ -24,7 +24,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     sys.path.insert(0, str(ROOT))
     try:
         from bench.core import HEAD
-        from bench.suite import Suite
+        from bench.core_suite import Suite
     except ModuleNotFoundError as e:
         raise UserError(
             f"the package {e.name} is missing, of those that bench compares with; "

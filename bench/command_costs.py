@@ -1,6 +1,6 @@
-"""Time and peak memory of the stages, each in a process of its own.
+"""Time and peak memory of the commands, each in a process of its own.
 
-    NUCLEI_PYTHON=.venv/bin/python python bench/stages.py [DATA_ROOT]
+    NUCLEI_PYTHON=.venv/bin/python python bench/command_costs.py [DATA_ROOT]
 
 DATA_ROOT holds the competition's files (default data/dsb2018). The store is made in a temporary folder.
 """
