@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nuclei.analysis.error_types import ERROR_TYPES
-from nuclei.analysis.findings import Findings, Suspect
+from nuclei.analysis.image_analysis import Findings
+from nuclei.analysis.suspect_annotations import Suspect
 
 
 def found(n: int) -> Findings:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from nuclei.analysis.error_types import find_errors
-from nuclei.analysis.findings import Findings
+from nuclei.analysis.image_analysis import Findings
 from nuclei.analysis.pictures import COLOURS, best_and_worst, draw, window_around
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nuclei.analysis import plots, tables
-from nuclei.analysis.findings import Findings, Subject
+from nuclei.analysis.image_analysis import Findings, Subject
 from nuclei.ensemble.oof import Member
 
 LOG = "epoch,step,seconds,lr,loss,mAP\n0,1,1,0.1,2.5,\n1,2,2,0,1.5,{}\n"

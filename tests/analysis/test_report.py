@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from nuclei.analysis.findings import Findings, Subject
+from nuclei.analysis.image_analysis import Findings, Subject
 from nuclei.analysis.report import Sources, masks_note, members_text, precision_curves
 from nuclei.data.folds import FoldRow
 from nuclei.data.sources.dsb2018 import Dsb2018Item

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from nuclei.analysis import tables
-from nuclei.analysis.findings import Findings, Subject
+from nuclei.analysis.image_analysis import Findings, Subject
 from nuclei.data.folds import FoldRow
 from nuclei.ensemble.oof import Member
 

@@ -12,7 +12,8 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from nuclei.analysis.error_types import Errors, find_errors
-from nuclei.analysis.findings import Findings, Subject, Suspect
+from nuclei.analysis.image_analysis import Findings, Subject
+from nuclei.analysis.suspect_annotations import Suspect
 from nuclei.data.preprocessing import stretch_contrast
 from nuclei.data.store import Store
 

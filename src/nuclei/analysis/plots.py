@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from nuclei.analysis.findings import Findings, Subject
+from nuclei.analysis.image_analysis import Findings, Subject
 from nuclei.analysis.pictures import COLOURS
 from nuclei.analysis.score_statistics import Interval, calibration_curve, correlation, mean_interval
 from nuclei.analysis.tables import Table

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from nuclei.analysis.error_types import ERROR_TYPES
-from nuclei.analysis.findings import DESCRIPTIONS, Findings, Subject, Suspect
+from nuclei.analysis.image_analysis import Findings, Subject
 from nuclei.analysis.score_statistics import Interval, correlation, group_order, mean_interval
+from nuclei.analysis.suspect_annotations import DESCRIPTIONS, Suspect
 from nuclei.data.folds import FoldRow
 
 Cell = str | int | float | Interval

@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 from omegaconf import DictConfig
 
-from nuclei.analysis.findings import load_subject
+from nuclei.analysis.image_analysis import load_subject
 from nuclei.analysis.report import Sources, write_report
 from nuclei.build import as_tree, build, build_paths
 from nuclei.config import Call
