@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nuclei.data.image_stacks import EVERYTHING, Selection, Stack, channel_of, images_of, maximum
+from nuclei.data.image_stacks import EVERYTHING, PlaneSelection, Stack, channel_of, images_of, maximum
 from nuclei.errors import UserError
 
 PLANES = np.arange(2 * 3 * 4, dtype=np.uint16).reshape(2, 3, 2, 2)  # T C, two by two pixels each
@@ -13,7 +13,7 @@ def stack(**options) -> Stack:
     return Stack({"T": 2, "C": 3}, lambda at: PLANES[at["T"], at["C"]], **options)
 
 
-def taken(selection: Selection = EVERYTHING, **options) -> list[list[list[int]]]:
+def taken(selection: PlaneSelection = EVERYTHING, **options) -> list[list[list[int]]]:
     return [image.pixels.tolist() for image in images_of(stack(**options), selection, "x.tif")]
 
 
@@ -22,14 +22,14 @@ def test_the_nuclear_channel_is_known_by_name_or_other_metadata() -> None:
         assert taken(channels=["WGA", "FITC", name]) == PLANES[:, 2].tolist()
     assert taken(nuclear=1) == PLANES[:, 1].tolist()
     assert taken() == PLANES[:, 0].tolist()
-    assert taken(Selection("fitc", t=2), channels=["WGA", "FITC", "DAPI"]) == [PLANES[1, 1].tolist()]
-    assert taken(Selection(405), channels=["488", "ex 405", "640"]) == PLANES[:, 1].tolist()
+    assert taken(PlaneSelection("fitc", t=2), channels=["WGA", "FITC", "DAPI"]) == [PLANES[1, 1].tolist()]
+    assert taken(PlaneSelection(405), channels=["488", "ex 405", "640"]) == PLANES[:, 1].tolist()
     with pytest.raises(UserError, match=r"x\.tif: channel=4: there is no such one of 1 to 3"):
-        taken(Selection(4), channels=["488", "405", "640"])
+        taken(PlaneSelection(4), channels=["488", "405", "640"])
 
 
 def test_every_channel_can_be_read() -> None:
-    first, second = images_of(stack(channels=["a", "", "a"]), Selection(), "x.tif")
+    first, second = images_of(stack(channels=["a", "", "a"]), PlaneSelection(), "x.tif")
     assert first.channels == ("a", "channel2", "a_3") and second.suffix == "_t2"
     assert [second.read_channel(n).tolist() for n in range(3)] == PLANES[1].tolist()
 

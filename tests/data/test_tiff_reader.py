@@ -9,7 +9,7 @@ import tifffile
 from nuclei.data import tiff_reader
 from nuclei.data.image_io import read_images
 from nuclei.data.image_regions import RegionImage
-from nuclei.data.image_stacks import Selection
+from nuclei.data.image_stacks import PlaneSelection
 from nuclei.errors import UserError
 
 GREY = np.random.default_rng(0).integers(0, 4000, (150, 130), np.uint16)
@@ -42,7 +42,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@pytest.mark.parametrize("selection", [Selection(), Selection(channel=1)])
+@pytest.mark.parametrize("selection", [PlaneSelection(), PlaneSelection(channel=1)])
 def test_regions_are_those_of_the_whole(tmp_path, name, selection):
     pixels, options = LAYOUTS[name]
     tifffile.imwrite(tmp_path / "a.tif", pixels, **options)

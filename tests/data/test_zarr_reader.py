@@ -13,7 +13,7 @@ from nuclei.data import zarr_reader
 from nuclei.data.image_files import find_images
 from nuclei.data.image_io import read_image, read_images
 from nuclei.data.image_regions import RegionImage
-from nuclei.data.image_stacks import Selection
+from nuclei.data.image_stacks import PlaneSelection
 from nuclei.errors import UserError
 
 STACK = np.random.default_rng(0).integers(0, 4000, (2, 3, 90, 70), np.uint16)
@@ -78,7 +78,7 @@ def test_each_field_of_a_plate_and_each_series_is_an_image(tmp_path):
         plate.create_group(well).attrs["well"] = {"images": [{"path": str(f)} for f in fields]}
         for f in fields:
             write_image(plate.create_group(f"{well}/{f}"), STACK + n + 10 * f, "0.4")
-    images = list(read_images(tmp_path / "p.zarr", Selection(channel=1, z=1)))
+    images = list(read_images(tmp_path / "p.zarr", PlaneSelection(channel=1, z=1)))
     assert [i.suffix for i in images] == ["_A1_field1", "_A1_field2", "_B2"]
     assert [int(np.asarray(i.pixels)[0, 0] - STACK[0, 0, 0, 0]) for i in images] == [0, 10, 1]
 
@@ -87,7 +87,7 @@ def test_each_field_of_a_plate_and_each_series_is_an_image(tmp_path):
     series.create_group("OME")
     for n in range(11):
         write_image(series.create_group(str(n)), STACK + n, "0.4")
-    images = list(read_images(tmp_path / "s.zarr", Selection(channel=1, z=1)))
+    images = list(read_images(tmp_path / "s.zarr", PlaneSelection(channel=1, z=1)))
     assert [i.suffix for i in images] == [f"_series{n}" for n in range(1, 12)]
     assert int(np.asarray(images[10].pixels)[0, 0] - STACK[0, 0, 0, 0]) == 10
 

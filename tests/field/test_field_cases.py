@@ -27,7 +27,7 @@ from scipy.ndimage import gaussian_filter
 import nuclei
 from nuclei.cli import main
 from nuclei.data.image_io import read_image, read_images
-from nuclei.data.image_stacks import Selection, SourceImage
+from nuclei.data.image_stacks import PlaneSelection, SourceImage
 from nuclei.data.preprocessing import ImageHints, judge_modality, preprocess
 from nuclei.data.sources.dsb2018 import Dsb2018, find_test_images
 from nuclei.inference.segmenter import Segmenter
@@ -197,12 +197,17 @@ def test_an_imagej_stack_has_channels_and_slices(model: Segmenter, tmp_path: Pat
     (image,) = read_images(file)
     assert np.array_equal(image.pixels, stack[:, 0].max(axis=0)) and image.pixel_size == 0.25
     assert "no name tells" in image.warnings[0] and image.notes[-1] == "maximum of 3 slices"
-    (image,) = read_images(file, Selection(channel=2, z=2))
+    (image,) = read_images(file, PlaneSelection(channel=2, z=2))
     assert np.array_equal(image.pixels, stack[1, 1]) and found(model, image) == N and not image.warnings
     named = labels | {"Labels": ["membrane", "Hoechst 33342"] * 3}
     (image,) = read_images(write(file, stack, imagej=True, metadata=named))
     assert np.array_equal(image.pixels, stack[:, 1].max(axis=0))
-    for selection in (Selection(channel=3), Selection(channel="GFP"), Selection(z=4), Selection(t=2)):
+    for selection in (
+        PlaneSelection(channel=3),
+        PlaneSelection(channel="GFP"),
+        PlaneSelection(z=4),
+        PlaneSelection(t=2),
+    ):
         with pytest.raises(nuclei.UserError, match=r"a\.tif: (channel|z|t)="):
             list(read_images(file, selection))
 
@@ -219,7 +224,7 @@ def test_an_imagej_stack_with_one_directory_has_all_its_pages(tmp_path: Path) ->
     images = list(read_images(file))
     assert [i.suffix for i in images] == ["_t1", "_t2", "_t3"]
     assert all(np.array_equal(i.pixels, page) for i, page in zip(images, stack, strict=True))
-    (second,) = read_images(file, Selection(t=2))
+    (second,) = read_images(file, PlaneSelection(t=2))
     assert np.array_equal(second.pixels, stack[1])
     file.write_bytes(data[: len(data) // 2])
     with pytest.raises(nuclei.UserError, match=r"a\.tif is damaged"):
@@ -245,7 +250,7 @@ def test_further_samples_are_channels(tmp_path: Path) -> None:
         for planar in ("contig", "separate"):
             data = samples if planar == "contig" else np.moveaxis(samples, -1, 0)
             file = write(tmp_path / "a.tif", data, photometric="minisblack", planarconfig=planar)
-            (image,) = read_images(file, Selection(channel=2))
+            (image,) = read_images(file, PlaneSelection(channel=2))
             assert np.array_equal(image.pixels, a // 2) and len(image.channels) == count
 
 

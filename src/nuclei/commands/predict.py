@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from nuclei.build import build_paths
 from nuclei.config import Call
-from nuclei.data.image_stacks import Selection
+from nuclei.data.image_stacks import PlaneSelection
 from nuclei.data.preprocessing import ImageHints
 from nuclei.errors import UserError
 from nuclei.inference.predict_folder import predict_folder
@@ -29,7 +29,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     scale = cfg.pixel_size or 1.0
     settings = FileSettings(
         tuple(cfg.save),
-        Selection(cfg.channel, cfg.z, cfg.t),
+        PlaneSelection(cfg.channel, cfg.z, cfg.t),
         ImageHints(cfg.modality, cfg.invert, cfg.diameter and cfg.diameter / scale),
         cfg.pixel_size,
         cfg.tile,

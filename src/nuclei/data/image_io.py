@@ -20,7 +20,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image, ImageSequence
 
-from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage, Stack, images_of
+from nuclei.data.image_stacks import EVERYTHING, PlaneSelection, SourceImage, Stack, images_of
 from nuclei.data.preprocessing import to_8_bits
 from nuclei.data.tiff_reader import MAGIC, read_tiff
 from nuclei.data.zarr_reader import read_zarr
@@ -57,7 +57,7 @@ cv2.utils.logging.setLogLevel(
 
 
 def read_images(
-    file: Path, selection: Selection = EVERYTHING, large: float = math.inf
+    file: Path, selection: PlaneSelection = EVERYTHING, large: float = math.inf
 ) -> Iterator[SourceImage]:
     """Yield the images of a file: one, or one for each page or time point.
 
@@ -88,8 +88,8 @@ def read_images(
 def read_image(
     file: Path, channel: str | int | None = None, z: int | None = None, t: int | None = None
 ) -> SourceImage:
-    """Read the first, or the selected, image of a file; see ``read_images`` and ``Selection``."""
-    return next(read_images(file, Selection(channel, z, t)))
+    """Read the first, or the selected, image of a file; see ``read_images`` and ``PlaneSelection``."""
+    return next(read_images(file, PlaneSelection(channel, z, t)))
 
 
 def _stacks(file: Path, large: float) -> Iterator[Stack]:

@@ -27,7 +27,7 @@ PAGES = "QI"
 
 
 @dataclass(frozen=True)
-class Selection:
+class PlaneSelection:
     """Which of a file's planes to take; numbers count from 1.
 
     Attributes:
@@ -41,7 +41,7 @@ class Selection:
     t: int | None = None
 
 
-EVERYTHING = Selection()
+EVERYTHING = PlaneSelection()
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class SourceImage:
     warnings: tuple[str, ...] = ()
 
 
-def images_of(stack: Stack, selection: Selection, name: str) -> Iterator[SourceImage]:
+def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[SourceImage]:
     """Yield the images of a stack that are selected: one for each time point, page, or other axis.
 
     Args:
@@ -235,7 +235,7 @@ def _describe(names: Sequence[str], index: int) -> str:
 
 
 def channel_of(image: np.ndarray, channel: str | int) -> np.ndarray:
-    """Return a channel ``(H, W)`` of an array ``(C, H, W)`` or ``(H, W, C)``; see ``Selection``.
+    """Return a channel ``(H, W)`` of an array ``(C, H, W)`` or ``(H, W, C)``; see ``PlaneSelection``.
 
     Raises:
         ValueError: the array has other than three axes.

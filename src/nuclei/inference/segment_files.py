@@ -16,7 +16,7 @@ from nuclei.atomic import atomic_write
 from nuclei.data.image_files import File
 from nuclei.data.image_io import read_images
 from nuclei.data.image_regions import sample_pixels
-from nuclei.data.image_stacks import EVERYTHING, Selection, SourceImage
+from nuclei.data.image_stacks import EVERYTHING, PlaneSelection, SourceImage
 from nuclei.data.image_stores import local_copy
 from nuclei.data.preprocessing import (
     NO_HINTS,
@@ -71,7 +71,7 @@ class FileSettings:
     """
 
     save: tuple[str, ...] = ("labels", "overlays")
-    selection: Selection = EVERYTHING
+    selection: PlaneSelection = EVERYTHING
     hints: ImageHints = NO_HINTS
     pixel_size: float | None = None
     tile: int | None = None

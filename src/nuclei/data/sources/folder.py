@@ -28,7 +28,7 @@ from nuclei.data.annotations import (
 )
 from nuclei.data.image_files import image_name, is_left_out
 from nuclei.data.image_io import READABLE, read_images
-from nuclei.data.image_stacks import Selection, SourceImage
+from nuclei.data.image_stacks import PlaneSelection, SourceImage
 from nuclei.data.sources.protocols import Item, Source, Split
 from nuclei.data.store import Store
 from nuclei.errors import UserError
@@ -93,7 +93,7 @@ class AnnotatedImage(Item):
 @lru_cache(maxsize=1)
 def _read(path: Path, channel: str | int | None) -> SourceImage:
     """Read the one image of a file."""
-    images = read_images(path, Selection(channel))
+    images = read_images(path, PlaneSelection(channel))
     image = next(images)
     if next(images, None) is not None:
         raise UserError(f"{path} holds several images, and one annotation is of one; save each as a file")
