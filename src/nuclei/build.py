@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
 from nuclei.model_loading import build_network, build_steps
-from nuclei.paths import Folders, FoldFolder, Paths, RunName, default_model, model_path
+from nuclei.paths import PROGRAM, Folders, FoldFolder, Paths, RunName, default_model, model_path
 
 if TYPE_CHECKING:
     from nuclei.data.folds import FoldRow
@@ -146,22 +146,30 @@ def ensure_data(cfg: DictConfig, call: Call) -> None:
 
 
 def check_state(cfg: DictConfig) -> None:
-    """Check that a store is of the files that the data set has now, where these are there.
+    """Check that a store is of the files that the data set has now, where these are there and may change.
 
     Raises:
         UserError: they are others.
     """
     from nuclei.data.store import Store
 
-    source = build(cfg.data.source)
-    if not source.root.is_dir():
+    source, store = build(cfg.data.source), Store(cfg.data.store)
+    if not source.root.is_dir() or not store.state:
         return
-    data = f"data={cfg.data.name} data.root={source.root}"
-    if (before := Store(cfg.data.store).state) and before != source.state():
+    places = f"data.root={source.root} data.store={cfg.data.store} data.folds={cfg.data.folds}"
+    data = f"data={cfg.data.name} {places}"
+    if store.state != source.state():
         raise UserError(
             f"{cfg.data.store} was made of other files than {source.root} has now; run "
             f"./run.sh prepare {data} and ./run.sh folds {data} force=true, or keep it "
             "and name others: data.store= data.folds= name="
+        )
+    left_out = {item.image_id for item in source.items("train")} - set(store.ids("train"))
+    if left_out:
+        print(
+            f"warning: {len(left_out)} images of {source.root} are left out, {min(left_out)} among them; "
+            f"{PROGRAM} prepare {data} says why",
+            file=sys.stderr,
         )
 
 

@@ -84,7 +84,7 @@ def launch(calls: Sequence[Call], start: Callable[[Sequence[Launched]], Iterable
     except ModuleNotFoundError as e:
         raise UserError(
             f"this launcher needs the package {e.name}; {sys.executable} -m pip install "
-            "-r requirements-cluster.txt, or pip install 'nuclei[cluster]'"
+            "-r requirements-cluster.txt, or pip install '.[cluster]' in a checkout"
         ) from e
     if failed:
         raise UserError(f"{len(failed)} of {len(calls)} runs failed: {'; '.join(failed)}")

@@ -1,4 +1,4 @@
-"""The widget for napari: the nuclei of an image layer as labels; ``pip install nuclei[napari]``."""
+"""The widget for napari: the nuclei of an image layer as labels; ``pip install '.[napari]'``."""
 
 from __future__ import annotations
 

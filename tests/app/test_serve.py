@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,19 @@ def test_the_private_folder_is_private_and_goes(monkeypatch):
         assert os.stat(inside).st_mode & 0o077 == 0
         tempfile.mkstemp()
     assert not os.path.exists(inside) and tempfile.gettempdir() == before
+
+
+def test_the_application_starts_and_ends_its_clearing_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said = []
+
+    @asynccontextmanager
+    async def lifespan(_):
+        said.append("started")
+        yield
+        said.append("ended")
+
+    guard = Middleware(Guard, limit=1000, host="127.0.0.1")
+    with TestClient(Starlette(middleware=[guard], lifespan=lifespan)):
+        assert said == ["started"]
+    assert said == ["started", "ended"]

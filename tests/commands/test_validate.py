@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from pathlib import Path
 
@@ -120,3 +121,15 @@ def test_fix_writes_a_fixed_copy_and_names_what_is_left(
     assert out.splitlines()[0].startswith("fixed 1 of 2 violations")
     assert out.splitlines()[1] == "line 3, ImageId a: overlaps line 2 at pixel 2"
     assert err.startswith(f"error: {tmp_path}/s_fixed.csv is not valid: 1 violations")
+
+
+def test_what_a_packed_file_holds_is_counted_too(
+    tmp_path: Path, submission: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index(tmp_path)
+    packed = tmp_path / "s.csv.gz"
+    packed.write_bytes(gzip.compress(b"ImageId,EncodedPixels\na,1 2\na,7 1\n"))
+    assert run(tmp_path, packed, "fix=true") == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"fixed 2 of 3 violations; wrote {tmp_path / 's_fixed.csv'}" and len(lines) == 2
+    assert (tmp_path / "s_fixed.csv").read_text().startswith("ImageId,EncodedPixels\na,1 2\n")

@@ -262,3 +262,19 @@ def test_polygons_and_pieces_by_hand() -> None:
         5,
     ]
     assert pieces(np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 0, 0]])).max() == 2
+
+
+@pytest.mark.parametrize(
+    "options", [{"photometric": "miniswhite"}, {"photometric": "palette", "colormap": True}]
+)
+def test_a_mask_of_imagej_whose_look_up_table_is_inverted_keeps_its_numbers(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[4:9, 5:12] = 255
+    if options["photometric"] == "palette":
+        options = options | {
+            "colormap": np.repeat(np.arange(255, -1, -1)[None] * 257, 3, 0).astype(np.uint16)
+        }
+    tifffile.imwrite(tmp_path / "mask.tif", mask, **options)
+    assert np.array_equal(read_label_map(tmp_path / "mask.tif"), mask)

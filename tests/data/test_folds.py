@@ -110,7 +110,7 @@ def test_a_damaged_row_is_named(tmp_path, old, new, problem):
     path.write_text(text)
     assert [row.fold for row in read_folds(path)] == [0, 1]
     path.write_bytes(text.replace(old, new, 1).encode("latin-1"))
-    with pytest.raises(UserError, match=f"f.csv.*{problem}.*folds force=true"):
+    with pytest.raises(UserError, match=f"f.csv.*{problem}.*folds data=NAME force=true"):
         read_folds(path)
 
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from nuclei.data.image_files import LONGEST, csv_name, find_images, image_name
+from nuclei.data.image_files import LONGEST, csv_name, file_stamp, find_images, image_name
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -63,3 +63,11 @@ def test_the_competitions_folders_give_image_ids_and_no_masks(tmp_path: Path) ->
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert set(find_images(tmp_path).files) == {"0a", "1b"}
+
+
+def test_a_folder_that_is_one_image_is_known_by_its_files(tmp_path: Path) -> None:
+    touch(tmp_path, "a.zarr/0/c0", "a.zarr/0/c1")
+    before = file_stamp(tmp_path / "a.zarr")
+    assert before == file_stamp(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr/0/c1").write_bytes(b"other")
+    assert file_stamp(tmp_path / "a.zarr") != before

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nuclei.data.sources.protocols import Item, Source
-from nuclei.data.store import Store, encode_labels, prepare, read_index, write_store
+from nuclei.data.store import Store, encode_image, encode_labels, prepare, read_index, write_store
 from nuclei.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -144,3 +144,8 @@ def test_prepare_encodes_and_counts(tmp_path):
     assert {(row.modality, row.channels) for row in store.index} == {("brightfield", 1)}
     assert [row.parent for row in store.index] == store.ids("train") + store.ids("test")
     assert np.array_equal(store.labels("train1"), np.eye(4))
+
+
+def test_an_image_that_is_too_large_for_the_store_is_named() -> None:
+    with pytest.raises(UserError, match="20000 × 2 pixels: at most 16383 a side are kept; cut it up"):
+        encode_image(np.zeros((2, 20000), np.uint8))

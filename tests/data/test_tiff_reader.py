@@ -109,3 +109,19 @@ def test_a_file_that_is_cut_short_is_refused_before_it_is_read(tmp_path, options
     (tmp_path / "a.tif").write_bytes(data[:-5000])
     with pytest.raises(UserError, match="cut short"):
         next(read_images(tmp_path / "a.tif", large=1000))
+
+
+def test_positions_of_an_ome_file_are_images_whatever_their_size_and_name(tmp_path):
+    names, sides = ("Label-free 1", "Slide 2", "Position 3"), (128, 128, 64)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        for name, side in zip(names, sides, strict=True):
+            tif.write(GREY[:side, :side], metadata={"axes": "YX", "Name": name}, photometric="minisblack")
+    assert [image.pixels.shape[0] for image in read_images(tmp_path / "a.ome.tif")] == [128, 128, 64]
+
+
+def test_a_colour_of_pages_is_that_of_each_page(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([RGB, 255 - RGB]), photometric="rgb", metadata=None)
+    for channel in (3, "blue"):
+        pages = list(read_images(tmp_path / "a.tif", PlaneSelection(channel=channel)))
+        assert len(pages) == 2 and np.array_equal(pages[0].pixels, RGB[..., 2])
+        assert np.array_equal(pages[1].pixels, 255 - RGB[..., 2])

@@ -1,6 +1,8 @@
 """Large images in blocks: the nuclei of one piece, wherever blocks begin."""
 
+import gc
 import os
+import weakref
 import zipfile
 
 import numpy as np
@@ -154,3 +156,16 @@ def test_the_windows_with_the_most_contrast_are_measured():
     windows = busiest_windows(image, side=100)
     assert windows.shape == (200, 200) and (windows == 200).any() and (windows == 250).any()
     assert busiest_windows(image[:30, :50]).shape == (30, 50)
+
+
+def test_a_temporary_file_goes_with_its_image():
+    gc.disable()  # it must not wait for the collection of rings
+    try:
+        image = large_images.Scratch((8, 9), np.uint8)
+        image[2:4, 2:4] = np.full((2, 2), 7, np.uint8)
+        file = weakref.ref(image._file)
+        assert image[3:4, 3:4] == 7
+        del image
+        assert file() is None
+    finally:
+        gc.enable()

@@ -10,10 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from nuclei.errors import UserError
-from nuclei.inference.predict_folder import predict_folder
+from nuclei.inference.predict_folder import how_to_go_on, predict_folder
 from nuclei.inference.segment_files import FileSettings
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.models.base import SegmentationNetwork
@@ -106,3 +107,18 @@ def test_classes_stand_in_the_tables(tmp_path: Path) -> None:
     assert [line.split(",")[-1] for line in lines[1:]] == ['"dim"', '"bright"']
     nuclei = json.loads((output / "geojson" / "good.geojson").read_text())["features"]
     assert [each["properties"]["classification"]["name"] for each in nuclei] == ["dim", "bright"]
+
+
+def test_intensities_of_any_unit_are_written(tmp_path: Path) -> None:
+    image = np.full((32, 40), 1e-6, np.float32)
+    image[4:12, 4:12] = 2.5e-5
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    source, output = str(tmp_path / "a.tif"), tmp_path / "out"
+    predict_folder(source, output, otsu, FileSettings(), 1, False, "ImageId,EncodedPixels")
+    (row,) = csv.DictReader((output / "nuclei.csv").open())
+    assert row["mean_intensity"] == "2.5e-05" and row["area"] == "64.000" and row["y"] == "7.500"
+
+
+def test_the_advice_to_a_call_that_was_stopped() -> None:
+    assert how_to_go_on(again=False) == "the same call goes on"
+    assert how_to_go_on(again=True) == "the same call without again=true goes on"

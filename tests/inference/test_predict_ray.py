@@ -17,7 +17,7 @@ import pytest
 from nuclei.cli import main
 from nuclei.errors import UserError
 from nuclei.inference.parquet_parts import Part
-from nuclei.inference.predict_ray import RETRIES, Cluster, Job, choose_engine, segment_on_ray
+from nuclei.inference.predict_ray import RETRIES, Cluster, Job, check_resources, choose_engine, segment_on_ray
 from nuclei.inference.segment_files import FileSettings
 
 SRC = Path(__file__).parents[2] / "src"
@@ -167,3 +167,10 @@ def test_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(os.abort, "none", Path("out"), FileSettings(()), 1)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"engine=ray needs the package ray; .* -m pip install ray"):
         next(segment_on_ray([], job, Cluster()))
+
+
+@pytest.mark.parametrize(("cores", "gpus", "setting"), [(3, 0, "workers=3"), (2, 1, r"ray\.num_gpus=1")])
+def test_more_than_the_machine_has_is_not_waited_for(cores: int, gpus: int, setting: str) -> None:
+    check_resources({"CPU": 2.0}, 2, 0)
+    with pytest.raises(UserError, match=f"{setting}: this machine has [02]; give at most as many"):
+        check_resources({"CPU": 2.0}, cores, gpus)

@@ -103,11 +103,14 @@ KERNELS = Path(__file__).parents[2] / "kernels"
 # Loaded by every Python that starts in the test's environment, pip and the commands among them.
 NO_NETWORK = """
 import socket
+import sys
 
 def refuse(*args, **options):
     raise SystemExit("a connection was tried: there is no network")
 
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+# What Kaggle's image lacks, and the bundle does not bring.
+sys.modules |= dict.fromkeys(["imagecodecs", "roifile", "zarr", "onnx", "onnxruntime", "napari", "ray"])
 """
 RUN_CELLS = """
 import json, sys

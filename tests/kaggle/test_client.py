@@ -19,6 +19,7 @@ from nuclei.kaggle.client import (
     TimedAdapter,
     Unfinished,
     Unreachable,
+    check_interval,
     explain_refusal,
     poll_until,
     sign_in,
@@ -181,3 +182,9 @@ def test_polling_ends_with_a_result_the_limit_or_the_last_fault() -> None:
     answers = iter([Unreachable("down")] * 100)
     with pytest.raises(Unreachable, match="down"):
         poll_until(look, "x", limit=0.02, interval=0.01)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_an_interval_of_nothing_is_refused_before_anything_is_sent(seconds: float) -> None:
+    with pytest.raises(UserError, match=r"poll=.*: expected the seconds between two looks, above 0"):
+        check_interval(seconds)

@@ -115,6 +115,9 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, count its bytes, and add a header to the response."""
+        if scope["type"] != "http":  # "lifespan" starts Gradio's clearing up
+            await self.app(scope, receive, send)
+            return
         received, folder = 0, Path(tempfile.gettempdir())
         limit = self.announced_size(scope)
 
@@ -131,9 +134,6 @@ class Guard:
                 message["headers"] = [*message["headers"], (b"content-security-policy", POLICY)]
             await send(message)
 
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         uploading = scope["path"].endswith("/upload")
         used = folder_size(folder) + sum(self.announced) if uploading else 0
         if refusal := self.refusal(scope, used):

@@ -90,11 +90,13 @@ async function read(uri, [width, height]) {
 }
 
 async function show() {
-  const shown = JSON.parse(props.value || "null");
+  const { value } = props;
+  const shown = JSON.parse(value || "null");
   one(".empty").hidden = Boolean(shown);
   one(".shown").hidden = !shown;
   if (!shown) return;
   const ids = await read(shown.labels, shown.size);
+  if (props.value !== value) return; // a later one has come meanwhile
   const same = state.shown?.name === shown.name && String(state.shown.size) === String(shown.size);
   Object.assign(state, { shown, ids, over: 0 });
   if (same) look(view.scale, view.x, view.y);

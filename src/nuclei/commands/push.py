@@ -6,12 +6,14 @@ from omegaconf import DictConfig
 
 from nuclei.build import build_folders
 from nuclei.config import Call
+from nuclei.kaggle.client import check_interval
 from nuclei.kaggle.notebooks import Push, full_ids
 from nuclei.paths import ROOT
 
 
 def main(cfg: DictConfig, call: Call) -> None:
     """Send the dataset, then each notebook in turn."""
+    check_interval(cfg.poll)
     push = Push(
         root=ROOT,
         folders=build_folders(cfg),

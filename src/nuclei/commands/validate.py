@@ -11,7 +11,7 @@ from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.paths import PROGRAM
 from nuclei.submission.csv_files import read_submission
-from nuclei.submission.fix import fix, write_fixed
+from nuclei.submission.fix import fix, unpack, write_fixed
 from nuclei.submission.rules import check_submission, looks_row_major, read_bytes
 from nuclei.submission.solution import expected_images
 
@@ -28,6 +28,8 @@ def main(cfg: DictConfig, call: Call) -> None:
     data = read_bytes(path)
     violations = check_submission(data, images.shapes)
     if cfg.fix and violations:
+        if (text := unpack(data)) != data:  # what is packed hides the other violations
+            violations += check_submission(text, images.shapes)
         fixed = fix(data, images.shapes)
         left = check_submission(fixed, images.shapes)
         if n_fixed := len(violations) - len(left):

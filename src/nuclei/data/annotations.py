@@ -64,7 +64,7 @@ def _load_array(path: Path) -> np.ndarray:
 
 
 def _read_plane(path: Path) -> np.ndarray:
-    images = read_images(path)
+    images = read_images(path, stored=True)  # ImageJ saves masks with a look-up table that inverts them
     image = next(images)
     if image.pixels.ndim != 2:
         raise UserError(f"{path} is a picture in colours, no label map; {LABELS_EXPECTED}")

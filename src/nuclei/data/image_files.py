@@ -112,10 +112,17 @@ def why_unread(path: PurePath) -> str:
 
 
 def file_stamp(file: File) -> list[int | str]:
-    """Return size and time of a file, by which a changed one is known; of one in a store its address."""
+    """Return size and time of a file, by which a changed one is known; of one in a store its address.
+
+    A folder, such as an OME-Zarr, is known by the names, sizes and times of all files in it.
+    """
     if isinstance(file, str):
         return [file]
     try:
+        if file.is_dir():
+            inside = sorted(path for path in file.rglob("*") if path.is_file())
+            stamps = [(path.relative_to(file).as_posix(), *file_stamp(path)) for path in inside]
+            return [len(inside), hashlib.sha256(repr(stamps).encode()).hexdigest()]
         stat = file.stat()
     except OSError:
         return []

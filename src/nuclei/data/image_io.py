@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import imagecodecs
 import numpy as np
 from PIL import Image, ImageSequence
 
@@ -57,7 +56,7 @@ cv2.utils.logging.setLogLevel(
 
 
 def read_images(
-    file: Path, selection: PlaneSelection = EVERYTHING, large: float = math.inf
+    file: Path, selection: PlaneSelection = EVERYTHING, large: float = math.inf, stored: bool = False
 ) -> Iterator[SourceImage]:
     """Yield the images of a file: one, or one for each page or time point.
 
@@ -65,13 +64,14 @@ def read_images(
         file: of any kind in ``READABLE``.
         selection: which channel, slice and time point to take.
         large: number of pixels above which TIFF and OME-Zarr are read by region; see ``RegionImage``.
+        stored: whether numbers stay as they are stored, for label maps; see ``read_tiff``.
 
     Raises:
         UserError: the file cannot be read, is damaged or no image, or lacks what is selected.
     """
     try:
         empty = True
-        for stack in _stacks(file, large):
+        for stack in _stacks(file, large, stored):
             for image in images_of(stack, selection, str(file)):
                 empty = False
                 yield image
@@ -92,7 +92,7 @@ def read_image(
     return next(read_images(file, PlaneSelection(channel, z, t)))
 
 
-def _stacks(file: Path, large: float) -> Iterator[Stack]:
+def _stacks(file: Path, large: float, stored: bool) -> Iterator[Stack]:
     """Yield what a file holds; its first bytes tell more than its name."""
     if file.suffix.lower() == ZARR:
         yield from read_zarr(file, large)
@@ -103,7 +103,7 @@ def _stacks(file: Path, large: float) -> Iterator[Stack]:
     with open(file, "rb") as f:
         head = f.read(8)
     if head.startswith(MAGIC):
-        yield from read_tiff(file, large)
+        yield from read_tiff(file, large, stored)
         return
     frames = _frames(file.read_bytes(), str(file))
     yield Stack({"I": len(frames)}, lambda at: frames[at["I"]], frames[0].ndim == 3)
@@ -128,6 +128,8 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
     with suppress(Exception):  # Pillow and imagecodecs fail in many ways on what is no image
         return _pillow_frames(data, name)
     with suppress(Exception):
+        import imagecodecs  # Kaggle's notebooks lack it, and need it not
+
         return [_without_alpha(np.asarray(imagecodecs.imread(data)))]
     raise UserError(f"{name} is no image; expected one of {', '.join(SUFFIXES)}")
 

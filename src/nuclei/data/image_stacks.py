@@ -110,7 +110,8 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
         UserError: there is no such channel, slice or time point.
     """
     sizes = {axis: n for axis, n in stack.sizes.items() if n > 1}
-    channel_axis = "C" if "C" in sizes or not isinstance(selection.channel, int) else _pages(sizes)
+    numbered = isinstance(selection.channel, int) and not stack.colour
+    channel_axis = _pages(sizes) if numbered and "C" not in sizes else "C"
     names = _channel_names(stack, sizes.get(channel_axis, 1))
     rgb = stack.colour and channel_axis not in sizes
     colours = rgb and selection.channel is None

@@ -36,6 +36,8 @@ ZIP_ERRORS = (
     ValueError,
 )
 """Exceptions that reading a damaged zip file raises."""
+WEBP_SIDE = 16383
+"""Most pixels along a side of an image in WebP."""
 COLUMNS = ("ImageId", "split", "height", "width", "channels", "nuclei", "modality", "parent", "classes")
 DAMAGED = "{path} is damaged at {member}; delete it and run ./run.sh prepare data={path.stem}"
 
@@ -135,9 +137,17 @@ def encode_item(item: Item) -> tuple[Entry, Counter[str]]:
 
 
 def encode_image(image: np.ndarray) -> bytes:
-    """Encode ``uint8 (H, W)`` or ``(H, W, 3)`` as lossless WebP; method 2 balances time and size."""
+    """Encode ``uint8 (H, W)`` or ``(H, W, 3)`` as lossless WebP; method 2 balances time and size.
+
+    Raises:
+        UserError: the image is larger than WebP allows.
+    """
     from PIL import Image
 
+    if max(image.shape[:2]) > WEBP_SIDE:
+        raise UserError(
+            f"{image.shape[1]} × {image.shape[0]} pixels: at most {WEBP_SIDE} a side are kept; cut it up"
+        )
     out = io.BytesIO()
     Image.fromarray(image).convert("RGB").save(out, "webp", lossless=True, quality=50, method=2)
     return out.getvalue()

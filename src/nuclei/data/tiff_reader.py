@@ -36,7 +36,7 @@ MICROMETRES = {
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd tags concerns nobody
 
 
-def read_tiff(path: Path, large: float = math.inf) -> Iterator[Stack]:
+def read_tiff(path: Path, large: float = math.inf, stored: bool = False) -> Iterator[Stack]:
     """Yield each series of a TIFF file, open until the next one is asked for.
 
     Of pyramids only the full size is taken, and no label, macro or thumbnail picture.
@@ -44,6 +44,8 @@ def read_tiff(path: Path, large: float = math.inf) -> Iterator[Stack]:
     Args:
         path: of the file.
         large: number of pixels above which planes are read by region.
+        stored: whether grey planes keep the file's numbers, which say what a label is, where a tag or a
+            look-up table shows large ones dark.
 
     Raises:
         UserError: a plane is too large.
@@ -58,20 +60,27 @@ def read_tiff(path: Path, large: float = math.inf) -> Iterator[Stack]:
         for number, one in enumerate(series, 1):
             word = "series" if one.kind == "ome" else "page"
             suffix = f"_{word}{number}" if len(series) > 1 else ""
-            yield _stack(tif, one, suffix, notes, large)
+            yield _stack(tif, one, suffix, notes, large, stored)
 
 
 def _wanted(series: list[tifffile.TiffPageSeries]) -> tuple[list[tifffile.TiffPageSeries], tuple[str, ...]]:
     """Return the series that are images of their own, and a note of the others."""
-    images = [s for s in series if not (ASIDE.match(s.name) or ASIDE.match(_description(s)))] or series
+    largest = max(map(_size, series), default=0)
+    images = [s for s in series if not _is_aside(s, largest)] or series
     images = [s for s in images if not int(getattr(s.keyframe, "subfiletype", 0)) & 1] or images
     if len(images) > 1:
-        largest = max(images, key=_size)
-        levels = [s for s in images if s is not largest and _is_level(s, largest)]
-        if levels or (len(largest.levels) > 1 and largest.kind != "ome"):
-            images = [largest]
+        first = max(images, key=_size)  # in OME files each series is an image, and has its levels in itself
+        levels = len(first.levels) > 1 or any(s is not first and _is_level(s, first) for s in images)
+        if first.kind != "ome" and levels:
+            images = [first]
     dropped = len(series) - len(images)
     return images, (f"{dropped} smaller copies or pictures of the slide left out",) if dropped else ()
+
+
+def _is_aside(series: tifffile.TiffPageSeries, largest: int) -> bool:
+    """Return whether a series is the label or the overview of a slide; in OME files, a small one."""
+    named = ASIDE.match(series.name) or ASIDE.match(_description(series))
+    return bool(named) and (series.kind != "ome" or _size(series) < largest)
 
 
 def _size(series: tifffile.TiffPageSeries) -> int:
@@ -103,6 +112,7 @@ def _stack(
     suffix: str,
     notes: tuple[str, ...],
     large: float,
+    stored: bool,
 ) -> Stack:
     """Return one series as a stack."""
     page = series.keyframe
@@ -134,7 +144,7 @@ def _stack(
                 return _rgb(part, page)
             if part.ndim == 3:
                 part = part[..., position["C"] if samples > 1 and "C" not in axes else 0]
-            return _grey(part, page)
+            return part if stored and part.dtype != bool else _grey(part, page)
 
         size = page.imagelength, page.imagewidth
         return image_by_region(size, region if page.is_tiled else keep_rows(region, size[1]), large)

@@ -282,8 +282,13 @@ class Scratch(RegionImage):
     """
 
     def __init__(self, shape: tuple[int, int], dtype: type) -> None:
-        super().__init__(shape, np.dtype(dtype), lambda *region: np.array(self._mapped()[region]))
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the image is there
+        # Open as long as the image is there; nothing below refers to the image, so that both go at once.
+        file = self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        super().__init__(
+            shape,
+            np.dtype(dtype),
+            lambda *region: np.array(np.memmap(file, dtype, "r", shape=shape)[region]),
+        )
         size = max(1, self.size * self.dtype.itemsize)
         if hasattr(os, "posix_fallocate"):  # a write to a mapped file on a full disk would end the process
             try:
@@ -295,7 +300,4 @@ class Scratch(RegionImage):
                 ) from e
 
     def __setitem__(self, region: Window, values: np.ndarray) -> None:
-        self._mapped()[region] = values
-
-    def _mapped(self) -> np.memmap:
-        return np.memmap(self._file, self.dtype, "r+", shape=self.shape)
+        np.memmap(self._file, self.dtype, "r+", shape=self.shape)[region] = values

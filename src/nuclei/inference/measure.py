@@ -206,8 +206,8 @@ def polygons(parts: Iterable[LabelPart], channels: Sequence[str], table: Columns
 def qupath_measurements(table: Columns) -> list[dict[str, float]]:
     """Return rows of ``measure`` under QuPath's names, for ``to_geojson``."""
     names = {"area": "Area px^2", "perimeter": "Perimeter px", "mean_intensity": "Mean intensity"}
-    rows = zip(*(np.round(table[column], 3).tolist() for column in names), strict=True)
-    return [dict(zip(names.values(), row, strict=True)) for row in rows]
+    rows = zip(*(table[column].tolist() for column in names), strict=True)
+    return [dict(zip(names.values(), (float(f"{v:.6g}") for v in row), strict=True)) for row in rows]
 
 
 def write_rois(path: Path, parts: Iterable[LabelPart]) -> None:

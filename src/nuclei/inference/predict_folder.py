@@ -31,6 +31,7 @@ RECORD = "predict.json"
 """What the results of an earlier run depend on."""
 NUCLEI, RUNS = "nuclei.csv", "submission.csv"
 TABLES = (TABLE, NUCLEI, RUNS)
+INTENSITY = "mean_intensity"  # in the unit of the image, which may be small
 TEXT = ("image", "path", "modality", "chosen", "warnings", "class")
 """Columns that are put in quotes, as some programs take names such as NA or 001 for something else."""
 Row = dict[str, str]
@@ -124,15 +125,17 @@ def _text(value: str | float | None) -> str:
 
 
 def _texts(table: Columns) -> list[Row]:
-    """Return the rows of a table as text: words and whole numbers as they are, others with three digits."""
+    """Return the rows of a table as text."""
     columns = {
-        str(name): [
-            str(v) if isinstance(v, int | str) else "" if math.isnan(v) else f"{v:.3f}"
-            for v in values.tolist()
-        ]
+        name: [_number(value, ".6g" if name.startswith(INTENSITY) else ".3f") for value in values.tolist()]
         for name, values in table.items()
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _number(value: str | float, form: str) -> str:
+    """Return a word or whole number as it is, another number in a format, and nothing for NaN."""
+    return str(value) if isinstance(value, int | str) else "" if math.isnan(value) else format(value, form)
 
 
 def _read_csv(path: Path) -> list[Row]:
@@ -201,7 +204,7 @@ def predict_folder(
     except (KeyboardInterrupt, Terminated) as e:
         ignore_signals()
         tables.write(header)
-        end_now(e, f"stopped; {output} has {len(tables.images)} images, the same call goes on")
+        end_now(e, f"stopped; {output} has {len(tables.images)} images, {how_to_go_on(again)}")
     if not tables.images:
         raise UserError(f"{refused[0]}; no image could be read")
     tables.write(header)
@@ -210,6 +213,11 @@ def predict_folder(
     kinds = Counter(row["modality"] for row in rows)
     total = Report(len(rows), n_nuclei, kinds, skipped=refused)
     conclude(output, total, len(found.files) - len(files), start, settings)
+
+
+def how_to_go_on(again: bool) -> str:
+    """Return the advice to a call that was stopped."""
+    return f"the same call{' without again=true' if again else ''} goes on"
 
 
 def check_call(output: Path, workers: int) -> None:

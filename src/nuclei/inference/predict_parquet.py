@@ -21,7 +21,14 @@ from nuclei.inference.parquet_parts import (
     sum_up,
     write_parts,
 )
-from nuclei.inference.predict_folder import check_call, conclude, end_now, ignore_signals, input_place
+from nuclei.inference.predict_folder import (
+    check_call,
+    conclude,
+    end_now,
+    how_to_go_on,
+    ignore_signals,
+    input_place,
+)
 from nuclei.inference.predict_ray import Cluster, Job, segment_on_ray
 from nuclei.inference.segment_files import PARQUET, FileSettings
 from nuclei.inference.segmenter import Segmenter
@@ -77,7 +84,7 @@ def predict_parquet(
                 print(f"skipped: {line}", file=sys.stderr)
     except (KeyboardInterrupt, Terminated) as e:
         ignore_signals()
-        end_now(e, f"stopped; {output} has {len(reports)} of {len(parts)} parts, the same call goes on")
+        end_now(e, f"stopped; {output} has {len(reports)} of {len(parts)} parts, {how_to_go_on(again)}")
     total = sum_up(reports.values(), found.refused)
     if not total.images:
         raise UserError(f"{total.skipped[0]}; no image could be read")

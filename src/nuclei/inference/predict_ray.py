@@ -8,7 +8,7 @@ files that it writes after what went into them, by which a second call knows wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,8 @@ def segment_on_ray(parts: Sequence[Part], job: Job, cluster: Cluster) -> Iterato
     here = {} if cluster.address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR", **here)
     try:
+        if cluster.address is None:  # a cluster may grow
+            check_resources(ray.cluster_resources(), job.workers, cluster.num_gpus)
         task = ray.remote(num_cpus=job.workers, num_gpus=cluster.num_gpus, max_retries=RETRIES)(Job.segment)
         shared = ray.put(job)
         waiting: dict[Any, Part] = {}
@@ -109,6 +111,16 @@ def segment_on_ray(parts: Sequence[Part], job: Job, cluster: Cluster) -> Iterato
             yield _next_report(waiting)
     finally:
         ray.shutdown()
+
+
+def check_resources(resources: Mapping[str, float], cores: float, gpus: float) -> None:
+    """Refuse tasks that would wait for ever for more than this machine has."""
+    for setting, wanted, there in (
+        ("workers", cores, resources.get("CPU", 0)),
+        ("ray.num_gpus", gpus, resources.get("GPU", 0)),
+    ):
+        if wanted > there:
+            raise UserError(f"{setting}={wanted:g}: this machine has {there:g}; give at most as many")
 
 
 def _next_report(waiting: dict[Any, Part]) -> tuple[Part, Report]:

@@ -407,6 +407,12 @@ def _pause(attempt: int) -> None:
     time.sleep(min(2.0 ** (attempt - 1), 30.0) if attempt else 0.0)
 
 
+def check_interval(seconds: float) -> None:
+    """Refuse to look again at once, for ever."""
+    if seconds <= 0:
+        raise UserError(f"poll={seconds:g}: expected the seconds between two looks, above 0")
+
+
 def poll_until(look: Callable[[], T | None], name: str, limit: float, interval: float) -> T:
     """Call ``look`` every ``interval`` seconds until it returns something; show progress under ``name``.
 

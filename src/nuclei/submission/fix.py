@@ -56,15 +56,22 @@ def fix(data: bytes, images: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in [HEADER, *_fix_rows(fixed, expected)]).encode()
 
 
+def unpack(data: bytes) -> bytes:
+    """Return the UTF-8 text of a file in gzip or UTF-16; others, and damaged ones, as they are."""
+    try:
+        text = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        return text.decode("utf-16").encode() if text[:2] in (b"\xff\xfe", b"\xfe\xff") else text
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError):
+        return data
+
+
 def _decode(data: bytes) -> str | None:
     """Return the text in gzip, UTF-16 or UTF-8; None where the data are none of them."""
     try:
-        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-        text = data.decode(encoding).removeprefix(BYTE_ORDER_MARK)
-        return text.replace("\r\n", "\n").replace("\r", "\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError):
+        text = unpack(data).decode().removeprefix(BYTE_ORDER_MARK)
+    except UnicodeDecodeError:
         return None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _is_header(line: str) -> bool:

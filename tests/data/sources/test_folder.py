@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from nuclei.build import check_state
 from nuclei.cli import main
+from nuclei.config import compose_config
 from nuclei.data.folds import make_folds
 from nuclei.data.sources.folder import Folder, choose_sizes
 from nuclei.data.store import Store, prepare
@@ -305,3 +307,19 @@ def test_a_single_image_trains_on_all_alone(
     assert main(["train", *words, "fold=0"]) == 2
     assert "fold=0 holds out every image; choose fold=all" in capsys.readouterr().err
     assert main(["train", *words, "fold=all"]) == 0
+
+
+def test_an_image_that_was_left_out_is_named_at_each_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in NAMES:
+        write(tmp_path / "images" / f"{name}.png", image_of(name))
+        write(tmp_path / "masks" / f"{name}.png", labels_of(name).astype(np.uint8))
+    write(tmp_path / "masks" / "a.png", labels_of("a").astype(np.uint8)[:9])  # of another size
+    store = tmp_path / "x.store"
+    prepare(Folder(tmp_path), store, workers=1)
+    cfg = compose_config("train", ["data=folder", f"data.root={tmp_path}", f"data.store={store}"])
+    capsys.readouterr()
+    check_state(cfg)
+    assert "warning: 1 images of" in (err := capsys.readouterr().err)
+    assert f"prepare data=folder data.root={tmp_path} data.store={store} data.folds=" in err
