@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from nuclei.app.upload_session import Limits, example_images, take
+from nuclei.app.upload_session import Limits, declared, example_images, take
+from nuclei.errors import UserError
 
 LIMITS = Limits(megabytes=1, megapixels=0.05, pages=5)
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
@@ -139,3 +140,13 @@ def test_examples_are_always_the_same_images():
         "histology": 3,
         "brightfield": 2,
     }
+
+
+@pytest.mark.parametrize("planes", [4, 8])
+def test_the_planes_behind_one_header_of_imagej_are_counted(tmp_path, planes):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((planes, 20, 30), np.uint8), imagej=True, truncate=True)
+    if planes == 4:
+        assert declared(tmp_path / "a.tif", True, 5) == 4 * 600
+    else:
+        with pytest.raises(UserError, match="more than 5 pages"):
+            declared(tmp_path / "a.tif", True, 5)

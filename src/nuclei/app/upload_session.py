@@ -123,6 +123,9 @@ def declared(file: Path, tiff: bool, max_pages: int) -> float:
         with tifffile.TiffFile(file) as f:
             pages = islice(cast(Sequence[tifffile.TiffPage], f.pages), max_pages + 1)
             sizes = [cost(page) for page in pages]
+            named = int((f.imagej_metadata or {}).get("images", 1)) if f.is_imagej else 1
+            if named > len(sizes):  # ImageJ may write one header for all planes
+                sizes = sizes[:1] * min(named, max_pages + 1)
     except Image.DecompressionBombError:
         return np.inf
     except Exception as e:  # parsers fail in many ways on bytes made to make them fail
