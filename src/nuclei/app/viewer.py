@@ -122,7 +122,7 @@ def nuclei_csv(images: Sequence[Segmentation]) -> bytes:
     table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
     table[["image", "class"]] = table[["image", "class"]].map(as_text)
     for name in (name for name in table if name.startswith("mean_intensity")):  # in any unit
-        table[name] = table[name].map("{:.6g}".format, na_action="ignore")
+        table[name] = table[name].map("{:.8g}".format, na_action="ignore")
     return table.to_csv(index=False, float_format="%.3f").encode()
 
 

@@ -207,7 +207,7 @@ def qupath_measurements(table: Columns) -> list[dict[str, float]]:
     """Return rows of ``measure`` under QuPath's names, for ``to_geojson``."""
     names = {"area": "Area px^2", "perimeter": "Perimeter px", "mean_intensity": "Mean intensity"}
     rows = zip(*(table[column].tolist() for column in names), strict=True)
-    return [dict(zip(names.values(), (float(f"{v:.6g}") for v in row), strict=True)) for row in rows]
+    return [dict(zip(names.values(), (float(f"{v:.8g}") for v in row), strict=True)) for row in rows]
 
 
 def write_rois(path: Path, parts: Iterable[LabelPart]) -> None:

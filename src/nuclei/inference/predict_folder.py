@@ -127,7 +127,7 @@ def _text(value: str | float | None) -> str:
 def _texts(table: Columns) -> list[Row]:
     """Return the rows of a table as text."""
     columns = {
-        name: [_number(value, ".6g" if name.startswith(INTENSITY) else ".3f") for value in values.tolist()]
+        name: [_number(value, ".8g" if name.startswith(INTENSITY) else ".3f") for value in values.tolist()]
         for name, values in table.items()
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

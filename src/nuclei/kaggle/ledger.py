@@ -72,8 +72,9 @@ def read_ledger(path: str | Path) -> list[LedgerRow]:
     for number, line in enumerate(lines or [[]], 1):  # an empty file has lost its rows
         expected = _header(len(lines) - 1) if number == 1 else [*line[:-1], _check(line[:-1])]
         if line != expected or len(line) != len(COLUMNS) + 1:
+            wanted, got = (" ".join(",".join(cells).split())[-80:] for cells in (expected, line))
             raise UserError(
-                f"{path}, row {number}: expected {','.join(expected)[-80:]}, got {','.join(line)[-80:]}; "
+                f"{path}, row {number}: expected {wanted}, got {got}; "
                 "correct it, or move it away and the next ./run.sh submit begins a new one"
             )
     values = ([text.removeprefix("'") for text in line] for line in lines[1:])
