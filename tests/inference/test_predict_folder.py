@@ -116,7 +116,11 @@ def test_intensities_of_any_unit_are_written(tmp_path: Path) -> None:
     source, output = str(tmp_path / "a.tif"), tmp_path / "out"
     predict_folder(source, output, otsu, FileSettings(), 1, False, "ImageId,EncodedPixels")
     (row,) = csv.DictReader((output / "nuclei.csv").open())
-    assert float(row["mean_intensity"]) == pytest.approx(2.5e-5) and row["area"] == "64.000" and row["y"] == "7.500"
+    assert (
+        float(row["mean_intensity"]) == pytest.approx(2.5e-5)
+        and row["area"] == "64.000"
+        and row["y"] == "7.500"
+    )
 
 
 def test_the_advice_to_a_call_that_was_stopped() -> None:
