@@ -1,10 +1,10 @@
 """Steps per second of `./run.sh fold=0` against a bare PyTorch loop over tensors that lie in memory.
 
-    python bench/training.py [STEPS] [KEY=VALUE ...]
+    python bench/training.py [STEPS] [--give-memory-back] [KEY=VALUE ...]
 
 Both train the same network with the same loss, optimizer and precision on batches of one size, in turn, five
 times; the road also loads, augments, logs, averages weights, steps the schedule. Settings are those of train.
-Before that, the bare loop alone gives freed memory back to the system.
+``--give-memory-back`` leaves out ``keep_freed_memory``, to see what it is worth.
 """
 
 from __future__ import annotations
@@ -114,24 +114,24 @@ def road(cfg: DictConfig, store: Store, ids: list[str], steps: int) -> float:
 
 def main() -> None:
     """Time both in turn and print the ratio of the medians."""
-    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    words = [word for word in sys.argv[1:] if word != "--give-memory-back"]
+    if len(words) == len(sys.argv[1:]):
+        keep_freed_memory()
+    steps = int(words[0]) if words else 20
     with initialize_config_dir(str(HERE / "configs"), version_base=None):
-        cfg = compose("train", overrides=sys.argv[2:])
+        cfg = compose("train", overrides=words[1:])
     OmegaConf.resolve(cfg)
     store = Store(cfg.data.store)
     ids = [row.image_id for row in read_folds(cfg.data.folds) if row.fold != 0]
     augment = instantiate(cfg.augment, _convert_="all")
     crops = Crops(store, ids, augment, 0, cfg.model.network.preprocessing, CHANNELS)
-    times: dict[str, list[float]] = {"memory given back": [bare(cfg, crops, steps) for _ in range(5)]}
-    times |= {"bare loop": [], "road": []}
-    keep_freed_memory()
+    times: dict[str, list[float]] = {"bare loop": [], "road": []}
     for _ in range(5):
         times["bare loop"].append(bare(cfg, crops, steps))
         times["road"].append(road(cfg, store, ids, steps))
     rate = {name: (steps - WARM) / statistics.median(took) for name, took in times.items()}
     for name, value in rate.items():
-        print(f"{name:<17} {value:6.2f} steps/s of {cfg.batch_size} crops, {torch.get_num_threads()} threads")
-    print(f"keeping memory: {rate['bare loop'] / rate['memory given back']:.3f} times the steps")
+        print(f"{name:<10} {value:6.2f} steps/s of {cfg.batch_size} crops, {torch.get_num_threads()} threads")
     print(f"the road takes {rate['bare loop'] / rate['road']:.3f} times the bare loop's time")
 
 
