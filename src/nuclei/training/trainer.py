@@ -135,8 +135,8 @@ def seed(number: int) -> None:
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next step, where it is glibc.
 
-    Otherwise each large tensor's pages go back to the system and are cleared anew, which costs a few percent of
-    a step on CPUs (``docs/speed.md``). Called before the first tensors are made; later it gains nothing.
+    Otherwise each large tensor's pages go back to the system and are cleared anew, which costs a few percent
+    of a step on CPUs (``docs/speed.md``). Called before the first tensors are made; later it gains nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
