@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 from skimage.segmentation import expand_labels
 
 import nuclei.postprocess.second_stage as selection
+from nuclei.build import named_steps
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting, load_cases
@@ -35,7 +36,7 @@ from nuclei.ensemble.search_space import Space, tunable
 from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
 from nuclei.inference.segmenter import WeightedNetwork
 from nuclei.metrics import confusion, precision_at
-from nuclei.model_loading import build_steps, trained_network
+from nuclei.model_loading import trained_network
 from nuclei.models.otsu import Otsu
 from nuclei.paths import FoldFolder
 from nuclei.postprocess.pipeline import postprocess, with_parameters
@@ -51,8 +52,7 @@ MODALITIES = ("fluorescence", "histology", "brightfield")
 
 def steps(name: str, **parameters: float) -> list[Any]:
     """The steps of a post-processing config, with other values."""
-    config = OmegaConf.load(HERE / "configs" / "postprocess" / f"{name}.yaml")
-    return with_parameters(build_steps(OmegaConf.to_container(config.steps)), parameters)
+    return with_parameters(named_steps(name), parameters)
 
 
 @dataclass(frozen=True)

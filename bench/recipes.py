@@ -14,19 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 
+from nuclei.build import named_steps
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.oof import load_oof
 from nuclei.metrics import confusion, precision_at
-from nuclei.model_loading import build_steps
 from nuclei.postprocess.pipeline import postprocess
 
 HERE = Path(__file__).parents[1]
-WATERSHED = build_steps(
-    OmegaConf.to_container(OmegaConf.load(HERE / "configs" / "postprocess" / "watershed.yaml").steps)
-)
+WATERSHED = named_steps("watershed")
 MODALITIES = ("fluorescence", "histology", "brightfield")
 
 

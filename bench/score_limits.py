@@ -16,9 +16,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from omegaconf import OmegaConf
 from scipy.ndimage import distance_transform_edt
 
+from nuclei.build import named_steps
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS, targets
@@ -26,16 +26,14 @@ from nuclei.ensemble.oof import load_oof
 from nuclei.inference.predict_maps import resize_maps
 from nuclei.inference.rescale import ZOOM_LIMITS
 from nuclei.metrics import confusion, equivalent_diameter, precision_at
-from nuclei.model_loading import build_steps, trained_network
+from nuclei.model_loading import trained_network
 from nuclei.paths import FoldFolder
 from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
 
 HERE = Path(__file__).parents[1]
 DATA = "dsb2018"
-STEPS = build_steps(
-    OmegaConf.to_container(OmegaConf.load(HERE / "configs" / "postprocess" / "watershed.yaml").steps)
-)
+STEPS = named_steps("watershed")
 LOWS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 MOVES = ((0.5, 0.0), (-0.5, 0.0), (0.0, 0.5), (0.0, -0.5))
 

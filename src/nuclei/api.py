@@ -94,7 +94,6 @@ def segment(
     from nuclei.data.image_stacks import channel_of
     from nuclei.data.preprocessing import ImageHints, choose_8_bits
     from nuclei.inference.large_images import segment as segment_image
-    from nuclei.inference.measure import check_pixel_size
 
     image = np.asarray(image)
     if channel is not None:
@@ -104,8 +103,7 @@ def segment(
             f"expected an image (H, W) or (H, W, 3) of real numbers, got {image.dtype} {image.shape}; "
             "channel= takes one of several channels"
         )
-    check_pixel_size(pixel_size)
-    hints = ImageHints(modality, invert, diameter and diameter / (pixel_size or 1.0))
+    hints = ImageHints.with_pixel_size(modality, invert, diameter, pixel_size)
     model = model or _default_model()
     convert, _ = choose_8_bits(sample_pixels(image))
     return np.asarray(segment_image(model, convert(image), hints).labels)

@@ -48,9 +48,14 @@ def build(settings: Any, **arguments: Any) -> Any:
     return instantiate(settings, _convert_="all", **arguments)
 
 
+def build_postprocess(settings: DictConfig) -> list[Step]:
+    """Build the post-processing of the group ``postprocess``."""
+    return build_steps(as_tree(settings.steps))
+
+
 def named_steps(name: str) -> list[Step]:
     """Build the post-processing of a name, an option of the group ``postprocess``."""
-    return build_steps(as_tree(compose_config("train", [f"postprocess={name}"]).postprocess.steps))
+    return build_postprocess(compose_config("train", [f"postprocess={name}"]).postprocess)
 
 
 def build_training(
@@ -79,7 +84,7 @@ def build_training(
         held_out=[row.image_id for row in rows if row.fold == cfg.fold],
         folds_sha256=sha256,
         channels=channels,
-        steps=build_steps(as_tree(cfg.postprocess.steps)),
+        steps=build_postprocess(cfg.postprocess),
         build_network=partial(build_network, as_tree(cfg.model.network), channels),
         build_loss=partial(build, cfg.loss),
         optimizer=build(cfg.optimizer),

@@ -18,7 +18,7 @@ from textwrap import indent, wrap
 from typing import TYPE_CHECKING
 
 from nuclei.errors import Terminated, UserError, nearest_name
-from nuclei.paths import PROGRAM, ROOT, shipped
+from nuclei.paths import IN_CHECKOUT, PROGRAM, ROOT, shipped
 from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ FLAGS = ("-m", "--multirun", "-h", "--help")
 SHORTCUTS = {"--fix": "fix=true"}
 DEMO = ("prepare", "folds", "train", "ensemble", "analyse", "submission", "validate", "score", "bench", "all")
 """Commands that use the demo data set on a machine that has no competition data."""
+INPUTS = {"data", "data.name", "data.root", "data.store", "images", "labels", "truth", "solution"}
+"""Settings that say which data are meant."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -124,7 +126,7 @@ def run(words: list[str]) -> None:
         return
     if sys.version_info < (3, 11):  # noqa: UP036 (NUCLEI_PYTHON may name an older one)
         raise UserError(f"Python 3.11 or 3.12 is needed; {sys.executable} is {sys.version.split()[0]}")
-    if command in CHECKOUT_ONLY and not in_checkout():
+    if command in CHECKOUT_ONLY and not IN_CHECKOUT:
         raise UserError(f"{command} needs a checkout of the repository, which has run.sh; this is {ROOT}")
     if command == "test":
         os.chdir(ROOT)
@@ -188,14 +190,9 @@ def launch_runs(command: str, settings: list[str], sweep: bool) -> None:
     launch([call for call, _ in runs], build(launcher), build_folders(runs[0][1]).logs)
 
 
-def in_checkout() -> bool:
-    """Return whether the package lies in a checkout of the repository, and is not installed."""
-    return PROGRAM == "./run.sh"
-
-
 def usage() -> str:
     """List the commands, one line each."""
-    usable = COMMANDS.keys() - (() if in_checkout() else CHECKOUT_ONLY)
+    usable = COMMANDS.keys() - (() if IN_CHECKOUT else CHECKOUT_ONLY)
     lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items() if name in usable]
     return "\n".join(
         [
@@ -307,9 +304,7 @@ def uses_demo(command: str, cfg: DictConfig, chosen: Collection[str]) -> bool:
     """Return whether the demo data set stands in: no other was chosen, and the competition's is missing."""
     if command not in DEMO or cfg.data.name != "dsb2018":
         return False
-    if {"data", "data.name", "data.root", "data.store", "images", "labels", "truth", "solution"} & set(
-        chosen
-    ):
+    if INPUTS & set(chosen):
         return False
     return not (Path(cfg.data.root).exists() or Path(cfg.data.store).exists())
 

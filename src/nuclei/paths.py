@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from nuclei.errors import UserError
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parents[1]
 """The folder of the project, where the package lies in a checkout."""
-PROGRAM = "./run.sh" if (ROOT / "run.sh").is_file() else "nuclei"
+IN_CHECKOUT = (ROOT / "run.sh").is_file()
+"""Whether the package lies in a checkout of the repository, and is not installed."""
+PROGRAM = "./run.sh" if IN_CHECKOUT else "nuclei"
 """What a user types to run a command: the script of a checkout, or that of an installed package."""
 
 
@@ -62,6 +65,17 @@ class RunName:
         return f"{self.model}/{self.name}"
 
 
+def train_command(run: Path, folds: Sequence[int | str]) -> str:
+    """Return the command that trains folds of the run ``.../<data>/<model>/<name>``.
+
+    >>> train_command(Path("runs/dsb2018/unet/default"), [1, 3])
+    './run.sh -m data=dsb2018 model=unet name=default fold=1,3'
+    """
+    data, model, name = run.parts[-3:]
+    sweep = "-m " if len(folds) > 1 else ""
+    return f"{PROGRAM} {sweep}data={data} model={model} name={name} fold={','.join(map(str, folds))}"
+
+
 @dataclass(frozen=True)
 class FoldFolder:
     """The files of one trained fold, ``runs/DATA/MODEL/NAME/fold0``."""
@@ -88,8 +102,7 @@ class FoldFolder:
 
     def train_command(self) -> str:
         """Return the command that trains the fold, without the settings of its recipe."""
-        data, model, name, fold = self.path.absolute().parts[-4:]
-        return f"{PROGRAM} data={data} model={model} name={name} fold={fold.removeprefix('fold')}"
+        return train_command(self.path.absolute().parent, [self.path.name.removeprefix("fold")])
 
     @property
     def checkpoint(self) -> Path:

@@ -18,11 +18,10 @@ from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.ensemble.evaluate import blend
 from nuclei.ensemble.oof import Member, load_oof
 from nuclei.metrics import confusion, precision_at
-from nuclei.model_loading import build_steps
+from nuclei.model_loading import build_steps, run_steps
 from nuclei.paths import Paths, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
 from nuclei.progress import parallel_map
-from nuclei.training.run_folder import read_settings
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def load_subject(
     if is_run:
         run = RunName.parse(name)
         member = load_oof(paths.run(run), rows, sha256)
-        steps = steps or build_steps(read_settings(paths.fold(run, 0)).steps)
+        steps = steps or run_steps(paths.fold(run, 0))
         return Subject(name, (member,), (1.0,), member.channels, tuple(steps))
     ensemble = read_ensemble(paths.ensemble(name))
     members = tuple(load_oof(paths.run(member.run), rows, sha256) for member in ensemble.members)

@@ -18,7 +18,7 @@ from nuclei.data.image_files import csv_name
 from nuclei.data.image_io import read_images
 from nuclei.data.image_stacks import SourceImage
 from nuclei.data.synthetic import draw_brightfield, draw_fluorescence, draw_histology, draw_nuclei
-from nuclei.data.tiff_reader import MAGIC
+from nuclei.data.tiff_reader import MAGIC, imagej_planes
 from nuclei.errors import UserError
 from nuclei.inference import large_images
 from nuclei.inference.segmenter import Segmenter
@@ -123,9 +123,8 @@ def declared(file: Path, tiff: bool, max_pages: int) -> float:
         with tifffile.TiffFile(file) as f:
             pages = islice(cast(Sequence[tifffile.TiffPage], f.pages), max_pages + 1)
             sizes = [cost(page) for page in pages]
-            named = int((f.imagej_metadata or {}).get("images", 1)) if f.is_imagej else 1
-            if named > len(sizes):  # ImageJ may write one header for all planes
-                sizes = sizes[:1] * min(named, max_pages + 1)
+            if (planes := imagej_planes(f)) > len(sizes):
+                sizes = sizes[:1] * min(planes, max_pages + 1)
     except Image.DecompressionBombError:
         return np.inf
     except Exception as e:  # parsers fail in many ways on bytes made to make them fail

@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 
 from nuclei.app.segmentation import Segmentation
-from nuclei.inference.measure import LabelPart, measure, qupath_measurements, to_geojson, write_rois
+from nuclei.inference.measure import (
+    LabelPart,
+    measure,
+    qupath_measurements,
+    to_geojson,
+    value_text,
+    write_rois,
+)
 from nuclei.inference.result_files import write_labels
 from nuclei.submission.csv_files import as_text, write_submission
 
@@ -121,9 +128,8 @@ def nuclei_csv(images: Sequence[Segmentation]) -> bytes:
     tables = [nuclei.measurements() for nuclei in images]
     table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
     table[["image", "class"]] = table[["image", "class"]].map(as_text)
-    for name in (name for name in table if name.startswith("mean_intensity")):  # in any unit
-        table[name] = table[name].map("{:.8g}".format, na_action="ignore")
-    return table.to_csv(index=False, float_format="%.3f").encode()
+    texts = {name: [value_text(name, v) for v in column.tolist()] for name, column in table.items()}
+    return pd.DataFrame(texts).to_csv(index=False).encode()
 
 
 def images_csv(images: Sequence[Segmentation]) -> bytes:

@@ -10,13 +10,12 @@ from omegaconf import DictConfig
 
 from nuclei.analysis.image_analysis import load_subject
 from nuclei.analysis.report import Sources, write_report
-from nuclei.build import as_tree, build, build_paths
+from nuclei.build import build, build_paths, build_postprocess
 from nuclei.config import Call
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.ensemble.oof import check_same_images
-from nuclei.model_loading import build_steps
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -25,7 +24,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     paths = build_paths(cfg)
     store, rows = Store(paths.store), read_folds(paths.folds)
     check_same_images(store.ids("train"), rows, paths)
-    override = build_steps(as_tree(cfg.postprocess.steps)) if cfg.get("postprocess") else None
+    override = build_postprocess(cfg.postprocess) if cfg.get("postprocess") else None
     load = partial(load_subject, paths=paths, rows=rows, steps=override)
     subject = load(cfg.run or cfg.ensemble, is_run=bool(cfg.run))
     other = load(cfg.compare, is_run="/" in cfg.compare) if cfg.compare else None

@@ -7,10 +7,9 @@ import sys
 import cv2
 from omegaconf import DictConfig
 
-from nuclei.build import as_tree, build_paths, ensure_data
+from nuclei.build import as_tree, build_paths, build_postprocess, ensure_data
 from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
-from nuclei.model_loading import build_steps
 from nuclei.paths import ROOT
 
 PARTS = ("metric", "encoding", "csv", "postprocess", "second_stage", "search")
@@ -38,7 +37,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     lines = Suite(
         paths=build_paths(cfg),
         **{name: cfg[name] for name in SAME},
-        steps={k: build_steps(as_tree(c.postprocess.steps)) for k, c in zip(kinds, configs, strict=True)},
+        steps={k: build_postprocess(c.postprocess) for k, c in zip(kinds, configs, strict=True)},
         ranges=as_tree(configs[0].space),
         refine=configs[0].refine,
         finalists=configs[0].finalists,

@@ -8,7 +8,7 @@ import cv2
 from omegaconf import DictConfig
 
 from nuclei.analysis.score_statistics import precision_by_diameter
-from nuclei.build import as_tree, build_paths
+from nuclei.build import build_paths, build_postprocess
 from nuclei.config import Call
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
@@ -18,7 +18,6 @@ from nuclei.ensemble.fit_second_stage import choose_second_stage
 from nuclei.ensemble.oof import check_same_images, describe_members, find_members
 from nuclei.ensemble.search_space import tunable
 from nuclei.ensemble.tune import Effort, ensemble_of, tune_members
-from nuclei.model_loading import build_steps
 from nuclei.paths import PROGRAM
 from nuclei.postprocess.pipeline import fields, with_parameters
 
@@ -34,7 +33,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     members, others = find_members(paths.data_runs, chosen, rows, sha256)
     channels = shared_channels([member.channels for member in members])
     print(describe_members(members, others, channels))
-    steps = build_steps(as_tree(cfg.postprocess.steps))
+    steps = build_postprocess(cfg.postprocess)
     full = Evaluator(load_cases(members, channels, store, rows), channels, steps, cfg.workers)
     effort = Effort(cfg.trials, cfg.refine, cfg.finalists, cfg.seed)
     settings = (*tunable(cfg.space, steps), effort, cfg.images, cfg.crop)
@@ -47,7 +46,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     for member in others:
         cases = load_cases([member], member.channels, store, rows)
         for name, floor in cfg.floor.items():
-            evaluator = Evaluator(cases, member.channels, build_steps(as_tree(floor.steps)), cfg.workers)
+            evaluator = Evaluator(cases, member.channels, build_postprocess(floor), cfg.workers)
             scores.append(score_untuned(member.name, name, evaluator))
     modalities = [row.modality for row in rows]
     write_scores(paths.scores(cfg.name), scores, modalities)

@@ -26,11 +26,10 @@ def main(cfg: DictConfig, call: Call) -> None:
         raise UserError("no input; say which image or folder: ./run.sh predict input=FOLDER output=FOLDER")
     if not cfg.output:
         raise UserError("no output; say which folder takes the results: output=FOLDER")
-    scale = cfg.pixel_size or 1.0
     settings = FileSettings(
         tuple(cfg.save),
         PlaneSelection(cfg.channel, cfg.z, cfg.t),
-        ImageHints(cfg.modality, cfg.invert, cfg.diameter and cfg.diameter / scale),
+        ImageHints.with_pixel_size(cfg.modality, cfg.invert, cfg.diameter, cfg.pixel_size),
         cfg.pixel_size,
         cfg.tile,
     )

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from nuclei.build import as_tree, build_paths
+from nuclei.build import build_paths, build_postprocess
 from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, precision_at, table
-from nuclei.model_loading import build_steps
+from nuclei.model_loading import run_steps
 from nuclei.paths import RunName
 from nuclei.submission.solution import check_solution, compare_with_solution, index_or_nothing
 
@@ -40,12 +40,11 @@ def main(cfg: DictConfig, call: Call) -> None:
     from nuclei.data.store import Store
     from nuclei.ensemble.evaluate import count_matches
     from nuclei.ensemble.oof import load_oof
-    from nuclei.training.run_folder import read_settings
 
     run, store, rows = RunName.parse(cfg.run), Store(paths.store), read_folds(paths.folds)
     member = load_oof(paths.run(run), rows, folds_sha256(paths.folds))
     own = cfg.get("postprocess") is None
-    steps = build_steps(read_settings(paths.fold(run, 0)).steps if own else as_tree(cfg.postprocess.steps))
+    steps = run_steps(paths.fold(run, 0)) if own else build_postprocess(cfg.postprocess)
     counts = count_matches(member, store, rows, steps, cfg.workers)
     fold = {row.image_id: f"fold {row.fold}" for row in rows}
     print_scores(counts, {"fold": fold, "modality": {row.image_id: row.modality for row in rows}})

@@ -30,7 +30,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     if cfg.fix and violations:
         if (text := unpack(data)) != data:  # what is packed hides the other violations
             violations += check_submission(text, images.shapes)
-        fixed = fix(data, images.shapes)
+        fixed = fix(text, images.shapes)
         left = check_submission(fixed, images.shapes)
         if n_fixed := len(violations) - len(left):
             path = write_fixed(path, fixed)

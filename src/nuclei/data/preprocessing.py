@@ -44,6 +44,24 @@ class ImageHints:
         if self.diameter is not None and not 0 < self.diameter < float("inf"):
             raise UserError(f"diameter={self.diameter}: expected the nuclei's mean diameter, above 0")
 
+    @classmethod
+    def with_pixel_size(
+        cls,
+        modality: Modality | None,
+        invert: bool | None,
+        diameter: float | None,
+        pixel_size: float | None,
+    ) -> ImageHints:
+        """Return hints whose diameter is given in µm where the side of a pixel is, in µm too."""
+        check_pixel_size(pixel_size)
+        return cls(modality, invert, diameter and diameter / (pixel_size or 1.0))
+
+
+def check_pixel_size(pixel_size: float | None) -> None:
+    """Refuse a side of a pixel that is no positive number of µm; None is unknown."""
+    if pixel_size is not None and not 0 < pixel_size < float("inf"):
+        raise UserError(f"pixel_size={pixel_size}: expected the side of a pixel in µm, above 0")
+
 
 NO_HINTS = ImageHints()
 

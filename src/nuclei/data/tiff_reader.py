@@ -55,12 +55,17 @@ def read_tiff(path: Path, large: float = math.inf, stored: bool = False) -> Iter
         if not series:
             raise ValueError("there is no page in it")
         planes = sum(s.size // max(1, s.keyframe.size) for s in tif.series)
-        if tif.is_imagej and (named := int((tif.imagej_metadata or {}).get("images", 1))) > planes:
+        if (named := imagej_planes(tif)) > planes:
             raise ValueError(f"the file is cut short: it names {named} planes and has {planes}")
         for number, one in enumerate(series, 1):
             word = "series" if one.kind == "ome" else "page"
             suffix = f"_{word}{number}" if len(series) > 1 else ""
             yield _stack(tif, one, suffix, notes, large, stored)
+
+
+def imagej_planes(tif: tifffile.TiffFile) -> int:
+    """Return the number of planes that ImageJ's description names, which may have one header; else 1."""
+    return int((tif.imagej_metadata or {}).get("images", 1)) if tif.is_imagej else 1
 
 
 def _wanted(series: list[tifffile.TiffPageSeries]) -> tuple[list[tifffile.TiffPageSeries], tuple[str, ...]]:

@@ -13,7 +13,7 @@ import numpy as np
 from nuclei.data.folds import FoldRow
 from nuclei.data.store import ZIP_ERRORS
 from nuclei.errors import UserError
-from nuclei.paths import FoldFolder, Paths, RunName
+from nuclei.paths import FoldFolder, Paths, RunName, train_command
 
 HEADER = ("channels", "folds_sha256")
 """Entries of ``oof.npz`` that are not images."""
@@ -67,17 +67,6 @@ class OofFile:
 def fold_of(folder: Path) -> int:
     """Return the number of a fold from the name of its folder, ``fold3``."""
     return int(folder.name.removeprefix("fold"))
-
-
-def train_command(run: Path, folds: Sequence[int]) -> str:
-    """Return the command that trains folds of the run ``.../<data>/<model>/<name>``.
-
-    >>> train_command(Path("runs/dsb2018/unet/default"), [1, 3])
-    './run.sh -m data=dsb2018 model=unet name=default fold=1,3'
-    """
-    data, model, name = run.parts[-3:]
-    sweep = "-m " if len(folds) > 1 else ""
-    return f"./run.sh {sweep}data={data} model={model} name={name} fold={','.join(map(str, folds))}"
 
 
 SEPARATING = {"nucleus", "border", "distance"}

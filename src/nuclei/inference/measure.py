@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from skimage.measure import find_contours, regionprops, regionprops_table
 from skimage.segmentation import find_boundaries
 
 from nuclei.data.image_regions import Pixels
-from nuclei.errors import UserError
+from nuclei.data.preprocessing import check_pixel_size
 
 MEASUREMENTS = {
     "label": "label",
@@ -123,12 +124,6 @@ def measure_parts(
     return in_micrometres(joined, pixel_size)
 
 
-def check_pixel_size(pixel_size: float | None) -> None:
-    """Refuse a side of a pixel that is no positive number of µm; None is unknown."""
-    if pixel_size is not None and not 0 < pixel_size < float("inf"):
-        raise UserError(f"pixel_size={pixel_size}: expected the side of a pixel in µm, above 0")
-
-
 def in_micrometres(table: Columns, pixel_size: float | None) -> Columns:
     """Return a table with lengths in µm and areas in µm² too, where the side of a pixel is known."""
     if pixel_size is not None:
@@ -206,8 +201,20 @@ def polygons(parts: Iterable[LabelPart], channels: Sequence[str], table: Columns
 def qupath_measurements(table: Columns) -> list[dict[str, float]]:
     """Return rows of ``measure`` under QuPath's names, for ``to_geojson``."""
     names = {"area": "Area px^2", "perimeter": "Perimeter px", "mean_intensity": "Mean intensity"}
-    rows = zip(*(table[column].tolist() for column in names), strict=True)
-    return [dict(zip(names.values(), (float(f"{v:.8g}") for v in row), strict=True)) for row in rows]
+    columns = [[float(value_text(name, v) or "nan") for v in table[name].tolist()] for name in names]
+    return [dict(zip(names.values(), row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def value_text(column: str, value: str | float) -> str:
+    """Return a value of a table of ``measure`` as text, nothing for NaN.
+
+    Words and whole numbers stay; intensities, in whatever unit, have eight digits, others three decimals.
+    """
+    if isinstance(value, int | str):
+        return str(value)
+    if math.isnan(value):
+        return ""
+    return format(value, ".8g" if column.startswith(MEASUREMENTS[INTENSITY]) else ".3f")
 
 
 def write_rois(path: Path, parts: Iterable[LabelPart]) -> None:

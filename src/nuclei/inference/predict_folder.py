@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 import os
 import signal
 import sys
@@ -20,7 +19,7 @@ from nuclei.atomic import atomic_write
 from nuclei.data.image_files import TABLE, File, file_stamp
 from nuclei.data.image_stores import find_inputs, is_address
 from nuclei.errors import Terminated, UserError
-from nuclei.inference.measure import Columns
+from nuclei.inference.measure import Columns, value_text
 from nuclei.inference.parquet_parts import Report
 from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
 from nuclei.inference.segmenter import Segmenter
@@ -31,7 +30,6 @@ RECORD = "predict.json"
 """What the results of an earlier run depend on."""
 NUCLEI, RUNS = "nuclei.csv", "submission.csv"
 TABLES = (TABLE, NUCLEI, RUNS)
-INTENSITY = "mean_intensity"  # in the unit of the image, which may be small
 TEXT = ("image", "path", "modality", "chosen", "warnings", "class")
 """Columns that are put in quotes, as some programs take names such as NA or 001 for something else."""
 Row = dict[str, str]
@@ -126,16 +124,8 @@ def _text(value: str | float | None) -> str:
 
 def _texts(table: Columns) -> list[Row]:
     """Return the rows of a table as text."""
-    columns = {
-        name: [_number(value, ".8g" if name.startswith(INTENSITY) else ".3f") for value in values.tolist()]
-        for name, values in table.items()
-    }
+    columns = {name: [value_text(name, value) for value in v.tolist()] for name, v in table.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _number(value: str | float, form: str) -> str:
-    """Return a word or whole number as it is, another number in a format, and nothing for NaN."""
-    return str(value) if isinstance(value, int | str) else "" if math.isnan(value) else format(value, form)
 
 
 def _read_csv(path: Path) -> list[Row]:

@@ -21,6 +21,7 @@ from nuclei.data.image_stores import local_copy
 from nuclei.data.preprocessing import (
     NO_HINTS,
     ImageHints,
+    check_pixel_size,
     judge_modality,
     nuclear_channel,
 )
@@ -30,7 +31,6 @@ from nuclei.inference.large_images import TILE, segment
 from nuclei.inference.measure import (
     Columns,
     LabelPart,
-    check_pixel_size,
     class_names,
     classes_of,
     measure_parts,
