@@ -74,6 +74,34 @@ def test_stems_pair_files_in_other_folders_and_masks_beside_images(tmp_path: Pat
     assert {key: files[1].name for key, files in pairs.items()} == {"plate/x": "x_masks.png", "y": "y.tif"}
 
 
+def test_links_names_with_spaces_and_pictures_of_cellpose(tmp_path: Path) -> None:
+    save(tmp_path / "elsewhere" / "x.tif", drawn(0))
+    for folder in ("labels", "truth"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "linked").symlink_to(tmp_path / "elsewhere")
+    save(tmp_path / "labels" / "day_1__a_.tif", drawn(1))
+    save(tmp_path / "truth" / "day 1 (a)_masks.png", drawn(1))
+    save(tmp_path / "truth" / "day 1 (a)_flows.png", drawn(2))
+    (tmp_path / "truth" / "day 1 (a)_seg.npy").touch()
+    found = find_pairs(tmp_path / "labels", tmp_path / "truth")
+    assert list(found.pairs) == ["day_1__a_", "linked/x"] and not found.faults
+
+
+def test_masks_of_one_value_are_taken_apart_and_said(tmp_path: Path) -> None:
+    truth = np.zeros((20, 30), np.int32)
+    truth[2:8, 2:8], truth[2:8, 12:18] = 1, 2
+    save(tmp_path / "a.png", (truth > 0) * 255)
+    save(tmp_path / "b.npy", truth.astype(">u2"))
+    scores, faults = score_pairs(find_pairs(tmp_path / "b.npy", tmp_path / "a.png"), workers=1)
+    assert not faults and scores[0].precision.mean() == 1
+    assert summary(scores)[0] == "masks of one value, whose connected pieces are taken for nuclei: 1"
+    save(tmp_path / "a.png", truth + 1)
+    scores, faults = score_pairs(find_pairs(tmp_path / "b.npy", tmp_path / "a.png"), workers=1)
+    assert not scores and "a.png has no background" in faults[0]
+    with pytest.raises(UserError, match="workers=0"):
+        score_pairs(find_pairs(tmp_path / "b.npy", tmp_path / "a.png"), workers=0)
+
+
 def test_two_files_and_the_output_of_predict(tmp_path: Path) -> None:
     save(tmp_path / "a.npy", drawn(0))
     save(tmp_path / "b.png", drawn(0))

@@ -14,15 +14,15 @@ import tifffile
 
 from nuclei.data.annotations import (
     coco_labels,
-    is_mask_name,
-    label_key,
     merge_pixels,
+    nuclei_of,
     pieces,
     polygon_pixels,
     read_coco,
     read_geojson,
     read_label_map,
 )
+from nuclei.data.image_files import is_mask_name, label_key
 from nuclei.data.synthetic import draw_nuclei
 from nuclei.errors import UserError
 from nuclei.inference.measure import to_geojson
@@ -278,3 +278,69 @@ def test_a_mask_of_imagej_whose_look_up_table_is_inverted_keeps_its_numbers(
         }
     tifffile.imwrite(tmp_path / "mask.tif", mask, **options)
     assert np.array_equal(read_label_map(tmp_path / "mask.tif"), mask)
+
+
+def nuclei_and_classes() -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the labels of five squares, and masks of them that are no label maps."""
+    labels = np.zeros((40, 60), np.int32)
+    for n in range(5):
+        labels[10:20, 11 * n + 2 : 11 * n + 10] = n + 1
+    rim = cv2.dilate((labels > 0).astype(np.uint8), np.ones((3, 3))) - (labels > 0)
+    return labels, {
+        "no background": np.where(labels > 0, 2, 1),
+        "classes of pixels": (labels > 0) + 2 * rim.astype(int),
+    }
+
+
+@pytest.mark.parametrize("fault", ["no background", "classes of pixels"])
+def test_masks_that_are_no_label_maps_are_refused(fault: str) -> None:
+    with pytest.raises(UserError, match=f"a.png .*{fault}"):
+        nuclei_of(nuclei_and_classes()[1][fault], "a.png", Counter())
+
+
+def test_of_a_mask_of_one_value_the_pieces_are_nuclei() -> None:
+    labels, counts = nuclei_and_classes()[0], Counter[str]()
+    assert (nuclei_of((labels > 0) * 255, "a.png", counts) == labels).all()
+    assert counts["masks of one value, whose connected pieces are taken for nuclei"] == 1
+    assert not counts["in several pieces"]
+
+
+def test_nuclei_in_pieces_and_inverted_masks_are_counted() -> None:
+    labels, counts = nuclei_and_classes()[0], Counter[str]()
+    labels[15, :] = 0
+    labels[labels > 2] = 0
+    labels[30:, 30:] = 9
+    labels[:5, :5], labels[:5, 8:9] = 10, 11
+    labels[10:20, 13:21] = 0
+    assert set(np.unique(nuclei_of(labels, "a.png", counts))) == {0, 1, 2, 3, 4}
+    assert counts["in several pieces"] == 1
+    nuclei_of((labels == 0).astype(np.uint8), "b.png", counts)
+    assert counts["nuclei larger than half of their image (is the mask inverted?)"] == 1
+
+
+def test_the_region_around_annotated_nuclei_is_no_nucleus(tmp_path: Path) -> None:
+    def square(x: float, y: float, side: float, **properties: Any) -> dict[str, Any]:
+        ring = [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+    nuclei = [square(x, 4, 8, objectType="annotation") for x in (2, 12, 22)]
+    star = square(30, 30, 9, objectType="annotation", classification={"name": "Region*"})
+    path, counts = tmp_path / "a.geojson", Counter[str]()
+    path.write_text(json.dumps([square(0, 0, 40, objectType="annotation"), star, *nuclei]))
+    labels = read_geojson(path, (40, 40), counts)
+    assert np.bincount(labels.ravel())[1:].tolist() == [64, 64, 64]
+    assert counts["regions left out"] == 2 and not counts["overlapping"]
+    old = [
+        {**square(2, 4, 8), "id": "PathDetectionObject"},
+        {**square(0, 0, 40), "id": "PathAnnotationObject"},
+    ]
+    path.write_text(json.dumps(old))
+    assert read_geojson(path, (40, 40), counts).sum() == 64
+
+
+def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": name, "height": None} for name in ("a.tif", "b.tif")]
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": []}))
+    with pytest.raises(UserError, match="two images one id"):
+        read_coco(tmp_path / "coco.json")

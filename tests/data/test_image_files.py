@@ -65,6 +65,28 @@ def test_the_competitions_folders_give_image_ids_and_no_masks(tmp_path: Path) ->
     assert set(find_images(tmp_path).files) == {"0a", "1b"}
 
 
+def test_annotations_beside_images_are_left_out_and_named(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "a.tif",
+        "a_cp_masks.png",
+        "a_flows.tif",
+        "b.ome.tif",
+        "b_masks.tif",
+        "c_img.png",
+        "c_mask.png",
+    )
+    touch(tmp_path, "set/images/d.png", "set/labels/d.png", "alone_masks.tif")
+    found = find_images(tmp_path)
+    assert list(found.files) == ["a", "alone_masks", "b.ome", "c_img", "set/images/d"]
+    assert found.notes == [f"left out: 4 label maps beside images, such as {tmp_path / 'a_cp_masks.png'}"]
+
+
+def test_the_field_of_a_plate_has_no_name_of_a_file(tmp_path: Path) -> None:
+    touch(tmp_path, "plate.zarr/.zattrs", "plate_A1_field1.tif")
+    assert list(find_images(tmp_path).files) == ["plate", "plate_A1_field1_tif"]
+
+
 def test_a_folder_that_is_one_image_is_known_by_its_files(tmp_path: Path) -> None:
     touch(tmp_path, "a.zarr/0/c0", "a.zarr/0/c1")
     before = file_stamp(tmp_path / "a.zarr")

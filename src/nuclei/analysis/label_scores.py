@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 
 from nuclei.analysis.error_types import count_merges_and_splits
 from nuclei.atomic import atomic_write
-from nuclei.data.annotations import LABEL_SUFFIXES, is_mask_name, label_key, read_label_map
-from nuclei.data.image_files import TABLE, is_left_out
+from nuclei.data.annotations import LABEL_SUFFIXES, nuclei_of, read_label_map
+from nuclei.data.image_files import PICKLE, PICTURES, TABLE, is_mask_name, label_key, safe_name, walk_files
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, Agreement, agreement, precision_at
 from nuclei.progress import track
@@ -42,12 +42,14 @@ class LabelScore:
         found: agreement of the nuclei.
         merges: predicted nuclei that hold more than half of each of two or more true ones.
         splits: true nuclei that hold more than half of each of two or more predicted ones.
+        notes: how often something was noticed in the two files; see ``nuclei_of``.
     """
 
     image: str
     found: Agreement
     merges: int
     splits: int
+    notes: Counter[str]
 
     @property
     def precision(self) -> np.ndarray:
@@ -107,16 +109,16 @@ def _label_files(folder: Path, setting: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{setting}={folder}: expected a folder of label maps (or two files)")
     found: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
-        inner = file.relative_to(folder)
-        left_out = any(map(is_left_out, inner.parts))
-        if left_out or file.suffix.lower() not in LABEL_SUFFIXES or not file.is_file():
+    for file in walk_files(folder):
+        picture = file.stem.endswith(PICTURES) or file.name.endswith(PICKLE)
+        if picture or file.suffix.lower() not in LABEL_SUFFIXES or not file.is_file():
             continue
-        other = found.setdefault(label_key(inner), file)
+        key = safe_name(PurePath(label_key(file.relative_to(folder))))
+        other = found.setdefault(key, file)
         if other != file and is_mask_name(file) == is_mask_name(other):
             raise UserError(f"{other} and {file} are two label maps of one image; keep one of them")
         if is_mask_name(file):  # else the image of the label map, as Cellpose has them side by side
-            found[label_key(inner)] = file
+            found[key] = file
     if not found:
         raise UserError(f"{setting}={folder} has no label map; expected {', '.join(LABEL_SUFFIXES)}")
     return found
@@ -127,7 +129,12 @@ def score_pairs(found: LabelPairs, workers: int) -> tuple[list[LabelScore], list
 
     Returns:
         A score for each pair that can be compared, and a line for each fault, missing partners among them.
+
+    Raises:
+        UserError: the number of workers is not positive.
     """
+    if workers < 1:
+        raise UserError(f"workers={workers}: expected 1 or more pairs at a time")
     with ThreadPoolExecutor(workers) as pool:
         results = list(track(pool.map(_score, *zip(*found.pairs.items(), strict=True)), "score"))
     scores = [result for result in results if isinstance(result, LabelScore)]
@@ -135,15 +142,16 @@ def score_pairs(found: LabelPairs, workers: int) -> tuple[list[LabelScore], list
 
 
 def _score(image: str, files: tuple[Path, Path]) -> LabelScore | str:
+    notes: Counter[str] = Counter()
     try:
-        prediction, truth = (read_label_map(file) for file in files)
+        prediction, truth = (nuclei_of(read_label_map(file), str(file), notes) for file in files)
     except UserError as e:
         return str(e)
     if prediction.shape != truth.shape:
         sizes = [f"{shape[1]}x{shape[0]}" for shape in (prediction.shape, truth.shape)]
         return f"{files[0]} has {sizes[0]} pixels, {files[1]} has {sizes[1]}"
     merges, splits = count_merges_and_splits(truth, prediction)
-    return LabelScore(image, agreement(truth, prediction), merges, splits)
+    return LabelScore(image, agreement(truth, prediction), merges, splits, notes)
 
 
 def write_scores(path: Path, scores: Sequence[LabelScore]) -> None:
@@ -167,7 +175,9 @@ def summary(scores: Sequence[LabelScore]) -> list[str]:
     means = [float(np.mean([figure(score.found) for score in scores])) for figure in FIGURES.values()]
     pooled = [figure(total) for figure in FIGURES.values()]
     merges, splits = sum(score.merges for score in scores), sum(score.splits for score in scores)
+    notes = sum((score.notes for score in scores), Counter())
     return [
+        *(f"{what}: {n}" for what, n in sorted(notes.items()) if n),
         f"{len(scores)} images, {total.n_true} true and {total.n_predicted} predicted nuclei, "
         f"{merges} merges, {splits} splits",
         " " * 14 + " ".join(f"{name.replace('_', ' '):>7}" for name in FIGURES),

@@ -15,16 +15,13 @@ from typing import Any
 import cv2
 import numpy as np
 from skimage.draw import polygon
+from skimage.measure import label
 
 from nuclei.data.image_io import SUFFIXES, read_images
 from nuclei.errors import UserError
 
 LABEL_SUFFIXES = (*(s for s in SUFFIXES if s not in (".jpg", ".jpeg", ".jpe", ".gif")), ".npy")
 """Endings of label maps; JPEG changes the numbers, GIF has colours."""
-MASK_WORDS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
-"""What Cellpose and others add to the name of a label map."""
-IMAGE_WORD = "_img"
-"""What Cellpose adds to the name of an image."""
 LABELS_EXPECTED = "expected 0 for the background and a whole number for each nucleus"
 Ring = Sequence[Sequence[float]]
 
@@ -52,7 +49,7 @@ def read_label_map(path: Path) -> np.ndarray:
         raise UserError(f"{path} holds {labels.dtype}; {LABELS_EXPECTED}")
     if labels.min() < 0:
         raise UserError(f"{path} holds {labels.min()}; {LABELS_EXPECTED}")
-    return labels
+    return labels.astype(labels.dtype.newbyteorder("="), copy=False)
 
 
 def _load_array(path: Path) -> np.ndarray:
@@ -73,24 +70,6 @@ def _read_plane(path: Path) -> np.ndarray:
     return np.asarray(image.pixels)
 
 
-def label_key(path: Path) -> str:
-    """Return the name that an image and its annotation share: the stem without what tools add to it.
-
-    >>> label_key(Path("a/cells_cp_masks.png")), label_key(Path("a/cells.ome.tif"))
-    ('a/cells', 'a/cells')
-    """
-    stem = path.stem
-    while Path(stem).suffix.lower() in (*SUFFIXES, ".ome"):
-        stem = Path(stem).stem
-    word = next((word for word in (*MASK_WORDS, IMAGE_WORD) if stem.endswith(word) and stem != word), "")
-    return path.with_name(stem.removesuffix(word)).as_posix()
-
-
-def is_mask_name(path: Path) -> bool:
-    """Return whether the name of a file says that it is a label map."""
-    return path.stem.endswith(MASK_WORDS)
-
-
 def merge_pixels(objects: Sequence[np.ndarray], shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
     """Merge the pixels of each nucleus into a label map.
 
@@ -109,9 +88,9 @@ def merge_pixels(objects: Sequence[np.ndarray], shape: tuple[int, int], counts: 
     kept = [pixels for pixels in objects if pixels.size]
     counts["empty"] += len(objects) - len(kept)
     flat = np.zeros(shape[0] * shape[1], np.int32)
-    for label, pixels in sorted(enumerate(kept, 1), key=lambda k: -k[1].size):
+    for number, pixels in sorted(enumerate(kept, 1), key=lambda k: -k[1].size):
         counts["overlapping"] += bool(flat[pixels].any())
-        flat[pixels] = label
+        flat[pixels] = number
     visible = np.unique(flat[flat > 0])
     counts["covered"] += len(kept) - len(visible)
     numbers = np.zeros(len(kept) + 1, np.int32)
@@ -147,7 +126,10 @@ def _ring_pixels(ring: Ring, shape: tuple[int, int]) -> np.ndarray:
 
 
 def read_geojson(path: Path, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
-    """Read the nuclei that QuPath wrote as GeoJSON; where it has detections, annotations are regions.
+    """Read the nuclei that QuPath wrote as GeoJSON.
+
+    Regions are left out: where there are detections, all annotations; an annotation that has two others in
+    it; and what QuPath's own classes for regions name, which end in an asterisk, such as ``Region*``.
 
     Args:
         path: a FeatureCollection, or a list of features.
@@ -163,7 +145,7 @@ def read_geojson(path: Path, shape: tuple[int, int], counts: Counter[str]) -> np
     tree = _load_json(path)
     features = tree.get("features", [tree]) if isinstance(tree, dict) else tree
     try:
-        kinds = [str((f.get("properties") or {}).get("objectType")) for f in features]
+        kinds = [_object_type(feature) for feature in features]
         found = any(kind in ("detection", "cell") for kind in kinds)
         objects = []
         for number, (feature, kind) in enumerate(zip(features, kinds, strict=True), 1):
@@ -171,7 +153,7 @@ def read_geojson(path: Path, shape: tuple[int, int], counts: Counter[str]) -> np
             parts = {"Polygon": [shown.get("coordinates")], "MultiPolygon": shown.get("coordinates")}
             if shown["type"] not in parts:
                 counts["points or lines left out"] += 1
-            elif found and kind not in ("detection", "cell"):
+            elif (found and kind not in ("detection", "cell")) or _class_name(feature).endswith("*"):
                 counts["regions left out"] += 1
             else:
                 outlines = parts[shown["type"]]
@@ -179,7 +161,20 @@ def read_geojson(path: Path, shape: tuple[int, int], counts: Counter[str]) -> np
                 objects.append(polygon_pixels(outlines, shape))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as e:
         raise UserError(f"{path}: expected GeoJSON with polygons, as QuPath writes it: {e!r}") from e
-    return merge_pixels(objects, shape, counts)
+    middles = np.array([pixels[pixels.size // 2] for pixels in objects if pixels.size], np.int64)
+    nuclei = [pixels for pixels in objects if np.isin(middles, pixels).sum() <= 2]  # its own and one more
+    counts["regions left out"] += len(objects) - len(nuclei)
+    return merge_pixels(nuclei, shape, counts)
+
+
+def _object_type(feature: Mapping[str, Any]) -> str:
+    """Return what QuPath calls an object, such as detection; older versions have it as an id."""
+    kind = (feature.get("properties") or {}).get("objectType") or feature.get("id") or ""
+    return str(kind).removeprefix("Path").removesuffix("Object").lower()
+
+
+def _class_name(feature: Mapping[str, Any]) -> str:
+    return str(((feature.get("properties") or {}).get("classification") or {}).get("name") or "")
 
 
 def _check_within(parts: Sequence[Sequence[Ring]], shape: tuple[int, int], name: str) -> None:
@@ -217,6 +212,8 @@ def read_coco(path: Path) -> dict[str, list[Mapping[str, Any]]] | None:
         entries: dict[str, list[Mapping[str, Any]]] = {str(i["file_name"]): [i] for i in tree["images"]}
         if len(entries) < len(tree["images"]):
             raise UserError(f"{path} lists an image twice; expected each file_name once")
+        if len(names) < len(entries):
+            raise UserError(f"{path} gives two images one id; expected each id once")
         for annotation in tree["annotations"]:
             if annotation["image_id"] not in names:
                 raise UserError(
@@ -244,7 +241,7 @@ def coco_labels(
         UserError: the image has another size, or an annotation has no outline or one that lies elsewhere.
     """
     image, *annotations = entries
-    size = image.get("height", shape[0]), image.get("width", shape[1])
+    size = image.get("height") or shape[0], image.get("width") or shape[1]
     if size != shape:
         raise UserError(
             f"{name}: annotated at {size[1]}x{size[0]} pixels, the image has {shape[1]}x{shape[0]}"
@@ -303,3 +300,39 @@ def _decode_counts(text: str) -> Iterator[int]:
 def pieces(mask: np.ndarray) -> np.ndarray:
     """Return the 8-connected pieces of a mask ``(H, W)`` as labels, ``int32 (H, W)``."""
     return cv2.connectedComponents((mask > 0).astype(np.uint8), connectivity=8)[1].astype(np.int32)
+
+
+def nuclei_of(labels: np.ndarray, name: str, counts: Counter[str]) -> np.ndarray:
+    """Number the nuclei of a label map without gaps; of a mask of one value they are its connected pieces.
+
+    Args:
+        labels: integers ``(H, W)``, 0 background.
+        name: of the file, for messages.
+        counts: added to: masks of one value, nuclei ``in several pieces``, and those that are larger than
+            half of their image, as in masks that are inverted.
+
+    Returns:
+        ``int32 (H, W)``.
+
+    Raises:
+        UserError: there is no background, or the values are classes of pixels and no nuclei.
+    """
+    present, dense = np.unique(labels, return_inverse=True)
+    if present.size and present[0] != 0:
+        raise UserError(f"{name} has no background; {LABELS_EXPECTED}")
+    nuclei = dense.reshape(labels.shape).astype(np.int32)
+    if len(present) == 2 and (parts := pieces(labels)).max() > 1:
+        counts["masks of one value, whose connected pieces are taken for nuclei"] += 1
+        nuclei = parts
+    n = int(nuclei.max(initial=0))
+    first = np.unique(label(nuclei, connectivity=2), return_index=True)[1]  # a pixel of each piece
+    n_pieces = np.bincount(nuclei.ravel()[first], minlength=n + 1)[1:]
+    if n > 1 and 2 * np.count_nonzero(n_pieces > 2) > n:
+        raise UserError(
+            f"{name} holds {n} values, most of them in three pieces or more, as classes of pixels are; "
+            f"{LABELS_EXPECTED}"
+        )
+    counts["in several pieces"] += int(np.count_nonzero(n_pieces > 1))
+    if 2 * np.bincount(nuclei.ravel())[1:].max(initial=0) > nuclei.size:
+        counts["nuclei larger than half of their image (is the mask inverted?)"] += 1
+    return nuclei

@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -19,9 +19,20 @@ ELSEWHERE = (
     *(".flex", ".vms", ".xdce", ".mvd2", ".ipl", ".nrrd"),
 )
 """Endings of images that are not read."""
-PAGE = re.compile(r"(_(page|series|scene|[a-z])\d+)+$")
+PAGE = re.compile(r"(_[a-z]+\d+)+$")
+"""End of the name of one of several images in a file, such as _page2 or _A1_field1, in lower case."""
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 JUNK = ("__MACOSX", "@eaDir", "System Volume Information", "$RECYCLE.BIN")
+MASK_WORDS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
+"""What Cellpose and others add to the name of a label map."""
+PICTURES = ("_flows", "_cp_output", "_cp_outlines", "_outlines", "_dP", "_overlay")
+"""Ends of the names of pictures that Cellpose and others put beside images."""
+IMAGE_WORD = "_img"
+"""What Cellpose adds to the name of an image."""
+PICKLE = "_seg.npy"
+"""End of the name of Cellpose's own files."""
+ANNOTATIONS = ("masks", "labels", "annotations", "geojson")
+"""Folders of annotations."""
 LONGEST = 180
 """Bytes of the longest name; file systems take 255, and endings and temporary names come on top."""
 TABLE = "images.csv"
@@ -48,8 +59,8 @@ class ImageFiles:
 def find_images(path: Path, output: Path | None = None) -> ImageFiles:
     """Find the image files below a folder, or take the one file that ``path`` is.
 
-    Linked folders are searched too, each folder once. Hidden files, what macOS and Windows leave behind, and
-    predictions of this program are left out.
+    Linked folders are searched too, each folder once. Hidden files, what macOS and Windows leave behind,
+    annotations beside the images, and predictions of this program are left out.
 
     Args:
         path: a folder or a file.
@@ -64,7 +75,12 @@ def find_images(path: Path, output: Path | None = None) -> ImageFiles:
     if path.is_file() or path.suffix.lower() == ZARR:
         return single_file(path, path)
     files: dict[PurePath, File] = {}
-    for file in sorted(_walk(path, output, found, set())):
+    listed = sorted(walk_files(path, lambda folder: _is_searched(folder, output, found), found.refused))
+    others = [file for file in listed if is_image(file) and file.stem.endswith((*MASK_WORDS, *PICTURES))]
+    images = {label_key(file) for file in {*listed} - {*others} if is_image(file)}
+    if beside := [file for file in others if label_key(file) in images]:
+        found.notes.append(f"left out: {len(beside)} label maps beside images, such as {beside[0]}")
+    for file in sorted({*listed} - {*beside}):
         if file.suffix.lower() in SUFFIXES and file.exists() and not file.is_file():
             found.refused.append(f"{file} is no file but a pipe or a device")  # reading it may never end
         elif problem := why_unread(file):
@@ -134,29 +150,68 @@ def is_left_out(name: str) -> bool:
     return name.startswith(".") or name in JUNK
 
 
-def _walk(folder: Path, output: Path | None, found: ImageFiles, seen: set[str]) -> Iterator[Path]:
-    """Yield the files below a folder, each folder once, however it is linked."""
+def walk_files(
+    folder: Path,
+    enter: Callable[[Path], bool] = lambda folder: True,
+    refused: list[str] | None = None,
+    seen: set[str] | None = None,
+) -> Iterator[Path]:
+    """Yield the files below a folder, each folder once, however it is linked; an OME-Zarr counts as a file.
+
+    Args:
+        folder: where to search.
+        enter: says whether a folder below is searched.
+        refused: takes a line for each folder that cannot be searched.
+        seen: folders that were searched already.
+    """
+    seen = set() if seen is None else seen
     if (real := os.path.realpath(folder)) in seen:
         return
     seen.add(real)
     try:
         entries = sorted(folder.iterdir())
     except OSError as e:
-        found.refused.append(f"{folder} cannot be searched: {e.strerror}")
+        if refused is not None:
+            refused.append(f"{folder} cannot be searched: {e.strerror}")
         return
     for entry in entries:
         if is_left_out(entry.name):
             continue
-        if entry.name == "masks" and (folder / "images").is_dir():  # the competition's annotation
-            continue
         if not entry.is_dir() or entry.suffix.lower() == ZARR:
             yield entry
-        elif output is not None and _is_result(entry, output):
-            continue
-        elif (entry / TABLE).is_file() and (entry / "nuclei.csv").is_file():
-            found.notes.append(f"{entry} is left out: it holds predictions")
-        else:
-            yield from _walk(entry, output, found, seen)
+        elif enter(entry):
+            yield from walk_files(entry, enter, refused, seen)
+
+
+def _is_searched(folder: Path, output: Path | None, found: ImageFiles) -> bool:
+    """Return whether a folder may hold images: neither annotations beside images nor results."""
+    if folder.name in ANNOTATIONS and (folder.parent / "images").is_dir():
+        return False
+    if output is not None and _is_result(folder, output):
+        return False
+    if (folder / TABLE).is_file() and (folder / "nuclei.csv").is_file():
+        found.notes.append(f"{folder} is left out: it holds predictions")
+        return False
+    return True
+
+
+def label_key(path: Path) -> str:
+    """Return the name that an image and its annotation share: the stem without what tools add to it.
+
+    >>> label_key(Path("a/cells_cp_masks.png")), label_key(Path("a/cells.ome.tif"))
+    ('a/cells', 'a/cells')
+    """
+    stem = path.stem
+    while Path(stem).suffix.lower() in (*SUFFIXES, ".ome"):
+        stem = Path(stem).stem
+    words = (*MASK_WORDS, *PICTURES, IMAGE_WORD)
+    word = next((word for word in words if stem.endswith(word) and stem != word), "")
+    return path.with_name(stem.removesuffix(word)).as_posix()
+
+
+def is_mask_name(path: Path) -> bool:
+    """Return whether the name of a file says that it is a label map."""
+    return path.stem.endswith(MASK_WORDS)
 
 
 def _is_result(folder: Path, output: Path) -> bool:
@@ -201,7 +256,16 @@ def image_name(file: PurePath) -> str:
     folders = file.parts[:-1]
     if folders[-2:] == (file.stem, "images"):
         folders = folders[:-2]
-    return "/".join([*map(_word, folders), csv_name(file)])
+    return safe_name(PurePath(*folders, file.stem))
+
+
+def safe_name(path: PurePath) -> str:
+    """Return a relative path as it can stand in a CSV and name a file.
+
+    >>> safe_name(Path("plate 7/day 1, left"))
+    'plate_7/day_1__left'
+    """
+    return "/".join(map(_word, path.parts))
 
 
 def csv_name(file: PurePath) -> str:

@@ -19,14 +19,20 @@ import numpy as np
 from nuclei.data.annotations import (
     LABEL_SUFFIXES,
     coco_labels,
-    is_mask_name,
-    label_key,
-    pieces,
+    nuclei_of,
     read_coco,
     read_geojson,
     read_label_map,
 )
-from nuclei.data.image_files import image_name, is_left_out
+from nuclei.data.image_files import (
+    ANNOTATIONS,
+    PICKLE,
+    PICTURES,
+    image_name,
+    is_mask_name,
+    label_key,
+    walk_files,
+)
 from nuclei.data.image_io import READABLE, read_images
 from nuclei.data.image_stacks import PlaneSelection, SourceImage
 from nuclei.data.sources.protocols import Item, Source, Split
@@ -35,14 +41,8 @@ from nuclei.errors import UserError
 from nuclei.metrics import equivalent_diameter
 
 IMAGES = "images"
-ANNOTATIONS = ("masks", "labels", "annotations", "geojson")
-"""Folders of annotations."""
 OTHERS = ("overlays", "rois", "zarr")
 """Folders of pictures of results, which ``predict`` writes."""
-PICTURES = ("_flows", "_cp_output", "_cp_outlines", "_outlines", "_dP", "_overlay")
-"""Ends of the names of pictures that Cellpose and others put beside images."""
-PICKLE = "_seg.npy"
-"""End of the name of Cellpose's own files."""
 EXPECTED = "expected images/ beside masks/ or labels/, NAME_masks.tif or NAME.geojson, or a COCO file"
 ZOOM_LIMITS = (0.35, 2.5)
 """Least and greatest zoom to the diameter of prediction, as in ``Augment``."""
@@ -71,8 +71,7 @@ class AnnotatedImage(Item):
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
         """Return ``int32 (H, W)``, numbered without gaps.
 
-        Beside what ``merge_pixels`` counts: masks of one value, whose connected pieces are the nuclei, and
-        warnings of the image's reader.
+        Beside what ``merge_pixels`` and ``nuclei_of`` count: warnings of the image's reader.
         """
         counts.update(f"images: {warning}" for warning in _read(self.image, self.channel).warnings)
         if self.entries:
@@ -83,11 +82,7 @@ class AnnotatedImage(Item):
         if labels.shape != shape:
             sizes = [f"{width}x{height}" for height, width in (labels.shape, shape)]
             raise UserError(f"{self.annotation} has {sizes[0]} pixels, {self.image} has {sizes[1]}")
-        present, dense = np.unique(labels, return_inverse=True)
-        if np.count_nonzero(present) == 1 and (parts := pieces(labels)).max() > 1:
-            counts["masks of one value, whose connected pieces are taken for nuclei"] += 1
-            return parts
-        return (dense.reshape(shape) + (present[0] != 0)).astype(np.int32)
+        return nuclei_of(labels, str(self.annotation), counts)
 
 
 @lru_cache(maxsize=1)
@@ -160,11 +155,9 @@ class Folder(Source):
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder, but for hidden ones and what other systems leave behind."""
-    for file in sorted(root.rglob("*")):
-        parts = file.relative_to(root).parts
-        left_out = any(map(is_left_out, parts)) or {*parts[:-1]} & {*OTHERS}
-        if not left_out and file.is_file():
+    """Yield the files below a folder, but for hidden ones and pictures of results."""
+    for file in walk_files(root, lambda folder: folder.name not in OTHERS):
+        if file.exists():
             yield file
 
 
