@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nuclei.ensemble.evaluate import Case
 
 # Several workers share the cores, so that none of them, nor what they start, takes more than one.
@@ -128,3 +131,29 @@ def disc_cases() -> list[Case]:
         )
 
     return [drawn(seed) for seed in range(12)]
+
+
+@pytest.fixture
+def write_ome_set() -> Callable[[Path, dict[str, np.ndarray]], None]:
+    """Return what writes OME-TIFF files of one channel each, uint16 (H, W) by name; each file names all."""
+
+    import tifffile
+
+    def write(folder: Path, planes: dict[str, np.ndarray]) -> None:
+        ids = [f"urn:uuid:{uuid4()}" for _ in planes]
+        height, width = next(iter(planes.values())).shape
+        channels = places = ""
+        for c, name in enumerate(planes):
+            channels += f'<Channel ID="Channel:0:{c}" Name="{name}" SamplesPerPixel="1"/>'
+            file = f'<UUID FileName="a_C{c}.ome.tif">{ids[c]}</UUID>'
+            places += f'<TiffData FirstC="{c}" IFD="0" PlaneCount="1">{file}</TiffData>'
+        for c, plane in enumerate(planes.values()):
+            xml = (
+                '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+                f'UUID="{ids[c]}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
+                f'Type="uint16" SizeX="{width}" SizeY="{height}" SizeC="{len(planes)}" SizeZ="1" SizeT="1" '
+                f'PhysicalSizeX="0.5" PhysicalSizeY="1">{channels}{places}</Pixels></Image></OME>'
+            )
+            tifffile.imwrite(folder / f"a_C{c}.ome.tif", plane, description=xml.encode(), metadata=None)
+
+    return write

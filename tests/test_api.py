@@ -96,6 +96,26 @@ def test_average_precision_of_one_hit_of_two() -> None:
     assert nuclei.average_precision(annotation, np.array([[1, 1, 0, 0]])) == 0.5
 
 
+def test_grey_is_the_same_with_one_channel_and_with_three(scene: np.ndarray) -> None:
+    dark = 90 - scene // 4
+    assert np.array_equal(nuclei.segment(np.dstack([dark] * 3)), nuclei.segment(dark))
+    assert np.array_equal(
+        nuclei.segment(np.dstack([scene, scene // 2, dark]), channel=np.int64(1)), nuclei.segment(scene)
+    )
+
+
+def test_labels_of_any_number_and_byte_order_are_taken_and_masks_refused() -> None:
+    labels = np.array([[1, 1, 0, 2], [1, 1, 0, 2]])
+    for dtype in ("f4", ">u2", ">f8", "i1"):
+        other = labels.astype(dtype)
+        assert nuclei.rle_encode(other) == nuclei.rle_encode(labels)
+        assert nuclei.average_precision(other, labels) == 1
+        assert nuclei.measure(other, labels)["area"].tolist() == [4, 2]
+    for wrong in (labels > 0, labels + 0.5, labels[0]):
+        with pytest.raises(ValueError, match=r"expected labels \(H, W\) of whole numbers"):
+            nuclei.average_precision(labels, wrong)
+
+
 def test_unknown_names_are_unknown() -> None:
     with pytest.raises(AttributeError, match="no attribute 'segmnet'"):
         nuclei.segmnet  # noqa: B018

@@ -97,11 +97,13 @@ def segment(
 
     image = np.asarray(image)
     if channel is not None:
-        image = channel_of(image, channel)
+        image = channel_of(image, int(channel) if isinstance(channel, np.integer) else channel)
+    if image.ndim == 3 and image.shape[2] == 3 and (image == image[..., :1]).all():
+        image = image[..., 0]  # grey, as the same image read from a file
     if image.dtype.kind not in "buif" or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(
             f"expected an image (H, W) or (H, W, 3) of real numbers, got {image.dtype} {image.shape}; "
-            "channel= takes one of several channels"
+            "channel= takes one of several channels, image[..., :3] the colours without opacity"
         )
     hints = ImageHints.with_pixel_size(modality, invert, diameter, pixel_size)
     model = model or _default_model()
@@ -130,7 +132,7 @@ def measure(labels: np.ndarray, image: np.ndarray, pixel_size: float | None = No
 
     from nuclei.inference import measure as measurements
 
-    return pd.DataFrame(measurements.measure(np.asarray(labels), np.asarray(image), None, pixel_size))
+    return pd.DataFrame(measurements.measure(_as_labels(labels), np.asarray(image), None, pixel_size))
 
 
 def rle_encode(labels: np.ndarray) -> list[str]:
@@ -147,7 +149,7 @@ def rle_encode(labels: np.ndarray) -> list[str]:
     """
     from nuclei.submission import rle
 
-    return [rle.to_text(runs) for runs in rle.encode(labels)]
+    return [rle.to_text(runs) for runs in rle.encode(_as_labels(labels))]
 
 
 def rle_decode(codes: Sequence[str], shape: tuple[int, int]) -> np.ndarray:
@@ -188,4 +190,21 @@ def average_precision(annotation: np.ndarray, labels: np.ndarray) -> float:
     """
     from nuclei import metrics
 
-    return metrics.average_precision(annotation, labels)
+    return metrics.average_precision(_as_labels(annotation), _as_labels(labels))
+
+
+def _as_labels(labels: np.ndarray) -> np.ndarray:
+    """Return labels as integers in the machine's own byte order; large maps are saved as whole floats.
+
+    Raises:
+        ValueError: they are no label map.
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "iu" or labels.ndim != 2:
+        raise ValueError(
+            f"expected labels (H, W) of whole numbers, 0 background, got {labels.dtype} {labels.shape}"
+            + ("; skimage.measure.label numbers the nuclei of a mask" if labels.dtype == bool else "")
+        )
+    return labels.astype(labels.dtype.newbyteorder("="), copy=False)

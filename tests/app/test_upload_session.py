@@ -150,3 +150,11 @@ def test_the_planes_behind_one_header_of_imagej_are_counted(tmp_path, planes):
     else:
         with pytest.raises(UserError, match="more than 5 pages"):
             declared(tmp_path / "a.tif", True, 5)
+
+
+def test_no_other_file_is_opened_that_an_upload_names(tmp_path, write_ome_set):
+    secret, own = np.full((30, 40), 999, np.uint16), np.full((30, 40), 7, np.uint16)
+    write_ome_set(tmp_path, {"DAPI": secret, "actin": own})
+    pictures, refused = take([tmp_path / "a_C1.ome.tif"], LIMITS)
+    (image,) = pictures.values()
+    assert not refused and (image.whole.pixels == 7).all()

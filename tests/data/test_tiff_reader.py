@@ -10,6 +10,7 @@ from nuclei.data import tiff_reader
 from nuclei.data.image_io import read_images
 from nuclei.data.image_regions import RegionImage
 from nuclei.data.image_stacks import PlaneSelection
+from nuclei.data.tiff_reader import PartOfSet
 from nuclei.errors import UserError
 
 GREY = np.random.default_rng(0).integers(0, 4000, (150, 130), np.uint16)
@@ -125,3 +126,49 @@ def test_a_colour_of_pages_is_that_of_each_page(tmp_path):
         pages = list(read_images(tmp_path / "a.tif", PlaneSelection(channel=channel)))
         assert len(pages) == 2 and np.array_equal(pages[0].pixels, RGB[..., 2])
         assert np.array_equal(pages[1].pixels, 255 - RGB[..., 2])
+
+
+def test_a_set_of_ome_files_is_one_image_and_what_is_missing_is_said(tmp_path, write_ome_set):
+    write_ome_set(tmp_path, {"actin": GREY, "DAPI": GREY + 1, "tubulin": GREY + 2})
+    first, second, third = sorted(tmp_path.iterdir())
+    for large in (np.inf, 1000):
+        (image,) = read_images(first, large=large)
+        assert np.array_equal(image.pixels, GREY + 1) and image.channels == ("actin", "DAPI", "tubulin")
+        assert image.pixel_size is None and "0.5 x 1 µm are not square" in image.warnings[0]
+    with pytest.raises(PartOfSet, match="is read with a_C0"):
+        next(read_images(second))
+    (alone,) = read_images(second, alone=True)
+    assert np.array_equal(alone.pixels, GREY + 1)
+    third.unlink()
+    (image,) = read_images(first)
+    assert any("1 of 3 planes that the file names are missing" in warning for warning in image.warnings)
+
+
+def test_pictures_of_a_slide_are_named_and_regions_of_interest_kept(tmp_path):
+    names, sides = ("Slide 1 ROI 1", "Slide 1 ROI 2", "label image", "Macro"), (128, 96, 64, 32)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        for name, side in zip(names, sides, strict=True):
+            tif.write(GREY[:side, :side], metadata={"axes": "YX", "Name": name}, photometric="minisblack")
+    images = list(read_images(tmp_path / "a.ome.tif"))
+    assert [image.pixels.shape[0] for image in images] == [128, 96]
+    assert images[0].notes == ("2 smaller copies or pictures of the slide left out: label image, Macro",)
+
+
+def test_a_channel_alone_has_its_name(tmp_path):
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", GREY[None], metadata=metadata)
+    (image,) = read_images(tmp_path / "a.ome.tif", PlaneSelection(channel="DAPI"))
+    assert np.array_equal(image.pixels, GREY) and image.channels == ("DAPI",)
+
+
+def test_samples_beside_three_colours_are_said(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([RGB, RGB[..., :2]]), photometric="rgb")
+    (image,) = read_images(tmp_path / "a.tif")
+    assert image.notes == ("2 further samples beside red, green and blue left out",)
+
+
+@pytest.mark.parametrize("resolution", [(2, 1), (2, 2)])
+def test_pixels_that_are_not_square_have_no_size(tmp_path, resolution):
+    tifffile.imwrite(tmp_path / "a.tif", GREY, imagej=True, resolution=resolution, metadata={"unit": "um"})
+    (image,) = read_images(tmp_path / "a.tif")
+    assert (image.pixel_size == 0.5) == (resolution == (2, 2)) != bool(image.warnings)

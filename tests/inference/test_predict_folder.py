@@ -39,26 +39,27 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+Predict = Callable[..., list[dict[str, str]]]
+
+
 @pytest.fixture
-def predict(tmp_path: Path) -> Callable[[str], list[dict[str, str]]]:
+def predict(tmp_path: Path) -> Predict:
     """Segment an input, and return the rows of images.csv."""
 
-    def run(source: str) -> list[dict[str, str]]:
-        settings = FileSettings(save=("labels",))
+    def run(source: str, output: str = "out", again: bool = False) -> list[dict[str, str]]:
+        settings, folder = FileSettings(save=("labels",)), tmp_path / output
         try:
-            predict_folder(source, tmp_path / "out", otsu, settings, 2, False, "ImageId,EncodedPixels")
+            predict_folder(source, folder, otsu, settings, 2, again, "ImageId,EncodedPixels")
         finally:
-            with open(tmp_path / "out/images.csv", newline="") as f:
+            with open(folder / "images.csv", newline="") as f:
                 rows = list(csv.DictReader(f))
         return rows
 
     return run
 
 
-def test_a_store_gives_what_its_folder_gives(
-    folder: Path, predict: Callable[[str], list[dict[str, str]]]
-) -> None:
-    stored, local = predict(f"file://{folder}"), predict(str(folder))
+def test_a_store_gives_what_its_folder_gives(folder: Path, predict: Predict) -> None:
+    stored, local = predict(f"file://{folder}", "stored"), predict(str(folder))
     for row in (*stored, *local):
         row.pop("seconds")
         row["path"] = row["path"].removeprefix("file://")
@@ -68,7 +69,7 @@ def test_a_store_gives_what_its_folder_gives(
 def test_a_list_with_a_missing_file_has_the_others(
     folder: Path,
     tmp_path: Path,
-    predict: Callable[[str], list[dict[str, str]]],
+    predict: Predict,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "list.csv").write_text(f"path\nimages/0.png\nimages/gone.png\nfile://{folder}/gone.png\n")
@@ -80,6 +81,31 @@ def test_a_list_with_a_missing_file_has_the_others(
     (tmp_path / "list.csv").write_text(f"path\nimages/0.png\nfile://{folder}/2.png\n")
     rows = predict(str(tmp_path / "list.csv"))
     assert [Path(row["path"]).name for row in rows] == ["0.png", "2.png"]
+
+
+def test_the_results_of_another_input_are_replaced_only_when_asked(folder: Path, predict: Predict) -> None:
+    assert len(predict(str(folder))) == 3
+    with pytest.raises(UserError, match=f"holds the results of {folder}; name another output="):
+        predict(str(folder / "0.png"))
+    assert len(predict(str(folder))) == 3
+    assert len(predict(str(folder / "0.png"), again=True)) == 1
+
+
+def test_a_set_of_ome_files_is_one_image(
+    tmp_path: Path,
+    predict: Predict,
+    write_ome_set: Callable[[Path, dict[str, np.ndarray]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "set").mkdir()
+    planes = {name: np.full((30, 40), n, np.uint16) for n, name in enumerate(["actin", "DAPI", "tubulin"])}
+    write_ome_set(tmp_path / "set", planes)
+    assert [row["image"] for row in predict(str(tmp_path / "set"))] == ["a_C0.ome"]
+    assert "a_C2.ome.tif is read with a_C0.ome.tif" in capsys.readouterr().err
+    with pytest.raises(UserError, match="is read with another one of its set; no image could be read"):
+        predict_folder(
+            str(tmp_path / "set/a_C1.ome.tif"), tmp_path / "alone", otsu, FileSettings(), 1, False, ""
+        )
 
 
 class TwoClasses(SegmentationNetwork):

@@ -88,7 +88,9 @@ def pages(file: Path, limits: Limits, left: float) -> Iterator[tuple[str, Source
     if pixels > left:
         raise UserError(MANY.format(name=file.name, n=pixels / 1e6, left=left / 1e6, limit=limits.megapixels))
     try:
-        yield from ((csv_name(file) + image.suffix, in_memory(image)) for image in read_images(file))
+        yield from (
+            (csv_name(file) + image.suffix, in_memory(image)) for image in read_images(file, alone=True)
+        )
     except UserError as e:
         raise UserError(DAMAGED.format(name=file.name)) from e
 

@@ -25,24 +25,9 @@ from nuclei.data.tiff_reader import MAGIC, read_tiff
 from nuclei.data.zarr_reader import read_zarr
 from nuclei.errors import UserError
 
-SUFFIXES = (
-    *(
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".bmp",
-        ".gif",
-        ".webp",
-        ".jp2",
-        ".j2k",
-        ".jxl",
-        ".avif",
-        ".pgm",
-        ".ppm",
-    ),
-    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".stk"),
-)
+PICTURES = ".png .jpg .jpeg .jpe .bmp .gif .webp .jp2 .j2k .jxl .avif .pgm .ppm"
+TIFF = ".tif .tiff .btf .tf8 .lsm .svs .ndpi .scn .bif .qptiff .stk"
+SUFFIXES = (*PICTURES.split(), *TIFF.split())
 """Endings of the files that are read."""
 WITH_BIOIO = {".czi": "bioio-czi", ".nd2": "bioio-nd2", ".lif": "bioio-lif"}
 """Endings of files that are read where a further package is installed."""
@@ -56,7 +41,11 @@ cv2.utils.logging.setLogLevel(
 
 
 def read_images(
-    file: Path, selection: PlaneSelection = EVERYTHING, large: float = math.inf, stored: bool = False
+    file: Path,
+    selection: PlaneSelection = EVERYTHING,
+    large: float = math.inf,
+    stored: bool = False,
+    alone: bool = False,
 ) -> Iterator[SourceImage]:
     """Yield the images of a file: one, or one for each page or time point.
 
@@ -65,13 +54,15 @@ def read_images(
         selection: which channel, slice and time point to take.
         large: number of pixels above which TIFF and OME-Zarr are read by region; see ``RegionImage``.
         stored: whether numbers stay as they are stored, for label maps; see ``read_tiff``.
+        alone: whether no other file is opened that this one names.
 
     Raises:
+        PartOfSet: the file is read with another one; see ``read_tiff``.
         UserError: the file cannot be read, is damaged or no image, or lacks what is selected.
     """
     try:
         empty = True
-        for stack in _stacks(file, large, stored):
+        for stack in _stacks(file, large, stored, alone):
             for image in images_of(stack, selection, str(file)):
                 empty = False
                 yield image
@@ -92,7 +83,7 @@ def read_image(
     return next(read_images(file, PlaneSelection(channel, z, t)))
 
 
-def _stacks(file: Path, large: float, stored: bool) -> Iterator[Stack]:
+def _stacks(file: Path, large: float, stored: bool, alone: bool) -> Iterator[Stack]:
     """Yield what a file holds; its first bytes tell more than its name."""
     if file.suffix.lower() == ZARR:
         yield from read_zarr(file, large)
@@ -103,7 +94,7 @@ def _stacks(file: Path, large: float, stored: bool) -> Iterator[Stack]:
     with open(file, "rb") as f:
         head = f.read(8)
     if head.startswith(MAGIC):
-        yield from read_tiff(file, large, stored)
+        yield from read_tiff(file, large, stored, alone)
         return
     frames = _frames(file.read_bytes(), str(file))
     yield Stack({"I": len(frames)}, lambda at: frames[at["I"]], frames[0].ndim == 3)

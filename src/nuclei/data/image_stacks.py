@@ -60,6 +60,7 @@ class Stack:
         pixel_size: side of a pixel in µm, if the file tells it.
         suffix: tells the stack from others of the file.
         notes: what was left out of the file.
+        warnings: what may be wrong with the file.
     """
 
     sizes: Mapping[str, int]
@@ -70,6 +71,7 @@ class Stack:
     pixel_size: float | None = None
     suffix: str = ""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
     index, note = (ALL, "") if colours else _choose_channel(names, selection.channel, stack.nuclear, name)
     chosen = [note] if note else []
     guessed = selection.channel is None and stack.nuclear is None and not any(map(NUCLEAR.search, names))
-    doubts = [UNNAMED] if note and guessed else []
+    doubts = [*stack.warnings, *([UNNAMED] if note and guessed else [])]
     slices = range(sizes.get("Z", 1))
     if selection.z is not None:
         slices = _one(slices, selection.z, "z", name)

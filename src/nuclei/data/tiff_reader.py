@@ -22,7 +22,9 @@ LARGEST = 2**30
 SEGMENT = 2**28
 """Bytes of the largest strip or tile, decoded, for which regions are read; others are read whole."""
 ASIDE = re.compile(r"\s*(label|macro|thumbnail|overview|slide)\b", re.IGNORECASE)
-"""Names of pictures that whole-slide files hold beside the image."""
+"""Begin of the descriptions of pictures that whole-slide files hold beside the image."""
+ASIDE_IN_OME = re.compile(r"\s*(label|macro|thumbnail|overview|slide)( image)?\s*\d*\s*", re.IGNORECASE)
+"""Names of such pictures in OME files, where a series may be called Slide 1 ROI 2 too."""
 COARSEST = 20.0
 """Side in µm of the largest pixel that is no printer's dot; 72 dots per inch are 353 µm."""
 MICROMETRES = {
@@ -36,7 +38,13 @@ MICROMETRES = {
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd tags concerns nobody
 
 
-def read_tiff(path: Path, large: float = math.inf, stored: bool = False) -> Iterator[Stack]:
+class PartOfSet(UserError):
+    """A file whose planes are read with another file of the same set."""
+
+
+def read_tiff(
+    path: Path, large: float = math.inf, stored: bool = False, alone: bool = False
+) -> Iterator[Stack]:
     """Yield each series of a TIFF file, open until the next one is asked for.
 
     Of pyramids only the full size is taken, and no label, macro or thumbnail picture.
@@ -46,21 +54,31 @@ def read_tiff(path: Path, large: float = math.inf, stored: bool = False) -> Iter
         large: number of pixels above which planes are read by region.
         stored: whether grey planes keep the file's numbers, which say what a label is, where a tag or a
             look-up table shows large ones dark.
+        alone: whether the other files of a set, which an OME file names, stay shut.
 
     Raises:
+        PartOfSet: the file belongs to a set of OME files, which is read with the first of them.
         UserError: a plane is too large.
     """
-    with tifffile.TiffFile(path) as tif:
+    with tifffile.TiffFile(path, _multifile=not alone) as tif:
         series, notes = _wanted(list(tif.series))
         if not series:
             raise ValueError("there is no page in it")
         planes = sum(s.size // max(1, s.keyframe.size) for s in tif.series)
         if (named := imagej_planes(tif)) > planes:
             raise ValueError(f"the file is cut short: it names {named} planes and has {planes}")
+        if tif.is_ome and (first := _first_file(series)) not in ("", path.name):
+            raise PartOfSet(f"{path} is read with {first}, which is of the same set")
         for number, one in enumerate(series, 1):
             word = "series" if one.kind == "ome" else "page"
             suffix = f"_{word}{number}" if len(series) > 1 else ""
             yield _stack(tif, one, suffix, notes, large, stored)
+
+
+def _first_file(series: Sequence[tifffile.TiffPageSeries]) -> str:
+    """Return the name of the first file that holds pages of OME series; empty where there is no page."""
+    pages = (page for one in series for page in one.pages if page is not None)
+    return min({page.parent.filehandle.name for page in pages}, default="")
 
 
 def imagej_planes(tif: tifffile.TiffFile) -> int:
@@ -79,13 +97,16 @@ def _wanted(series: list[tifffile.TiffPageSeries]) -> tuple[list[tifffile.TiffPa
         if first.kind != "ome" and levels:
             images = [first]
     dropped = len(series) - len(images)
-    return images, (f"{dropped} smaller copies or pictures of the slide left out",) if dropped else ()
+    names = ", ".join(s.name for s in series if s not in images and s.kind == "ome")
+    note = f"{dropped} smaller copies or pictures of the slide left out{names and f': {names}'}"
+    return images, (note,) if dropped else ()
 
 
 def _is_aside(series: tifffile.TiffPageSeries, largest: int) -> bool:
     """Return whether a series is the label or the overview of a slide; in OME files, a small one."""
-    named = ASIDE.match(series.name) or ASIDE.match(_description(series))
-    return bool(named) and (series.kind != "ome" or _size(series) < largest)
+    if series.kind == "ome":
+        return bool(ASIDE_IN_OME.fullmatch(series.name)) and _size(series) < largest
+    return bool(ASIDE.match(series.name) or ASIDE.match(_description(series)))
 
 
 def _size(series: tifffile.TiffPageSeries) -> int:
@@ -155,7 +176,17 @@ def _stack(
         return image_by_region(size, region if page.is_tiled else keep_rows(region, size[1]), large)
 
     names, nuclear = _channels(tif, series, sizes.get("C", 1))
-    return Stack(sizes, read, colour, names, nuclear, _pixel_size(tif, series), suffix, notes)
+    pixel_size, uneven = _pixel_size(tif, series)
+    warnings = [uneven] if uneven else []
+    if series.kind == "ome" and (missing := sum(one is None for one in series.pages)):
+        warnings.append(f"{missing} of {len(series.pages)} planes that the file names are missing, and black")
+    if (
+        colour
+        and (further := page.samplesperpixel - 3 - _opacities(page)) > 0
+        and _photometric(page) == "RGB"
+    ):
+        notes = (*notes, f"{further} further samples beside red, green and blue left out")
+    return Stack(sizes, read, colour, names, nuclear, pixel_size, suffix, notes, tuple(warnings))
 
 
 ReadSlices = Callable[[tuple[slice | int, ...]], np.ndarray]
@@ -199,6 +230,7 @@ def _whole(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, at: tuple[in
         )
     page, index = _checked_page(tif, series, at)
     if page is not None:
+        page.parent.filehandle.open()  # that of another file of a set is shut
         return page.asarray().__getitem__
     if _has_directories(series):  # a plane that an OME file declares and does not have
         return np.zeros(keyframe.shape, series.dtype).__getitem__
@@ -242,9 +274,13 @@ def _photometric(page: tifffile.TiffPage) -> str:
 
 def _alphas(page: tifffile.TiffPage) -> int:
     """Return the number of samples that are opacity; of RGB with a fourth sample also an unnamed one."""
-    named = sum(int(kind) in (1, 2) for kind in page.extrasamples)
-    unnamed = _photometric(page) == "RGB" and page.samplesperpixel == 4 and not named
-    return named or int(unnamed)
+    unnamed = _photometric(page) == "RGB" and page.samplesperpixel == 4 and not _opacities(page)
+    return _opacities(page) or int(unnamed)
+
+
+def _opacities(page: tifffile.TiffPage) -> int:
+    """Return the number of samples that are named opacity."""
+    return sum(int(kind) in (1, 2) for kind in page.extrasamples)
 
 
 def _ramp(colormap: np.ndarray | None) -> int:
@@ -280,8 +316,6 @@ def _channels(
     tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int
 ) -> tuple[Sequence[str], int | None]:
     """Return the names of the channels, and which the other metadata tell to be the nuclear one."""
-    if count == 1:
-        return (), None
     if pixels := _ome_pixels(tif, series):
         channels = _list(pixels.get("Channel"))
         names = [str(c.get("Name") or c.get("Fluor") or "") for c in channels]
@@ -294,6 +328,8 @@ def _channels(
             n for n, c in enumerate(channels) if _is_blue(int(c.get("Color") or 0))
         ]
         return names, blue[0] if len(blue) == 1 else None
+    if count == 1:
+        return (), None
     metadata = tif.imagej_metadata or {}
     if (labels := [str(label) for label in _list(metadata.get("Labels"))]) and len(labels) >= count:
         lead = series.axes[: len(series.axes) - len(series.keyframe.axes)]
@@ -338,19 +374,29 @@ def _list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _pixel_size(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> float | None:
-    """Return the side of a pixel in µm, if the file tells it."""
+def _pixel_size(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> tuple[float | None, str]:
+    """Return the side of a pixel in µm, if the file tells it, and a warning where pixels are not square."""
+    width, height = (_pixel_side(tif, series, axis) for axis in "XY")
+    if width and height and abs(width / height - 1) > 0.01:
+        return None, f"pixels of {width:.4g} x {height:.4g} µm are not square: no lengths in µm are given"
+    return width, ""
+
+
+def _pixel_side(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, axis: str) -> float | None:
+    """Return the width (``X``) or height (``Y``) of a pixel in µm, if the file tells it."""
     if pixels := _ome_pixels(tif, series):
-        size = float(pixels.get("PhysicalSizeX") or 0)
-        return size * MICROMETRES.get(str(pixels.get("PhysicalSizeXUnit", "µm")).lower(), 0) or None
+        size = float(pixels.get(f"PhysicalSize{axis}") or 0)
+        return size * MICROMETRES.get(str(pixels.get(f"PhysicalSize{axis}Unit", "µm")).lower(), 0) or None
     page = series.keyframe
     if aperio := re.search(r"\bMPP\s*=\s*([\d.]+)", _description(series)):
         return float(aperio[1]) or None
-    if (tag := page.tags.get("XResolution")) is None or not tag.value[0] or not tag.value[1]:
+    if (tag := page.tags.get(f"{axis}Resolution")) is None or not tag.value[0] or not tag.value[1]:
         return None
     each = tag.value[1] / tag.value[0]
     if tif.is_imagej:
-        return each * MICROMETRES.get(str((tif.imagej_metadata or {}).get("unit", "")).lower(), 0) or None
+        metadata = tif.imagej_metadata or {}
+        unit = metadata.get("yunit" if axis == "Y" and "yunit" in metadata else "unit", "")
+        return each * MICROMETRES.get(str(unit).lower(), 0) or None
     unit = page.tags.get("ResolutionUnit")
     size = each * {2: 25400.0, 3: 1e4}.get(int(unit.value) if unit else 2, 0.0)
     return size if 0 < size < COARSEST else None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from nuclei.atomic import atomic_write
 from nuclei.data.image_files import File, file_stamp
 from nuclei.data.image_stores import extra_needed
+from nuclei.data.tiff_reader import PartOfSet
 from nuclei.errors import UserError
 from nuclei.inference.measure import LENGTHS, MEASUREMENTS, Columns
 from nuclei.inference.segment_files import FileSettings, SegmentedImage, segment_files
@@ -118,6 +119,8 @@ def _write_part(part: Part, results: Iterable[Result], output: Path) -> Report:
     images: list[tuple[File, SegmentedImage]] = []
     skipped = []
     for file, result in zip(part.files.values(), results, strict=True):
+        if isinstance(result, PartOfSet):
+            continue
         if isinstance(result, UserError):
             skipped.append(" ".join(str(result).split()))
         else:

@@ -18,6 +18,7 @@ from typing import NoReturn
 from nuclei.atomic import atomic_write
 from nuclei.data.image_files import TABLE, File, file_stamp
 from nuclei.data.image_stores import find_inputs, is_address
+from nuclei.data.tiff_reader import PartOfSet
 from nuclei.errors import Terminated, UserError
 from nuclei.inference.measure import Columns, value_text
 from nuclei.inference.parquet_parts import Report
@@ -173,10 +174,13 @@ def predict_folder(
         header: first line of the competition's CSV.
 
     Raises:
-        UserError: a setting is wrong, nothing can be read, or files were skipped.
+        UserError: a setting is wrong, the folder holds the results of another input, nothing can be read, or
+            files were skipped.
     """
     start = time.monotonic()
     check_call(output, workers)
+    if not again:
+        check_input(output, source)
     found = find_inputs(source, output)
     segmenter = load()
     depends_on = {
@@ -196,7 +200,8 @@ def predict_folder(
         tables.write(header)
         end_now(e, f"stopped; {output} has {len(tables.images)} images, {how_to_go_on(again)}")
     if not tables.images:
-        raise UserError(f"{refused[0]}; no image could be read")
+        reason = refused[0] if refused else "each file is read with another one of its set"
+        raise UserError(f"{reason}; no image could be read")
     tables.write(header)
     rows = tables.images.values()
     n_nuclei = sum(int(row["nuclei"]) for row in rows)
@@ -222,6 +227,22 @@ def check_call(output: Path, workers: int) -> None:
         raise UserError(f"output={output} is a file; name a folder")
     if output.parts and output.parts[0].endswith(":") and not output.drive:
         raise UserError(f"output={output}: expected a folder that this machine sees, not an address")
+
+
+def check_input(output: Path, source: str) -> None:
+    """Refuse to replace the results of another input.
+
+    Raises:
+        UserError: the folder holds some.
+    """
+    try:
+        before = str(read_json(output / RECORD)["settings"]["input"])
+    except (OSError, ValueError, KeyError, TypeError):  # no results yet, or a damaged record
+        return
+    if before != input_place(source):
+        raise UserError(
+            f"{output} holds the results of {before}; name another output=, or replace them with again=true"
+        )
 
 
 def input_place(source: str) -> str:
@@ -272,6 +293,9 @@ def _segment_all(
     said: set[str] = set()
     results = segment_files(files, segmenter, output, settings, workers)
     for (name, file), result in zip(files.items(), track(results, "predict", len(files)), strict=True):
+        if isinstance(result, PartOfSet):
+            print(result, file=sys.stderr)
+            continue
         if isinstance(result, UserError):
             refused.append(str(result))
             print(f"skipped: {' '.join(str(result).split())}", file=sys.stderr)
