@@ -25,7 +25,8 @@ from nuclei.config import compose_config
 from nuclei.data.annotations import coco_labels, read_coco, read_geojson, read_label_map
 from nuclei.data.folds import COLUMNS, read_folds
 from nuclei.data.image_files import find_images
-from nuclei.data.image_io import decode_image, decode_mask, decode_pages, read_images
+from nuclei.data.image_io import decode_image, decode_mask, read_images
+from nuclei.data.sources import isbi2012
 from nuclei.data.store import StoreRow, encode_image, read_index, write_store
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
@@ -129,7 +130,7 @@ FILES: dict[str, tuple[bytes, Reader]] = {
     },
     "bytes.png": (cv2.imencode(".png", RGB)[1].tobytes(), lambda path: decode_image(path.read_bytes(), "x")),
     "mask.png": (cv2.imencode(".png", GREY)[1].tobytes(), lambda path: decode_mask(path.read_bytes(), "x")),
-    "pages.tif": (tiff(np.stack([GREY] * 2)), lambda path: decode_pages(path.read_bytes(), "x")),
+    "pages.tif": (tiff(np.stack([GREY] * 2)), isbi2012.pages),
     "archive.zip": (zipped("stage1_test/a/images/a.png", b"pixels"), unpacked),
     "store.store": (b"", read_index),
     "ensemble.yaml": (b"data: dsb2018\nsha256: 0\n", read_ensemble),

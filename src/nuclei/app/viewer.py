@@ -139,9 +139,10 @@ def images_csv(images: Sequence[Segmentation]) -> bytes:
             "image": as_text(nuclei.name),
             "height": nuclei.labels.shape[0],
             "width": nuclei.labels.shape[1],
+            "pixel_size_um": nuclei.image.source.pixel_size,
             "modality": nuclei.image.modality,
             "nuclei": len(nuclei.classes),
-            "notes": as_text("; ".join(nuclei.image.source.notes)),
+            "chosen": as_text("; ".join(nuclei.image.source.notes)),
             "warnings": as_text("; ".join(nuclei.warnings)),
         }
         for nuclei in images

@@ -197,20 +197,6 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     return _grey_or_rgb(image)
 
 
-def decode_pages(data: bytes, name: str) -> list[np.ndarray]:
-    """Decode every page of a TIFF file as ``decode_image`` does, whatever its metadata say of axes.
-
-    Raises:
-        UserError: ``data`` is no image; ``name`` is the file named in the message.
-    """
-    complete, pages = (
-        cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else (False, ())
-    )
-    if not complete or not pages:
-        raise UserError(f"{name} is damaged or no image; expected PNG, JPEG or TIFF")
-    return [_grey_or_rgb(page) for page in pages]
-
-
 def decode_mask(data: bytes, name: str) -> np.ndarray:
     """Decode an image to ``uint8 (H, W)``, colours averaged as OpenCV does; not 0 inside the mask.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -113,12 +114,7 @@ def combine(images: Iterator[Pixels], function: Callable[[Iterator[np.ndarray]],
         return RegionImage(
             first.shape, first.dtype, lambda rows, columns: function(plane[rows, columns] for plane in planes)
         )
-    return function(np.asarray(plane) for plane in _chain(first, images))
-
-
-def _chain(first: Pixels, others: Iterator[Pixels]) -> Iterator[Pixels]:
-    yield first
-    yield from others
+    return function(np.asarray(plane) for plane in chain([first], images))
 
 
 def sample_step(image: Pixels) -> int:

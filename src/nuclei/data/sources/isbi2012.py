@@ -13,8 +13,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import tifffile
 
-from nuclei.data.image_io import decode_pages
 from nuclei.data.sources.protocols import Item, Source, Split
 from nuclei.errors import UserError
 
@@ -44,7 +44,7 @@ class Section(Item):
 
     def read_image(self) -> np.ndarray:
         """Return ``uint8 (H, W)``."""
-        return _pages(self.volume)[self.page]
+        return pages(self.volume)[self.page]
 
     def modality(self, image: np.ndarray) -> str:
         """Return ``electron``."""
@@ -53,7 +53,7 @@ class Section(Item):
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
         """Return the cells, ``int32 (H, W)``: 4-connected pieces of the inside, parted by membranes."""
         assert self.annotation is not None
-        inside = _pages(self.annotation)[self.page] > 127
+        inside = pages(self.annotation)[self.page] > 127
         if inside.shape != shape:
             raise UserError(
                 f"{self.annotation}: expected sections of {shape}, got {inside.shape}; download it again"
@@ -62,8 +62,12 @@ class Section(Item):
 
 
 @lru_cache(maxsize=4)
-def _pages(path: Path) -> list[np.ndarray]:
-    return decode_pages(path.read_bytes(), str(path))
+def pages(path: Path) -> list[np.ndarray]:
+    """Return the sections of a volume, each of the file's type ``(H, W)``."""
+    try:
+        return list(tifffile.imread(path))
+    except Exception as e:  # readers fail in many ways on bytes that they do not expect
+        raise UserError(f"{path} is damaged or no TIFF: {e}; download it again") from e
 
 
 class Isbi2012(Source):
@@ -97,7 +101,7 @@ class Isbi2012(Source):
         """
         volume = self.root / f"{split}-volume.tif"
         annotation = self.root / "train-labels.tif" if split == "train" else None
-        n = len(_pages(volume))
-        if annotation and (other := len(_pages(annotation))) != n:
+        n = len(pages(volume))
+        if annotation and (other := len(pages(annotation))) != n:
             raise UserError(f"{annotation} has {other} pages, {volume.name} has {n}; download them again")
         return [Section(f"{split}_{page:02d}", split, volume, page, annotation) for page in range(n)]
