@@ -114,19 +114,20 @@ def choose_preprocessing(
         invert = _mean_of_colours(image).mean() > 127 if hints.invert is None else hints.invert
         return _inverted(_mean_of_colours) if preprocessing == "grey" and invert else _mean_of_colours
     select, invert = _channels_and_polarity(image, hints)
-    shown = select(image)
-    if preprocessing == "nuclei":
-        channel = shown if shown.ndim == 2 else shown[..., 0]
-        table = contrast_table(255 - channel if invert else channel)[:: -1 if invert else 1]
-        return lambda part: table[planes[..., 0] if (planes := select(part)).ndim == 3 else planes]
-    colours = np.moveaxis(np.atleast_3d(shown), 2, 0)
+
+    def colours_of(part: np.ndarray) -> np.ndarray:
+        colours = np.moveaxis(np.atleast_3d(select(part)), 2, 0)
+        return colours[:1] if preprocessing == "nuclei" else colours
+
     tables = [
-        contrast_table(255 - colour if invert else colour)[:: -1 if invert else 1] for colour in colours
+        contrast_table(255 - colour if invert else colour)[:: -1 if invert else 1]
+        for colour in colours_of(image)
     ]
 
     def show(part: np.ndarray) -> np.ndarray:
-        planes = np.moveaxis(np.atleast_3d(select(part)), 2, 0)
-        channels = [table[plane] for table, plane in zip(tables, planes, strict=True)]
+        channels = [table[colour] for table, colour in zip(tables, colours_of(part), strict=True)]
+        if preprocessing == "nuclei":
+            return channels[0]
         return np.stack(channels * (3 // len(channels)), axis=2)
 
     return show
