@@ -291,3 +291,8 @@ def test_the_configs_are_those_of_the_checkout() -> None:
 def test_the_text_can_be_typed_again() -> None:
     call = Call("submission", ("name=a b", "message='it'"))
     assert shlex.split(call.text) == ["./run.sh", "submission", "name=a b", "message='it'"]
+
+
+@pytest.mark.parametrize("name", ["[x].png", "{y}.png", "[a", "a=b, c.png", "2024"])
+def test_a_path_is_what_was_typed(name: str) -> None:
+    assert compose_config("predict", [f"input={name}"]).input == name

@@ -611,7 +611,7 @@ def parse_override(word: str) -> Override:
     try:
         return parser.parse_override(word)
     except HydraException:
-        if equals and value[:1] not in ("[", "{", "'", '"'):
+        if equals and (key in PATHS or value[:1] not in ("[", "{", "'", '"')):
             return parser.parse_override(f"{key}={quoted(value)}")
         raise UserError(f"cannot read '{word}': settings are written key=value; see ./run.sh help") from None
 
