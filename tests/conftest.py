@@ -51,7 +51,7 @@ def draw_runs() -> Callable[[Path], Path]:
     import numpy as np
 
     from nuclei.data.folds import FoldRow, folds_sha256, write_folds
-    from nuclei.data.store import StoreRow, encode_image, encode_labels, write_store
+    from nuclei.data.store import Store, StoreRow, encode_image, encode_labels, write_store
     from nuclei.json_files import write_json
 
     def truth_of(n: int) -> np.ndarray:
@@ -93,7 +93,8 @@ def draw_runs() -> Callable[[Path], Path]:
                 write_json(folder / "config.json", config)
                 if c > 1:
                     (folder / "metrics.csv").write_text(log)
-                np.savez_compressed(folder / "oof.npz", channels=channels, folds_sha256=sha256, **maps)
+                hashes = {"folds_sha256": sha256, "store_sha256": np.array(Store(place / "x.store").sha256)}
+                np.savez_compressed(folder / "oof.npz", channels=channels, **hashes, **maps)
         return place
 
     return draw

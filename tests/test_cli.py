@@ -274,6 +274,38 @@ def test_help_of_a_command_shows_examples_settings_and_groups(capsys: pytest.Cap
     assert "train has no group 'optimiser'; expected one of paths, data, loss" in capsys.readouterr().err
 
 
+def test_help_of_a_whole_call_and_of_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fold=0", "model=otsu", "--help"]) == 0
+    assert "nuclei.models.otsu.Otsu" in capsys.readouterr().out
+    assert main(["help", "help"]) == 0
+    assert "[COMMAND] [key=value ...]" in capsys.readouterr().out
+    assert main(["help", "ensemble"]) == 0
+    assert "postprocess@floor.components: components" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["train", "-m", "fold=0,1", "hydra.launcher.n_jobs=2"],
+            "choose a launcher too, hydra/launcher=joblib",
+        ),
+        (
+            ["train", "-m", "fold=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"],
+            "n_jobs=0: expected 1",
+        ),
+        (["ensemble", "data=demo", "runs=5"], "no store at"),
+        (["score", "data=demo", "submission=x.csv", "solution=null"], "no solution at None"),
+        (["submission", "data=demo", "name=ledger"], "name=ledger: the ledger of submissions has this name"),
+    ],
+)
+def test_a_setting_of_another_kind_is_one_line(
+    here: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert message in (err := capsys.readouterr().err) and "Error:" not in err
+
+
 def test_help_names_the_options_that_are_taken() -> None:
     for command in (name for name in COMMANDS if name not in ("help", "test")):
         composed = compose_config(command)

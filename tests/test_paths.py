@@ -22,6 +22,13 @@ def test_a_name_of_another_form_is_refused(text: str) -> None:
         RunName.parse(text, "init")
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b"])
+def test_a_name_that_names_no_folder_of_its_own_is_refused(name: str) -> None:
+    for make in (lambda: RunName("unet", name), lambda: RunName(name, "x"), lambda: DEMO.submission(name)):
+        with pytest.raises(UserError, match="expected a name without / that begins with no dot"):
+            make()
+
+
 def test_a_name_is_shown_as_it_is_typed() -> None:
     assert str(RunName.parse("unet/first")) == "unet/first" and RunName.parse("unet/first") == RUN
 

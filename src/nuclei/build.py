@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from nuclei.config import Call, compose_config
 from nuclei.errors import UserError
@@ -97,6 +97,32 @@ def build_training(
     )
 
 
+def as_names(setting: Any) -> list[str] | None:
+    """Return a setting that is null, one name, or a list of names, as a list."""
+    if setting is None:
+        return None
+    return [str(name) for name in (setting if isinstance(setting, ListConfig) else [setting])]
+
+
+def fit_sizes(cfg: DictConfig) -> str:
+    """Set crop and magnification of a training by its images, and return a line on them.
+
+    What was set by hand stays, and so does what the data set's own settings say.
+    """
+    from nuclei.data.sources.folder import choose_sizes
+    from nuclei.data.store import Store
+
+    if cfg.data.budget.crop is not None:
+        return ""
+    sizes = choose_sizes(Store(cfg.data.store), cfg.diameter)
+    cfg.data.budget.crop, cfg.data.budget.scale = sizes.crop, list(sizes.scale)
+    low, high = cfg.augment.get("scale") or (1, 1)
+    return (
+        f"nuclei have a diameter of {sizes.diameter:.0f} pixels: crops of {cfg.augment.crop} pixels, "
+        f"magnified {low:g} to {high:g} times"
+    )
+
+
 def initial_weights(cfg: DictConfig, paths: Paths) -> InitialWeights | None:
     """Return what ``init`` names: a run's fold, the bundled model, or another model file.
 
@@ -114,10 +140,11 @@ def initial_weights(cfg: DictConfig, paths: Paths) -> InitialWeights | None:
             f"init={cfg.init}: a model file may have seen the held-out images of data={cfg.data.name}; "
             "choose fold=all, or init=MODEL/NAME, a run of the same folds"
         )
-    if cfg.fold != "all" and path != default_model():
+    if cfg.fold != "all":
+        seen = "the 2018 Data Science Bowl" if path == default_model() else f"data={cfg.data.name}"
         print(
-            f"warning: if init={cfg.init} was trained on images of data={cfg.data.name}, "
-            "it has seen the held-out ones, and the out-of-fold score is too high",
+            f"warning: if images here are among those of {seen} that init={cfg.init} was trained on, "
+            "it has seen held-out ones, and the out-of-fold score is too high",
             file=sys.stderr,
         )
     return path

@@ -109,7 +109,7 @@ def run(words: list[str]) -> None:
     if "=" in command or command in ("-m", "--multirun"):
         command, rest = "train", words
     if command in ("help", "-h", "--help"):
-        if not rest:
+        if not rest or rest[0] == "help":
             print(usage())
             return
         command, rest = rest[0], [*rest[1:], "--help"]
@@ -210,21 +210,25 @@ def help_text(command: str, words: list[str]) -> str:
 
     Args:
         command: its name.
-        words: groups whose settings are shown too, ``GROUP`` or ``GROUP=OPTION``.
+        words: groups whose settings are shown too, ``GROUP`` or ``GROUP=OPTION``; other settings are
+            passed over.
     """
     folder, door = shipped("configs"), f"{PROGRAM} {command}"
     head, _, body = (folder / f"{command}.yaml").read_text(encoding="utf-8").partition("defaults:")
     defaults, _, own = body.partition("- _self_\n")
-    chosen = dict(re.findall(r"- (\w+): (\w+)", defaults))
+    chosen = dict(re.findall(r"- ([\w@.]+): (\w+)", defaults))
     lines = [f"{door} key=value ...    {COMMANDS[command]}", *head.replace("# ", "  ").splitlines(), ""]
     lines += [own.strip("\n"), ""] if own.strip() else []
     lines += [f"Groups; '{door} --help {next(iter(chosen))}' shows the settings of one:"]
     for name, option in chosen.items():
-        options = ", ".join(sorted(path.stem for path in (folder / name).glob("*.yaml")))
+        group = folder / name.partition("@")[0]
+        options = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
         lines += wrap(f"{name}: {option}" + (f"; or one of {options}" if options != option else ""), 110)
     for word in words:
-        name, _, option = word.partition("=")
-        path = folder / name / f"{option or chosen.get(name)}.yaml"
+        name, equals, option = word.partition("=")
+        if equals and name not in chosen:
+            continue  # a setting of the call whose help is asked for
+        path = folder / name.partition("@")[0] / f"{option or chosen.get(name)}.yaml"
         if not path.is_file():
             raise UserError(f"{command} has no group '{word}'; expected one of {', '.join(chosen)}")
         lines += ["", f"{name}:", indent(path.read_text(encoding="utf-8").rstrip(), "  ")]

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from nuclei.errors import UserError, nearest_name
-from nuclei.paths import shipped
+from nuclei.paths import PROGRAM, shipped
 
 OptionSettings = dict[str, Any]
 """Settings that depend on the chosen option of a group; their types are those of the option's file."""
@@ -481,6 +481,16 @@ class Call:
         """
         return shlex.join(["./run.sh", self.command, *self.overrides])
 
+    def next(self, command: str, data: str, *settings: str) -> str:
+        """Return another command on the same data and folders, as one would type it.
+
+        >>> Call("train", ("data=folder", "data.root=A", "tta=1")).next("ensemble", "folder", "name=b")
+        './run.sh ensemble data=folder data.root=A name=b'
+        """
+        words = [word for word in self.overrides if word.startswith(("data=", "data.", "paths."))]
+        chosen = [] if any(word.startswith("data=") for word in words) else [f"data={data}"]
+        return shlex.join([PROGRAM, command, *chosen, *words, *settings])
+
 
 def config_folder() -> Path:
     """Return the folder of the YAML files: inside of an installed package, or at the top of a checkout."""
@@ -559,7 +569,11 @@ def compose_launcher(words: Sequence[str]) -> DictConfig | None:
         UserError: there is no such option, or it has no such setting.
     """
     with hydra_context():
-        group = [word for word in words if word.startswith("hydra/")]
+        group = [word for word in words if word.lstrip("+").startswith("hydra/")]
+        if not group:
+            raise UserError(
+                f"{words[0]}: choose a launcher too, hydra/launcher=joblib or another of its options"
+            )
         names = {f"hydra.launcher.{name}" for name in compose_plain("train", group).hydra.launcher}
         for word in words:
             key = word.partition("=")[0]

@@ -101,7 +101,13 @@ def log_name(call: Call) -> str:
 
 
 def with_joblib(runs: Sequence[Launched], n_jobs: int) -> Iterator[Ended]:
-    """Run on this machine, ``n_jobs`` at a time; they share its cores."""
+    """Run on this machine, ``n_jobs`` at a time, -1 for one on each core; they share its cores.
+
+    Raises:
+        UserError: it is another number.
+    """
+    if not isinstance(n_jobs, int) or (n_jobs < 1 and n_jobs != -1):
+        raise UserError(f"hydra.launcher.n_jobs={n_jobs}: expected 1 or more, or -1 for all cores")
     from joblib import Parallel, delayed
 
     yield from Parallel(n_jobs, batch_size=1, return_as="generator_unordered")(

@@ -39,12 +39,30 @@ def model_path(word: str) -> Path | None:
     return Path(word) if word.endswith(".safetensors") else None
 
 
+def check_name(name: str, setting: str) -> None:
+    """Refuse what cannot name a file or folder of its own.
+
+    Raises:
+        UserError: it is empty, hidden, or has folders in it.
+    """
+    if not name or name.startswith(".") or "/" in name:
+        raise UserError(f"{setting}={name}: expected a name without / that begins with no dot")
+
+
 @dataclass(frozen=True, order=True)
 class RunName:
-    """The name of a run, ``MODEL/NAME``: all folds of one model trained with one set of settings."""
+    """The name of a run, ``MODEL/NAME``: all folds of one model trained with one set of settings.
+
+    Raises:
+        UserError: a part of it cannot name a folder.
+    """
 
     model: str
     name: str
+
+    def __post_init__(self) -> None:
+        check_name(self.model, "model.name")
+        check_name(self.name, "name")
 
     @classmethod
     def parse(cls, text: str, setting: str = "run") -> RunName:
@@ -141,7 +159,10 @@ class Folders:
     reports: Path
 
     def submission(self, name: str) -> Path:
-        """Return the CSV of a submission."""
+        """Return the CSV of a submission; ``ledger`` is the name of another table."""
+        check_name(name, "name")
+        if name == "ledger":
+            raise UserError("name=ledger: the ledger of submissions has this name; choose another one")
         return self.submissions / f"{name}.csv"
 
     @property

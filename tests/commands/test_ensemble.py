@@ -45,7 +45,7 @@ def test_all_runs_by_default(place: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
     folder = place / "e" / "demo" / "default"
     assert out[-1].startswith(f"wrote {folder}/ensemble.yaml in ")
-    assert out[-1].endswith("next: ./run.sh submission data=demo ensemble=default")
+    assert out[-1].endswith("next: there are no test images, so for a model file train fold=all, then export")
     ensemble = read_ensemble(folder / "ensemble.yaml")
     assert ensemble.channels == ("nucleus", "border", "distance") and ensemble.n_folds == 2
     assert [str(m.run) for m in ensemble.members] == ["linknet/default", "unet/default"]

@@ -9,7 +9,7 @@ import pytest
 
 from nuclei.cli import main
 from nuclei.data.folds import FoldRow, folds_sha256, write_folds
-from nuclei.data.store import StoreRow, encode_image, encode_labels, write_store
+from nuclei.data.store import Store, StoreRow, encode_image, encode_labels, write_store
 from nuclei.json_files import write_json
 from nuclei.submission import rle
 from nuclei.submission.csv_files import write_submission
@@ -73,9 +73,13 @@ def run_folder(tmp_path: Path, store: Path) -> Path:
         (run / f"fold{fold}").mkdir(parents=True)
         write_json(run / f"fold{fold}" / "config.json", config)
         maps = {i: 255 * (seen[i] > 0).astype(np.uint8)[None] for i, k, _ in facts if k == fold}
-        sha256 = np.array(folds_sha256(tmp_path / "folds.csv"))
+        sha256 = folds_sha256(tmp_path / "folds.csv")
         np.savez_compressed(
-            run / f"fold{fold}" / "oof.npz", channels=["nucleus"], folds_sha256=sha256, **maps
+            run / f"fold{fold}" / "oof.npz",
+            channels=["nucleus"],
+            folds_sha256=sha256,
+            store_sha256=Store(store).sha256,
+            **maps,
         )
     return run
 

@@ -32,7 +32,11 @@ def write_fold(
     path = run / f"fold{fold}" / "oof.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     own = ids if ids is not None else "".join(i for i, k in FOLDS.items() if k == fold)
-    entries = {i: maps_of(i, len(channels)) for i in own} | {"folds_sha256": np.array("abc")} | other
+    entries = (
+        {i: maps_of(i, len(channels)) for i in own}
+        | {"folds_sha256": np.array("abc"), "store_sha256": np.array("def")}
+        | other
+    )
     np.savez_compressed(path, channels=np.array(channels), **entries)
     return path
 

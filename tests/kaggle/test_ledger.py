@@ -127,3 +127,14 @@ def test_a_formula_is_written_as_text_and_comes_back(tmp_path: Path, text: str) 
     assert read_ledger(path)[0].message == read_ledger(path)[0].file == text
     (cells,) = list(csv.DictReader(path.open(newline="")))
     assert cells["message"][0] == ("p" if text == "plain" else "'")
+
+
+def test_a_carriage_return_in_a_message_ends_no_row(tmp_path: Path) -> None:
+    csv_file = tmp_path / "a.csv"
+    csv_file.write_text("ImageId,EncodedPixels\n")
+    sent = LedgerRow.of_submission(csv_file, SubmissionRecord(command="x\ry"), "five folds\r")
+    assert sent.message.startswith("five folds [")
+    write_row(tmp_path / "ledger.csv", sent)
+    write_row(tmp_path / "ledger.csv", row("1", message="other"))
+    first, _ = read_ledger(tmp_path / "ledger.csv")
+    assert (first.message, first.command) == (sent.message, "x y")

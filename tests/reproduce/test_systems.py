@@ -113,7 +113,7 @@ def study(tmp_path):
         folder = study.paths.fold(RunName(values["model"], values["name"]), int(values["fold"]))
         value = {"x": 100, "y": 200}.get(values["model"], 255)
         maps = np.where(LABELS > 0, value, 0).astype(np.uint8)[None]
-        write_maps(folder.maps, ["nucleus"], "", [("i", maps)])
+        write_maps(folder.maps, ["nucleus"], "", "", [("i", maps)])
 
     study = Reproduction(
         paper=parse_paper(PAPER),

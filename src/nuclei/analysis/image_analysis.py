@@ -64,14 +64,14 @@ def load_subject(
     name: str, is_run: bool, paths: Paths, rows: Sequence[FoldRow], steps: Sequence[Step] | None
 ) -> Subject:
     """Load a run with its own post-processing or with ``steps``, or an ensemble with the one tuned for it."""
-    sha256 = folds_sha256(paths.folds)
+    hashes = folds_sha256(paths.folds), Store(paths.store).sha256
     if is_run:
         run = RunName.parse(name)
-        member = load_oof(paths.run(run), rows, sha256)
+        member = load_oof(paths.run(run), rows, *hashes)
         steps = steps or run_steps(paths.fold(run, 0))
         return Subject(name, (member,), (1.0,), member.channels, tuple(steps))
     ensemble = read_ensemble(paths.ensemble(name))
-    members = tuple(load_oof(paths.run(member.run), rows, sha256) for member in ensemble.members)
+    members = tuple(load_oof(paths.run(member.run), rows, *hashes) for member in ensemble.members)
     for weighted, member in zip(ensemble.members, members, strict=True):
         ensemble.check_channels(paths.run(weighted.run), member.channels)
     weights, tuned = tuple(member.weight for member in ensemble.members), build_steps(ensemble.steps)

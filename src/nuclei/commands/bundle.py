@@ -6,7 +6,7 @@ import json
 
 from omegaconf import DictConfig
 
-from nuclei.build import build_paths
+from nuclei.build import as_names, build_paths
 from nuclei.config import Call, override_words
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.kaggle.bundle import Entry, keep_members, network_files, project_files, wheel_files, write_bundle
@@ -18,7 +18,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     """Write the zip and say what is in it."""
     paths = build_paths(cfg)
     full_ensemble = read_ensemble(paths.ensemble(cfg.ensemble))
-    ensemble = keep_members(full_ensemble, [cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)
+    ensemble = keep_members(full_ensemble, as_names(cfg.runs))
     settings = {key: cfg[key] for key in ("ensemble", "tta", "time_limit")}
     settings |= {"data": paths.data, "train": override_words(cfg.train)}
     entries: list[Entry] = [

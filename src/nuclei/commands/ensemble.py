@@ -8,7 +8,7 @@ import cv2
 from omegaconf import DictConfig
 
 from nuclei.analysis.score_statistics import precision_by_diameter
-from nuclei.build import build_paths, build_postprocess
+from nuclei.build import as_names, build_paths, build_postprocess
 from nuclei.config import Call
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
@@ -18,7 +18,6 @@ from nuclei.ensemble.fit_second_stage import choose_second_stage
 from nuclei.ensemble.oof import check_same_images, describe_members, find_members
 from nuclei.ensemble.search_space import tunable
 from nuclei.ensemble.tune import Effort, ensemble_of, tune_members
-from nuclei.paths import PROGRAM
 from nuclei.postprocess.pipeline import fields, with_parameters
 
 
@@ -29,8 +28,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     paths = build_paths(cfg)
     store, rows, sha256 = Store(paths.store), read_folds(paths.folds), folds_sha256(paths.folds)
     check_same_images(store.ids("train"), rows, paths)
-    chosen = [cfg.runs] if isinstance(cfg.runs, str) else cfg.runs
-    members, others = find_members(paths.data_runs, chosen, rows, sha256)
+    members, others = find_members(paths.data_runs, as_names(cfg.runs), rows, sha256, store.sha256)
     channels = shared_channels([member.channels for member in members])
     print(describe_members(members, others, channels))
     steps = build_postprocess(cfg.postprocess)
@@ -57,8 +55,11 @@ def main(cfg: DictConfig, call: Call) -> None:
     print("weights: " + ", ".join(f"{member.run} {member.weight:.3f}" for member in ensemble.members))
     values = [f"{name}={getattr(step, name)}" for step in steps for name in fields(step) if name != "trees"]
     print("post-processing: " + ", ".join(values))
+    after = call.next("submission", paths.data, f"ensemble={cfg.name}")
+    if not store.ids("test"):
+        after = "there are no test images, so for a model file train fold=all, then export"
     print(
         f"wrote {paths.ensemble(cfg.name)} in {time.monotonic() - start:.0f} s; "
         f"mAP {ensemble.nested:.4f} (nested), {ensemble.tuned_on_all:.4f} (tuned on all); "
-        f"next: {PROGRAM} submission data={paths.data} ensemble={cfg.name}"
+        f"next: {after}"
     )

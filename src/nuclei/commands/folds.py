@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from nuclei.config import Call
 from nuclei.data.folds import make_folds, read_folds, write_folds
 from nuclei.data.store import Store
-from nuclei.paths import PROGRAM
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -46,4 +45,4 @@ def main(cfg: DictConfig, call: Call) -> None:
             + ", ".join(f"{v} {k}" for k, v in sorted(kinds.items()))
         )
     verb = "kept (force=true makes it anew)" if kept else "wrote"
-    print(f"{verb} {path}; next: {PROGRAM} fold=0 data={cfg.data.name}")
+    print(f"{verb} {path}; next: {call.next('train', cfg.data.name, 'fold=0')}")

@@ -11,7 +11,6 @@ from nuclei.build import build
 from nuclei.config import Call
 from nuclei.data.store import prepare
 from nuclei.errors import UserError
-from nuclei.paths import PROGRAM
 
 RULES = ("overlapping", "empty", "of another size", "in several pieces", "covered")
 
@@ -28,7 +27,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     size = Path(cfg.data.store).stat().st_size / 1e6
     took = time.monotonic() - start
     print(
-        f"wrote {cfg.data.store} ({size:.1f} MB) in {took:.0f} s; next: {PROGRAM} folds data={cfg.data.name}"
+        f"wrote {cfg.data.store} ({size:.1f} MB) in {took:.0f} s; next: {call.next('folds', cfg.data.name)}"
     )
     if left_out := counts["left out"]:
         raise UserError(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from omegaconf import DictConfig
 
-from nuclei.build import as_tree, build_paths
-from nuclei.config import Call, compose_config
+from nuclei.build import as_tree, build_paths, fit_sizes
+from nuclei.config import Call, compose_config, override_words
 from nuclei.data.folds import folds_sha256
 from nuclei.errors import UserError
-from nuclei.paths import ROOT, RunName
+from nuclei.paths import PROGRAM, ROOT, RunName
 from nuclei.training.environment import current_environment, differences, read_environment
-from nuclei.training.run_folder import different_settings, read_settings
+from nuclei.training.recipe import small_settings
+from nuclei.training.run_folder import different_settings, read_settings, recorded_recipe
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -26,13 +29,32 @@ def main(cfg: DictConfig, call: Call) -> None:
     different = list(differences(before, now))
     if read_settings(folder).folds_sha256 != folds_sha256(paths.folds):
         different.append(f"folds: {paths.folds} is another file than the one trained with")
-    named = [f"data={cfg.data.name}", f"fold={cfg.fold}", f"model={run.model}", f"name={run.name}"]
-    words = list(before.words) if before.command.startswith("./run.sh train") else named
-    names = {word.partition("=")[0] for word in named}
-    words = [*named, *(word for word in words if word.partition("=")[0] not in names)]
-    different += different_settings(folder, as_tree(compose_config("train", words)))
+    recipe = recorded_recipe(folder) if cfg.data.without_gpu else "full"
+    named = {"data": cfg.data.name, "fold": cfg.fold, "model": run.model, "name": run.name}
+    words = [word for word in before.words if word.partition("=")[0] not in {*named, "recipe"}]
+    if not before.command.startswith("./run.sh train"):
+        # A step of another command, which names settings in its own way.
+        words = [word for word in words if word.startswith(("data.", "paths."))]
+        changed = different_settings(folder, settings_today([*override_words(named), *words], recipe))
+        words += override_words({key: own for key, (own, _) in changed.items()})
+    today = settings_today([*override_words(named), *words], recipe)
+    for key, (own, other) in different_settings(folder, today).items():
+        different.append(f"setting {key}: {own}, today {other}")
     for line in different:
         print(line)
-    again = shlex.join(["./run.sh", "train", *words[:3], "name=again", *words[4:]])
+    if cfg.data.without_gpu:
+        words.append(f"recipe={recipe}")  # whatever this machine has
+    again = shlex.join([PROGRAM, "train", *override_words(named | {"name": "again"}), *words])
     same = "nothing differs, so the weights will be the same" if not different else "train it as it is today"
     print(f"{folder} was trained by {before.command}; {same}: {again}")
+
+
+def settings_today(words: Sequence[str], recipe: str) -> Mapping[str, Any]:
+    """Return the settings that a call of ``train`` has with a recipe, as a tree."""
+    cfg = compose_config("train", words)
+    if recipe == "small":
+        chosen = {word.partition("=")[0] for word in words}
+        small = small_settings(cfg.data.without_gpu, chosen)
+        cfg = compose_config("train", [*words, *override_words(small)])
+    fit_sizes(cfg)
+    return as_tree(cfg)

@@ -42,7 +42,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     from nuclei.ensemble.oof import load_oof
 
     run, store, rows = RunName.parse(cfg.run), Store(paths.store), read_folds(paths.folds)
-    member = load_oof(paths.run(run), rows, folds_sha256(paths.folds))
+    member = load_oof(paths.run(run), rows, folds_sha256(paths.folds), store.sha256)
     own = cfg.get("postprocess") is None
     steps = run_steps(paths.fold(run, 0)) if own else build_postprocess(cfg.postprocess)
     counts = count_matches(member, store, rows, steps, cfg.workers)

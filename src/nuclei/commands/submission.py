@@ -12,7 +12,7 @@ from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.inference.time_budget import TimeBudget
 from nuclei.model_loading import ensemble_segmenter
-from nuclei.paths import PROGRAM, ROOT
+from nuclei.paths import ROOT
 from nuclei.submission.make_submission import (
     describe_ensemble,
     peak_gigabytes,
@@ -26,6 +26,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     """Predict with every member and fold, average, post-process, encode, validate."""
     start = time.monotonic()
     paths = build_paths(cfg)
+    path = paths.submission(cfg.name)
     file = paths.ensemble(cfg.ensemble)
     ensemble = read_ensemble(file)
     segmenter = ensemble_segmenter(ensemble, file, paths, cfg.tta)
@@ -33,12 +34,11 @@ def main(cfg: DictConfig, call: Call) -> None:
     print(f"{len(segmenter.networks)} networks on {len(images)} test images")
     limit = cfg.time_limit and max(0.0, cfg.time_limit - (time.monotonic() - start))
     budget = TimeBudget(segmenter, len(images), limit)
-    path = paths.submission(cfg.name)
     n_rows, n_nuclei = predict_submission(path, images, budget.labels)
     write_record(path, describe_ensemble(ensemble, call.text, ROOT))
     print(f"{budget.report()}; at most {peak_gigabytes():.1f} GB of memory")
     took = time.monotonic() - start
     print(
         f"wrote {path}: {n_rows} rows, {n_nuclei} nuclei in {len(images)} images, valid, {took:.0f} s; "
-        f"next: {PROGRAM} validate submission={path} data={cfg.data.name}"
+        f"next: {call.next('validate', cfg.data.name, f'submission={path}')}"
     )

@@ -9,6 +9,7 @@ OpenCV and Pillow are imported where pixels are coded, so that the index alone i
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import sys
 import zipfile
@@ -16,6 +17,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,12 @@ class Store:
         """State of the source's files when the store was made; see ``Source.state``."""
         with zipfile.ZipFile(self.path) as z:
             return z.comment.decode()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        with open(self.path, "rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()
 
     def ids(self, split: Split) -> list[str]:
         """Return the ImageIds of ``train`` or ``test``, in the order of the index."""

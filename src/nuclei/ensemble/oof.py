@@ -15,7 +15,7 @@ from nuclei.data.store import ZIP_ERRORS
 from nuclei.errors import UserError
 from nuclei.paths import FoldFolder, Paths, RunName, train_command
 
-HEADER = ("channels", "folds_sha256")
+HEADER = ("channels", "folds_sha256", "store_sha256")
 """Entries of ``oof.npz`` that are not images."""
 
 
@@ -35,7 +35,7 @@ class OofFile:
         names = [name.removesuffix(".npy") for name in self._zip.namelist()]
         self.ids = [name for name in names if name not in HEADER]
         self.channels = tuple(str(name) for name in self.read("channels"))
-        self.folds_sha256 = str(self.read("folds_sha256"))
+        self.folds_sha256, self.store_sha256 = (str(self.read(name)) for name in HEADER[1:])
 
     def __enter__(self) -> OofFile:
         return self
@@ -62,11 +62,6 @@ class OofFile:
         folder = FoldFolder(self.path.parent)
         files = remove or f"{self.path} {folder.result}"
         return UserError(f"{self.path} {problem}; make it anew: rm {files}; {folder.train_command()}")
-
-
-def fold_of(folder: Path) -> int:
-    """Return the number of a fold from the name of its folder, ``fold3``."""
-    return int(folder.name.removeprefix("fold"))
 
 
 SEPARATING = {"nucleus", "border", "distance"}
@@ -105,18 +100,19 @@ class Member:
         return [maps[i] for i in image_ids]
 
 
-def load_oof(run: Path, rows: Sequence[FoldRow], sha256: str) -> Member:
+def load_oof(run: Path, rows: Sequence[FoldRow], sha256: str, store_sha256: str | None = None) -> Member:
     """Merge the folds of the run folder ``runs/<data>/<model>/<name>``.
 
     Args:
         run: the folder that holds ``fold0``, ``fold1`` …
         rows: the folds file in use.
         sha256: its hash.
+        store_sha256: hash of the store in use; None does not compare it.
 
     Raises:
-        UserError: a fold is missing or was trained on another folds file; an image is missing, doubled, not
-            in the folds file, or in the file of a fold that trained on it; the channels differ between
-            folds; a file is damaged.
+        UserError: a fold is missing, or was trained on another folds file or store; an image is missing,
+            doubled, not in the folds file, or in the file of a fold that trained on it; the channels differ
+            between folds; a file is damaged.
     """
     paths = _complete(run, sorted({row.fold for row in rows}))
     files: dict[str, Path] = {}
@@ -125,6 +121,8 @@ def load_oof(run: Path, rows: Sequence[FoldRow], sha256: str) -> Member:
         with OofFile(path) as oof:
             if oof.folds_sha256 != sha256:
                 raise oof.error("was made with another folds file", f"-r {path.parent}")
+            if store_sha256 not in (None, oof.store_sha256):
+                raise oof.error("was made with other images or annotations", f"-r {path.parent}")
             _check_images(oof, {row.image_id for row in rows if row.fold == fold})
             files |= dict.fromkeys(oof.ids, path)
             channels[oof.channels] = path
@@ -165,14 +163,18 @@ def _check_images(oof: OofFile, expected: set[str]) -> None:
 
 
 def find_members(
-    root: Path, names: Sequence[str] | None, rows: Sequence[FoldRow], sha256: str
+    root: Path,
+    names: Sequence[str] | None,
+    rows: Sequence[FoldRow],
+    sha256: str,
+    store_sha256: str | None = None,
 ) -> tuple[list[Member], list[Member]]:
-    """Load the named runs, or all that have every fold.
+    """Load the named runs, or all that have every fold of these data; others are said.
 
     Args:
         root: ``runs/<data>``.
         names: ``MODEL/NAME`` of each run; None for all complete ones.
-        rows, sha256: as for ``load_oof``.
+        rows, sha256, store_sha256: as for ``load_oof``.
 
     Returns:
         The members, and the complete runs that are left out because they lack maps that separate touching
@@ -187,18 +189,34 @@ def find_members(
             raise UserError(
                 f"runs: expected MODEL/NAME of different runs, as in [unet/default], got {list(names)}"
             )
-        return [load_oof(root / name, rows, sha256) for name in names], []
+        return [load_oof(root / name, rows, sha256, store_sha256) for name in names], []
     folds = {row.fold for row in rows}
     runs = {
-        run: {fold_of(path.parent) for path in run.glob("fold*/oof.npz")} for run in sorted(root.glob("*/*"))
+        run: {fold for fold in folds if FoldFolder(run / f"fold{fold}").maps.is_file()}
+        for run in sorted(root.glob("*/*"))
     }
-    complete = [load_oof(run, rows, sha256) for run, trained in runs.items() if trained >= folds]
+    complete = []
+    for run, trained in runs.items():
+        if trained >= folds and _is_of_data(run, folds, sha256, store_sha256):
+            complete.append(load_oof(run, rows, sha256, store_sha256))
+        elif trained >= folds:
+            print(f"not in the ensemble, for it is of other folds or images: {RunName(*run.parts[-2:])}")
     if not complete:
         fullest = max(runs, key=lambda run: len(runs[run]), default=root / "unet" / "default")
-        return [load_oof(fullest, rows, sha256)], []  # raises the error that names what is lacking
+        # Raises the error that names what is lacking.
+        return [load_oof(fullest, rows, sha256, store_sha256)], []
     counts = {member.name: len(SEPARATING.intersection(member.channels)) for member in complete}
     most = max(counts.values())
     return [m for m in complete if counts[m.name] == most], [m for m in complete if counts[m.name] < most]
+
+
+def _is_of_data(run: Path, folds: Iterable[int], sha256: str, store_sha256: str | None) -> bool:
+    """Return whether a fold of a run is of this folds file and store; ``load_oof`` refuses a mixture."""
+    for fold in folds:
+        with OofFile(FoldFolder(run / f"fold{fold}").maps) as oof:
+            if oof.folds_sha256 == sha256 and store_sha256 in (None, oof.store_sha256):
+                return True
+    return False
 
 
 def check_same_images(image_ids: Iterable[str], rows: Sequence[FoldRow], paths: Paths) -> None:

@@ -108,17 +108,22 @@ def pad(image: np.ndarray, stride: int) -> np.ndarray:
 
 
 def write_maps(
-    path: str | Path, channels: Sequence[str], folds_sha256: str, maps: Iterable[tuple[str, np.ndarray]]
+    path: str | Path,
+    channels: Sequence[str],
+    folds_sha256: str,
+    store_sha256: str,
+    maps: Iterable[tuple[str, np.ndarray]],
 ) -> None:
     """Write out-of-fold maps as a compressed ``.npz``, whole.
 
     Args:
         path: ``oof.npz`` of a fold.
         channels: names of the maps.
-        folds_sha256: of the folds file that was trained with.
+        folds_sha256, store_sha256: of the folds file and the store that were trained with.
         maps: ImageId and ``uint8 (C, H, W)`` of each image.
     """
-    arrays = {"channels": np.array(channels), "folds_sha256": np.array(folds_sha256), **dict(maps)}
+    texts = {"channels": list(channels), "folds_sha256": folds_sha256, "store_sha256": store_sha256}
+    arrays = {name: np.array(text) for name, text in texts.items()} | dict(maps)
     with atomic_write(path) as part, open(part, "wb") as f:
         np.savez_compressed(f, allow_pickle=False, **arrays)
 

@@ -29,6 +29,16 @@ class Prediction(NamedTuple):
     zoom: float
 
 
+def check_views(tta: int, diameter: float | None, scales: Sequence[float]) -> None:
+    """Refuse settings with which no image can be predicted; see ``WeightedNetwork``."""
+    if not 1 <= tta <= len(VIEWS):
+        raise UserError(f"tta={tta}: expected 1 to {len(VIEWS)} views")
+    if diameter is not None and not diameter > 0:
+        raise UserError(f"diameter={diameter}: expected the mean diameter of nuclei in pixels, or null")
+    if not scales or not all(0 < scale < float("inf") for scale in scales):
+        raise UserError(f"scales={list(scales)}: expected factors above 0, such as [1.0,1.25]")
+
+
 @dataclass(frozen=True)
 class WeightedNetwork:
     """A trained network in eval mode, with its weight in the mean of several.
@@ -42,7 +52,7 @@ class WeightedNetwork:
         scales: factors of the zoom, which the views take in turn.
 
     Raises:
-        UserError: there are not that many views.
+        UserError: there are not that many views, or a size is not positive.
     """
 
     network: Network
@@ -53,8 +63,7 @@ class WeightedNetwork:
     scales: Sequence[float] = (1.0,)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.tta <= len(VIEWS):
-            raise UserError(f"tta={self.tta}: expected 1 to {len(VIEWS)} views")
+        check_views(self.tta, self.diameter, self.scales)
 
     def maps(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> np.ndarray:
         """Return maps ``uint8 (C, H, W)`` of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``."""

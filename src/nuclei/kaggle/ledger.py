@@ -48,7 +48,7 @@ class LedgerRow(SubmissionRecord):
     def of_submission(cls, path: Path, record: SubmissionRecord, message: str) -> LedgerRow:
         """Return the row of a file that is about to be sent; a unique word is added to the message."""
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        message = f"{message} [{secrets.token_hex(4)}]"
+        message = f"{' '.join(message.split())} [{secrets.token_hex(4)}]"
         return cls(**vars(record), date=date, file=str(path), sha256=sha256_of(path), message=message)
 
 
@@ -109,7 +109,9 @@ def write_row(path: str | Path, row: LedgerRow, remove: bool = False) -> None:
                 table = csv.writer(f, lineterminator="\n")
                 table.writerow(_header(len(rows)))
                 for each in rows.values():
-                    cells = [as_text(str(getattr(each, name))) for name in COLUMNS]
+                    # The csv module does not quote a carriage return alone, which ends a row for its reader.
+                    values = (str(getattr(each, name)).replace("\r", " ") for name in COLUMNS)
+                    cells = [as_text(value) for value in values]
                     table.writerow([*cells, _check(cells)])
     except OSError as e:
         raise UserError(f"cannot use the folder {path.parent}: {e.strerror or e}") from e

@@ -60,9 +60,9 @@ def index_or_nothing(store: str | Path) -> list[StoreRow]:
     return read_index(store) if Path(store).is_file() else []
 
 
-def check_solution(solution: str, data: str) -> None:
+def check_solution(solution: str | None, data: str) -> None:
     """Refuse a solution that is not there, with advice for the data set."""
-    if Path(solution).is_file():
+    if solution and Path(solution).is_file():
         return
     advice = f"run ./run.sh prepare data={data}, or give solution=PATH"
     if data == "dsb2018":

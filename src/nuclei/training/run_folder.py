@@ -16,6 +16,7 @@ from nuclei.errors import UserError
 from nuclei.json_files import read_json, write_json
 from nuclei.paths import FoldFolder
 
+DATA_CHANGES = {"folds": "another folds file", "store": "other images or annotations"}
 Settings = Mapping[str, Any]
 """All settings of a training, resolved, as a tree of plain Python values."""
 
@@ -105,7 +106,7 @@ def locked(folder: FoldFolder) -> Iterator[None]:
         lock.release()
 
 
-def claim(folder: FoldFolder, settings: Settings, free: Sequence[str]) -> None:
+def claim(folder: FoldFolder, settings: Settings, free: Sequence[str]) -> bool:
     """Write ``settings`` as the folder's config, or check that they are the ones it was begun with.
 
     Args:
@@ -113,33 +114,42 @@ def claim(folder: FoldFolder, settings: Settings, free: Sequence[str]) -> None:
         settings: all of them, resolved.
         free: keys that may differ, with all below them.
 
+    Returns:
+        Whether the folder was not begun yet.
+
     Raises:
         UserError: the folder was begun with other settings; the message names the first three.
     """
     begun = any(path.exists() for path in (folder.checkpoint, folder.weights, folder.result))
     if not (begun and folder.settings.exists()):
         write_json(folder.settings, settings)
-        return
+        return True
     try:
         wanted, before = _flat(settings), _flat(read_json(folder.settings))
     except (OSError, ValueError) as e:
         raise _damaged(folder.settings, folder, f"-r {folder}") from e
-    if different := _different_keys(before, wanted, free):
+    different = _different_keys(before, wanted, free)
+    if data := [name for name in ("folds", "store") if f"{name}_sha256" in different]:
+        raise UserError(
+            f"{folder} was begun with {' and '.join(DATA_CHANGES[name] for name in data)}; "
+            "choose name=OTHER, or delete it"
+        )
+    if different:
         shown = ", ".join(f"{key}={before.get(key)}" for key in different[:3])
         raise UserError(f"{folder} was begun with {shown}; use these, or choose name=OTHER, or delete it")
+    return False
 
 
-def different_settings(folder: FoldFolder, settings: Settings) -> list[str]:
-    """Return in words which settings of a fold differ from others, but for the paths of files.
+def different_settings(folder: FoldFolder, settings: Settings) -> dict[str, tuple[Any, Any]]:
+    """Return the settings of a fold that differ from others, but for the paths of files: its own, the other.
 
     Args:
         folder: of the fold.
-        settings: the others, resolved, without the hash of the folds file.
+        settings: the others, resolved, without the hashes of folds file and store.
     """
     before, now = _flat(read_json(folder.settings)), _flat(settings)
-    free = ("paths", "folds_sha256", "recipe")  # the recipe's own settings are compared
-    different = _different_keys(before, now, free)
-    return [f"setting {key}: {before.get(key)}, today {now.get(key)}" for key in different]
+    free = ("paths", "folds_sha256", "store_sha256", "recipe")  # the recipe's own settings are compared
+    return {key: (before.get(key), now.get(key)) for key in _different_keys(before, now, free)}
 
 
 def _different_keys(before: Settings, now: Settings, free: Sequence[str]) -> list[str]:
@@ -175,6 +185,11 @@ def read_settings(folder: FoldFolder) -> RunSettings:
         )
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise _damaged(folder.settings, folder, f"-r {folder}") from e
+
+
+def recorded_recipe(folder: FoldFolder) -> str:
+    """Return with which recipe a fold was trained, ``full`` or ``small``."""
+    return str(read_json(folder.settings)["recipe"]).partition(":")[0]
 
 
 def read_result(folder: FoldFolder) -> RunResult | None:

@@ -19,7 +19,7 @@ from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.inference.model_file import read_model_file
 from nuclei.inference.predict_maps import write_maps
-from nuclei.inference.segmenter import WeightedNetwork, load_weights
+from nuclei.inference.segmenter import WeightedNetwork, check_views, load_weights
 from nuclei.metrics import average_precision
 from nuclei.models.base import SegmentationNetwork
 from nuclei.paths import FoldFolder, RunName
@@ -57,6 +57,9 @@ class FoldTraining:
         schedule, warmup, ema_decay: see ``Segmentation`` and ``fit``.
         trainer: arguments of Lightning's Trainer.
         tta, diameter, scales: how held-out images are predicted; see ``WeightedNetwork``.
+
+    Raises:
+        UserError: held-out images cannot be predicted so, or there is no epoch.
     """
 
     run: RunName
@@ -85,6 +88,11 @@ class FoldTraining:
     scales: tuple[float, ...]
     init: InitialWeights | None = None
     trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_views(self.tta, self.diameter, self.scales)
+        if (epochs := self.trainer.get("max_epochs", 1)) < 1:
+            raise UserError(f"trainer.max_epochs={epochs}: expected 1 or more")
 
     def labels(self, maps: np.ndarray) -> np.ndarray:
         """Return the label map of maps."""
@@ -141,7 +149,8 @@ def _predict_held_out(training: FoldTraining, network: SegmentationNetwork) -> f
             scores.append(average_precision(truth, training.labels(image_maps)))
             yield image_id, image_maps
 
-    write_maps(training.folder.maps, training.channels, training.folds_sha256, maps())
+    hashes = training.folds_sha256, training.store.sha256
+    write_maps(training.folder.maps, training.channels, *hashes, maps())
     return float(np.mean(scores))
 
 
