@@ -100,7 +100,7 @@ def test_images(folder: Path | None, store: Path) -> dict[str, ReadImage]:
     """Return how to read each test image in the competition's files, or in the store without a ``folder``.
 
     Raises:
-        UserError: there are none, or an ImageId cannot stand in a submission.
+        UserError: the store has none, or an ImageId cannot stand in a submission.
     """
     from nuclei.data.sources.dsb2018 import find_test_images, read_or_warn
     from nuclei.data.store import Store
@@ -111,10 +111,10 @@ def test_images(folder: Path | None, store: Path) -> dict[str, ReadImage]:
     else:
         stored = Store(store)
         images = {image_id: partial(stored.image, image_id) for image_id in stored.ids("test")}
-    if not images:
-        raise UserError(
-            f"{folder or store} has no test images to predict; for a model file train fold=all, then export"
-        )
+        if not images:
+            raise UserError(
+                f"{store} has no test images to predict; for a model file train fold=all, then export"
+            )
     if wrong := [image_id for image_id in images if not is_plain(image_id)]:
         raise UserError(
             f"{folder / 'stage1_test' if folder else store}: the ImageId {wrong[0]!r} is no word without "
