@@ -180,6 +180,7 @@ def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = N
 def ensemble_segmenter(ensemble: EnsembleFile, path: Path, paths: Paths, tta: int | None = None) -> Segmenter:
     """Load every fold of every member that has a weight; ``path`` is the ensemble file, for messages."""
     from nuclei.inference.segmenter import Segmenter
+    from nuclei.training.run_folder import read_settings
 
     with _read_from(path):
         steps = build_steps(ensemble.steps)
@@ -187,6 +188,7 @@ def ensemble_segmenter(ensemble: EnsembleFile, path: Path, paths: Paths, tta: in
     for member in ensemble.weighted:
         for fold in range(ensemble.n_folds):
             folder = paths.fold(member.run, fold)
+            ensemble.check_folds(folder.path, read_settings(folder).folds_sha256)
             networks.append(trained_network(folder, member.weight / ensemble.n_folds, tta))
             ensemble.check_channels(folder, networks[-1].channels)
     return Segmenter(networks, ensemble.channels, steps)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nuclei.cli import main
 from nuclei.data.folds import folds_sha256
-from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, write_ensemble
+from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, read_ensemble, write_ensemble
 from nuclei.paths import RunName
 
 
@@ -92,3 +93,14 @@ def test_a_run_without_training_has_no_training_curves(place: Path) -> None:
     assert analyse(place, "run=otsu/default") == 0
     page = (place / "reports/demo/otsu_default.html").read_text()
     assert "Without a log of a training: otsu/default" in page and 'id="figure-training"' not in page
+
+
+def test_an_ensemble_of_other_folds_and_a_post_processing_that_it_does_not_take_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyse(place, "postprocess=components") == 2
+    assert "postprocess= is of runs" in capsys.readouterr().err
+    path = place / "e/demo/default/ensemble.yaml"
+    write_ensemble(path, replace(read_ensemble(path), folds_sha256="0" * 64))
+    assert analyse(place) == 2
+    assert "is of other folds than the ensemble was made with" in capsys.readouterr().err

@@ -48,6 +48,13 @@ def test_near_duplicates_are_related_and_flat_images_are_not():
     assert related_pairs({"a": a, "noisy": noisy, **flat}, 0.8, 2.5) == [("a", "noisy")]
 
 
+def test_copies_of_dim_images_are_related():
+    dim = np.random.default_rng(0).integers(3, 6, (64, 64)).astype(np.uint8)
+    dim[10:14, 20:24] = 25
+    other = np.roll(dim, 30, 0)
+    assert related_pairs({"a": dim, "b": other, "c": dim.copy()}, 0.8, 2.5) == [("a", "c")]
+
+
 @pytest.fixture
 def store(tmp_path, entry):
     images = {name: a for seed in range(12) for name, a in tiles(seed).items()}

@@ -106,3 +106,10 @@ def test_a_folder_that_is_no_image_is_named_in_one_line(tmp_path):
         with pytest.raises(UserError, match=rf"{name}\.zarr ?{problem}") as error:
             list(read_images(tmp_path / f"{name}.zarr"))
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("nanometer", 1e-3), ("millimeter", 1e3), ("parsec", None)])
+def test_units_are_spelt_out(tmp_path: Path, unit: str, factor: float | None) -> None:
+    axes = [{"name": name, "type": "space", "unit": unit} for name in "yx"]
+    write_image(new(tmp_path / "a.zarr"), STACK[0, 0], "0.4", axes)
+    assert read_image(tmp_path / "a.zarr").pixel_size == (factor and pytest.approx(0.5 * factor))

@@ -156,6 +156,7 @@ def test_the_windows_with_the_most_contrast_are_measured():
     windows = busiest_windows(image, side=100)
     assert windows.shape == (200, 200) and (windows == 200).any() and (windows == 250).any()
     assert busiest_windows(image[:30, :50]).shape == (30, 50)
+    assert busiest_windows(image[:1]).shape == (2, 600) and busiest_windows(image[:, :1]).shape == (400, 2)
 
 
 def test_a_temporary_file_goes_with_its_image():

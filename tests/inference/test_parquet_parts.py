@@ -85,13 +85,13 @@ def test_what_a_part_holds(tmp_path: Path) -> None:
     assert dict(nuclei[0]["mean_intensities"]) == {"DAPI": 200, "GFP": 50}
     [row] = read_table(tmp_path / "out" / IMAGES).to_pylist()
     assert (row["image"], row["height"], row["nuclei"], row["pixel_size_um"]) == ("a", 32, 2, 0.5)
-    assert read_reports(tmp_path / "out", [part]) == {}  # its bad file may be a good one by now
+    assert read_reports(tmp_path / "out", [part], ()) == {}  # its bad file may be a good one by now
 
     del files["bad"]
     [better] = split(files, {})
     list(write_parts([better], segmenter, tmp_path / "out", FileSettings(save=()), 2))
     remove_others(tmp_path / "out", [better])
-    assert list(read_reports(tmp_path / "out", [part, better])) == [better.name]
+    assert list(read_reports(tmp_path / "out", [part, better], ())) == [better.name]
     assert len(list((tmp_path / "out/parquet").rglob("*.parquet"))) == 2
     next((tmp_path / "out" / NUCLEI).iterdir()).write_bytes(b"half")
-    assert read_reports(tmp_path / "out", [better]) == {}
+    assert read_reports(tmp_path / "out", [better], ()) == {}

@@ -46,6 +46,32 @@ def predict(tmp_path: Path) -> Callable[[], dict[str, float]]:
     return run
 
 
+def test_label_maps_that_are_gone_are_made_anew(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.eye(24, dtype=np.uint8) * 200)
+    labels = tmp_path / "out/labels/a.tif"
+    for _ in range(2):
+        settings = FileSettings(("parquet", "labels"))
+        predict_parquet(str(tmp_path / "images"), tmp_path / "out", otsu, settings, 1, False)
+        labels.unlink()
+
+
+def test_a_file_of_a_set_alone_is_named(
+    tmp_path: Path,
+    write_ome_set: Callable[[Path, dict[str, np.ndarray]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("pyarrow")
+    write_ome_set(tmp_path, {"actin": np.zeros((30, 40), np.uint16), "DAPI": np.ones((30, 40), np.uint16)})
+    settings = FileSettings(("parquet",))
+    with pytest.raises(UserError, match="is of a set that begins with"):
+        predict_parquet(str(tmp_path / "a_C1.ome.tif"), tmp_path / "out", otsu, settings, 1, False)
+    predict_parquet(str(tmp_path), tmp_path / "all", otsu, settings, 1, False)
+    said = capsys.readouterr()
+    assert "0 files skipped" in said.out and "a_C1.ome.tif is read with a_C0.ome.tif" in said.err
+
+
 def test_a_second_call_goes_on(
     predict: Callable[[], dict[str, float]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,6 +89,18 @@ def test_each_image_has_the_counts_of_the_metric(tmp_path: Path, solution: Path)
     assert counts["a"][0].tolist() == [1, 1, 1]  # TP, FP, FN at IoU 0.5: half a nucleus is a miss
 
 
+def test_ignored_images_are_needed_and_not_scored(
+    tmp_path: Path, solution: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_submission(tmp_path / "s.csv", PREDICTED.items())
+    solution.write_text(solution.read_text().replace("Public", "Ignored"))
+    assert list(compare_with_solution(tmp_path / "s.csv", solution)) == ["b"]
+    assert "1 images are marked as ignored" in capsys.readouterr().err
+    solution.write_text(solution.read_text().replace("Private", "ignored"))
+    with pytest.raises(UserError, match="has no image that is not ignored"):
+        compare_with_solution(tmp_path / "s.csv", solution)
+
+
 def test_missing_images_and_broken_rules_are_named(tmp_path: Path, solution: Path) -> None:
     path = tmp_path / "s.csv"
     write_submission(path, [("a", PREDICTED["a"])])

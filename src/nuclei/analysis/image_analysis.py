@@ -71,6 +71,7 @@ def load_subject(
         steps = steps or run_steps(paths.fold(run, 0))
         return Subject(name, (member,), (1.0,), member.channels, tuple(steps))
     ensemble = read_ensemble(paths.ensemble(name))
+    ensemble.check_folds(paths.folds, hashes[0])
     members = tuple(load_oof(paths.run(member.run), rows, *hashes) for member in ensemble.members)
     for weighted, member in zip(ensemble.members, members, strict=True):
         ensemble.check_channels(paths.run(weighted.run), member.channels)

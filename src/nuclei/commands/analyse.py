@@ -16,6 +16,7 @@ from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.ensemble.oof import check_same_images
+from nuclei.errors import UserError
 
 
 def main(cfg: DictConfig, call: Call) -> None:
@@ -24,6 +25,10 @@ def main(cfg: DictConfig, call: Call) -> None:
     paths = build_paths(cfg)
     store, rows = Store(paths.store), read_folds(paths.folds)
     check_same_images(store.ids("train"), rows, paths)
+    if cfg.get("postprocess") and not (cfg.run or "/" in (cfg.compare or "")):
+        raise UserError(
+            "postprocess= is of runs, and an ensemble has its own: add run=MODEL/NAME, or leave it out"
+        )
     override = build_postprocess(cfg.postprocess) if cfg.get("postprocess") else None
     load = partial(load_subject, paths=paths, rows=rows, steps=override)
     subject = load(cfg.run or cfg.ensemble, is_run=bool(cfg.run))

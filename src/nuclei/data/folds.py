@@ -22,6 +22,8 @@ from nuclei.metrics import equivalent_diameter
 from nuclei.progress import track
 
 NUMBER = re.compile("[0-9]{1,9}")
+FLAT_EDGE, FLAT_THUMBNAIL = 1.0, 0.1
+"""Standard deviations below which edges and images in small say nothing of what belongs together."""
 COLUMNS = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
 
 
@@ -139,7 +141,10 @@ def related_pairs(images: dict[str, np.ndarray], correlation: float, jump: float
     for ids in by_size.values():
         grey = np.stack([_to_grey(images[i]) for i in ids])
         thumbnails = np.stack([cv2.resize(g, (16, 16), interpolation=cv2.INTER_AREA).ravel() for g in grey])
-        duplicates = np.argwhere(np.triu(_correlations(thumbnails, thumbnails) >= 0.995, 1))
+        alike = _correlations(thumbnails, thumbnails, FLAT_THUMBNAIL) >= 0.995
+        pixels = np.array([hash(g.tobytes()) for g in grey])
+        copies = (pixels[:, None] == pixels) & (np.ptp(grey, axis=(1, 2)) > 0)  # empty images say nothing
+        duplicates = np.argwhere(np.triu(alike | copies, 1))
         beside = _continuations(grey, correlation, jump)
         below = _continuations(grey.transpose(0, 2, 1), correlation, jump)
         pairs += [(ids[a], ids[b]) for a, b in np.concatenate([beside, below, duplicates])]
@@ -170,7 +175,7 @@ def _to_grey(image: np.ndarray) -> np.ndarray:
 def _continuations(grey: np.ndarray, correlation: float, jump: float) -> np.ndarray:
     """Return (n, 2) pairs a, b of ``(N, H, W)`` images where b's first column continues a's last."""
     last, first = grey[:, :, -1], grey[:, :, 0]
-    c = _correlations(last, first)
+    c = _correlations(last, first, FLAT_EDGE)
     np.fill_diagonal(c, 0)
     best = (c == c.max(1, keepdims=True)) & (c == c.max(0, keepdims=True)) & (c >= correlation)
     pairs = np.argwhere(best)
@@ -179,13 +184,16 @@ def _continuations(grey: np.ndarray, correlation: float, jump: float) -> np.ndar
     return pairs[across < jump * np.maximum(inside[pairs[:, 0]], 0.3)]
 
 
-def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return Pearson's correlation of each row of ``a`` with each of ``b``; 0 where a row is almost flat."""
+def _correlations(a: np.ndarray, b: np.ndarray, flat: float) -> np.ndarray:
+    """Return Pearson's correlation of each row of ``a`` with each of ``b``.
+
+    It is 0 where the standard deviation of a row is below ``flat``.
+    """
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     std_a, std_b = a.std(1), b.std(1)
     c = (a @ b.T) / a.shape[1] / np.maximum(np.outer(std_a, std_b), 1e-6)
-    c[std_a < 1] = 0
-    c[:, std_b < 1] = 0
+    c[std_a < flat] = 0
+    c[:, std_b < flat] = 0
     return c
 
 

@@ -29,17 +29,27 @@ COARSEST = 20.0
 """Side in µm of the largest pixel that is no printer's dot; 72 dots per inch are 353 µm."""
 MICROMETRES = {
     **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer", "micrometre", "\\u00b5m"), 1.0),
-    "nm": 1e-3,
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
-    "inch": 25400.0,
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
+    **dict.fromkeys(("å", "angstrom"), 1e-4),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e4),
+    **dict.fromkeys(("m", "meter", "metre"), 1e6),
+    **dict.fromkeys(("inch", "in"), 25400.0),
 }
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd tags concerns nobody
 
 
 class PartOfSet(UserError):
-    """A file whose planes are read with another file of the same set."""
+    """A file whose planes are read with another file of the same set.
+
+    Attributes:
+        file: the file.
+        first: the other one.
+    """
+
+    def __init__(self, file: Path, first: Path) -> None:
+        super().__init__(f"{file} is read with {first.name}, which is of the same set")
+        self.file, self.first = file, first
 
 
 def read_tiff(
@@ -68,7 +78,7 @@ def read_tiff(
         if (named := imagej_planes(tif)) > planes:
             raise ValueError(f"the file is cut short: it names {named} planes and has {planes}")
         if tif.is_ome and (first := _first_file(series)) not in ("", path.name):
-            raise PartOfSet(f"{path} is read with {first}, which is of the same set")
+            raise PartOfSet(path, path.with_name(first))
         for number, one in enumerate(series, 1):
             word = "series" if one.kind == "ome" else "page"
             suffix = f"_{word}{number}" if len(series) > 1 else ""

@@ -53,6 +53,18 @@ class EnsembleFile:
     nested: float
     tuned_on_all: float
 
+    def check_folds(self, place: Path, sha256: str) -> None:
+        """Refuse other folds than those that the ensemble was made with, whose hash ``sha256`` is.
+
+        Raises:
+            UserError: they are others; the message names ``place``.
+        """
+        if sha256 != self.folds_sha256:
+            raise UserError(
+                f"{place} is of other folds than the ensemble was made with; "
+                f"run ./run.sh ensemble data={self.data} again"
+            )
+
     @property
     def weighted(self) -> tuple[WeightedRun, ...]:
         """The members with a weight above 0."""

@@ -172,14 +172,14 @@ class ZoomedNetwork:
 
 def busiest_windows(image: Pixels, side: int = BUSIEST) -> np.ndarray:
     """Return four windows of an image with the greatest contrast, as one image of 2 by 2 of them."""
-    height, width = (min(side, n // 2) for n in image.shape[:2])
+    height, width = (max(1, min(side, n // 2)) for n in image.shape[:2])
     corners = [
         (y, x)
         for y in range(0, image.shape[0] - height + 1, height)
         for x in range(0, image.shape[1] - width + 1, width)
     ]
     corners.sort(key=lambda c: -float(image[c[0] : c[0] + height : 8, c[1] : c[1] + width : 8].std()))
-    a, b, c, d = (image[y : y + height, x : x + width] for y, x in corners[:4])
+    a, b, c, d = (image[y : y + height, x : x + width] for y, x in (corners * 4)[:4])
     return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)], axis=0)
 
 

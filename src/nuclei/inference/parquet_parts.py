@@ -21,7 +21,7 @@ from nuclei.data.image_stores import extra_needed
 from nuclei.data.tiff_reader import PartOfSet
 from nuclei.errors import UserError
 from nuclei.inference.measure import LENGTHS, MEASUREMENTS, Columns
-from nuclei.inference.segment_files import FileSettings, SegmentedImage, segment_files
+from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
 from nuclei.inference.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Report:
         modalities: number of images of each.
         warned: number of images with warnings.
         skipped: a line for each file that could not be read.
+        joined: for each file of a set that is read with another one, that other one.
     """
 
     images: int = 0
@@ -61,6 +62,7 @@ class Report:
     modalities: dict[str, int] = field(default_factory=dict)
     warned: int = 0
     skipped: list[str] = field(default_factory=list)
+    joined: dict[str, str] = field(default_factory=dict)
 
 
 def split(files: Mapping[str, File], settings: Mapping[str, object]) -> Iterator[Part]:
@@ -117,9 +119,10 @@ def write_parts(
 def _write_part(part: Part, results: Iterable[Result], output: Path) -> Report:
     """Write the tables of a part, given what came of each of its files."""
     images: list[tuple[File, SegmentedImage]] = []
-    skipped = []
+    skipped, joined = [], {}
     for file, result in zip(part.files.values(), results, strict=True):
         if isinstance(result, PartOfSet):
+            joined[str(result.file)] = str(result.first)
             continue
         if isinstance(result, UserError):
             skipped.append(" ".join(str(result).split()))
@@ -131,6 +134,7 @@ def _write_part(part: Part, results: Iterable[Result], output: Path) -> Report:
         dict(Counter(image.modality for _, image in images)),
         sum(bool(image.warnings) for _, image in images),
         skipped,
+        joined,
     )
     _write(output / NUCLEI, part, _nuclei_table([image for _, image in images]))
     described = _image_table(images).replace_schema_metadata({REPORT: json.dumps(asdict(report))})
@@ -147,23 +151,36 @@ def sum_up(reports: Iterable[Report], refused: Sequence[str]) -> Report:
         total.nuclei += report.nuclei
         total.warned += report.warned
         total.skipped += report.skipped
+        total.joined |= report.joined
         modalities.update(report.modalities)
     total.modalities = dict(modalities)
     return total
 
 
-def read_reports(output: Path, parts: Iterable[Part]) -> dict[str, Report]:
-    """Return the reports on parts that are done, by name; those that had to skip a file are not."""
-    reports = {part.name: _read_report(output, part) for part in parts}
+def read_reports(output: Path, parts: Iterable[Part], save: Sequence[str]) -> dict[str, Report]:
+    """Return the reports on parts that are done, by name; those that had to skip a file are not.
+
+    Args:
+        output: the folder.
+        parts: all of them.
+        save: kinds of files beside the tables, of ``ENDINGS``, which must be there too.
+    """
+    reports = {part.name: _read_report(output, part, save) for part in parts}
     return {name: report for name, report in reports.items() if report and not report.skipped}
 
 
-def _read_report(output: Path, part: Part) -> Report | None:
-    """Return what became of a part; None where it is not there, or damaged, or its nuclei are not there."""
+def _read_report(output: Path, part: Part, save: Sequence[str]) -> Report | None:
+    """Return what became of a part; None where it is not there, or damaged, or what was saved is gone."""
     from pyarrow import ArrowException
-    from pyarrow.parquet import read_schema
+    from pyarrow.parquet import read_schema, read_table
 
     try:
+        if save:
+            names = read_table(_place(output / IMAGES, part), columns=["image"])["image"].to_pylist()
+            if not all(
+                (output / kind / f"{name}{ENDINGS[kind]}").exists() for name in names for kind in save
+            ):
+                return None
         report = Report(**json.loads(read_schema(_place(output / IMAGES, part)).metadata[REPORT]))
         read_schema(_place(output / NUCLEI, part))
         return report

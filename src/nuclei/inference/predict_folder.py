@@ -194,20 +194,38 @@ def predict_folder(
     for line in [*found.notes, *(f"skipped: {line}" for line in refused)]:
         print(line, file=sys.stderr)
     try:
-        _segment_all(files, segmenter, output, settings, workers, tables, refused)
+        joined = _segment_all(files, segmenter, output, settings, workers, tables, refused)
     except (KeyboardInterrupt, Terminated) as e:
         ignore_signals()
         tables.write(header)
         end_now(e, f"stopped; {output} has {len(tables.images)} images, {how_to_go_on(again)}")
+    refused += lacking_sets(joined, found.files)
     if not tables.images:
-        reason = refused[0] if refused else "each file is read with another one of its set"
-        raise UserError(f"{reason}; no image could be read")
+        raise UserError(f"{refused[0]}; no image could be read")
     tables.write(header)
     rows = tables.images.values()
     n_nuclei = sum(int(row["nuclei"]) for row in rows)
     kinds = Counter(row["modality"] for row in rows)
     total = Report(len(rows), n_nuclei, kinds, skipped=refused)
     conclude(output, total, len(found.files) - len(files), start, settings)
+
+
+def lacking_sets(joined: Mapping[str, str], files: Mapping[str, File]) -> list[str]:
+    """Print which files are read with another one of their set, and return a line for each that is not.
+
+    Args:
+        joined: for each such file the one that it is read with.
+        files: of the input, by name.
+    """
+    inputs = {os.path.realpath(file) for file in files.values() if isinstance(file, Path)}
+    lacking = []
+    for file, first in joined.items():
+        if os.path.realpath(first) in inputs:
+            print(f"{file} is read with {Path(first).name}, which is of the same set", file=sys.stderr)
+        else:
+            lacking.append(f"{file} is of a set that begins with {first}; add that file to the input")
+            print(f"skipped: {lacking[-1]}", file=sys.stderr)
+    return lacking
 
 
 def how_to_go_on(again: bool) -> str:
@@ -288,13 +306,18 @@ def _segment_all(
     workers: int,
     tables: ResultTables,
     refused: list[str],
-) -> None:
-    """Segment files, fill the tables, and print warnings, each note once, and the error of each bad file."""
+) -> dict[str, str]:
+    """Segment files, fill the tables, and print warnings, each note once, and the error of each bad file.
+
+    Returns:
+        For each file that is read with another one of its set that other one; see ``lacking_sets``.
+    """
     said: set[str] = set()
+    joined: dict[str, str] = {}
     results = segment_files(files, segmenter, output, settings, workers)
     for (name, file), result in zip(files.items(), track(results, "predict", len(files)), strict=True):
         if isinstance(result, PartOfSet):
-            print(result, file=sys.stderr)
+            joined[str(result.file)] = str(result.first)
             continue
         if isinstance(result, UserError):
             refused.append(str(result))
@@ -303,6 +326,7 @@ def _segment_all(
         tables.add(name, file, result)
         for image in result:
             _say(image, said)
+    return joined
 
 
 def _say(image: SegmentedImage, said: set[str]) -> None:

@@ -28,6 +28,7 @@ from nuclei.inference.predict_folder import (
     how_to_go_on,
     ignore_signals,
     input_place,
+    lacking_sets,
 )
 from nuclei.inference.predict_ray import Cluster, Job, segment_on_ray
 from nuclei.inference.segment_files import PARQUET, FileSettings
@@ -66,7 +67,7 @@ def predict_parquet(
     model = segmenter.fingerprint()
     settings = replace(settings, save=tuple(kind for kind in settings.save if kind != PARQUET))
     parts = list(split(found.files, {"model": model, "input": input_place(source), **asdict(settings)}))
-    reports = {} if again else read_reports(output, parts)
+    reports = {} if again else read_reports(output, parts, settings.save)
     waiting = [part for part in parts if part.name not in reports]
     n_done = sum(len(part.files) for part in parts if part.name in reports)
     for line in [*found.notes, *(f"skipped: {line}" for line in found.refused)]:
@@ -86,6 +87,7 @@ def predict_parquet(
         ignore_signals()
         end_now(e, f"stopped; {output} has {len(reports)} of {len(parts)} parts, {how_to_go_on(again)}")
     total = sum_up(reports.values(), found.refused)
+    total.skipped += lacking_sets(total.joined, found.files)
     if not total.images:
         raise UserError(f"{total.skipped[0]}; no image could be read")
     remove_others(output, parts)

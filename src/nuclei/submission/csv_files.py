@@ -94,6 +94,17 @@ def read_solution(path: str | Path) -> dict[str, tuple[tuple[int, int], list[str
     return images
 
 
+def read_ignored(path: str | Path) -> set[str]:
+    """Return the images that a solution marks as ``Ignored`` in its column ``Usage``; none without one.
+
+    Raises:
+        UserError: the file is missing, is no text, or lacks the ImageIds.
+    """
+    if "Usage" not in next(_fields(path), (1, []))[1]:
+        return set()
+    return {image_id for image_id, usage in _columns(path, "ImageId", "Usage") if usage.lower() == "ignored"}
+
+
 def _columns(path: str | Path, *names: str) -> Iterator[tuple[str, ...]]:
     """Yield the named columns of every row of a CSV file."""
     lines = _fields(path)

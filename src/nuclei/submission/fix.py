@@ -81,17 +81,26 @@ def _is_header(line: str) -> bool:
 def _two_columns(lines: list[str]) -> list[str]:
     """Return the lines of a table as its header says they are meant: ImageId, a comma, the runs."""
     for separator in (";", "\t"):
-        if _is_header(lines[0].replace(separator, ",")) and "," not in lines[0]:
-            lines = [line.replace(separator, ",", 1) for line in lines]
+        if "," not in lines[0] and _has_both_names(lines[0].replace(separator, ",")):
+            columns = lines[0].count(separator)
+            lines = [line.replace(separator, ",", columns) for line in lines]
     needless = len(lines[0]) - len(lines[0].rstrip(","))
-    if needless and _is_header(lines[0].rstrip(",")):
+    if needless and _has_both_names(lines[0]):
         lines = [line.removesuffix("," * needless) for line in lines]
-    first, comma, rest = lines[0].partition(",")
-    if comma and first.strip("\"' ") in ("", "Unnamed: 0") and _is_header(rest):
-        return [line.partition(",")[2] for line in lines]
+    first, _, rest = lines[0].partition(",")
+    if first.strip("\"' ") in ("", "Unnamed: 0") and _has_both_names(rest):
+        lines = [line.partition(",")[2] for line in lines]
+    first, _, rest = lines[0].partition(",")
     if _is_header(f"{rest},{first}"):
         return [",".join(reversed(line.rsplit(",", 1))) for line in lines]
     return lines
+
+
+def _has_both_names(header: str) -> bool:
+    """Return whether a header names the two columns, in any order, beside an index and empty ends."""
+    names = [name.strip("\"' ") for name in header.rstrip(",").split(",")]
+    names = names[1:] if names[:1] in ([""], ["Unnamed: 0"]) else names
+    return len(names) == 2 and any(_is_header(",".join(pair)) for pair in (names, names[::-1]))
 
 
 def _with_known_id(line: str | SubmissionLine, by_name: Mapping[str, Sequence[str]]) -> str | SubmissionLine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from nuclei.data.store import StoreRow, read_index
 from nuclei.errors import UserError
 from nuclei.progress import track
 from nuclei.submission import rle
-from nuclei.submission.csv_files import read_solution, read_submission
+from nuclei.submission.csv_files import read_ignored, read_solution, read_submission
 from nuclei.submission.rules import find_violations
 
 
@@ -74,7 +75,7 @@ def check_solution(solution: str | None, data: str) -> None:
 
 
 def compare_with_solution(submission: str | Path, solution: str | Path) -> dict[str, np.ndarray]:
-    """Return for each image of the solution what ``nuclei.metrics.confusion`` gives.
+    """Return for each image of the solution that counts what ``nuclei.metrics.confusion`` gives.
 
     Raises:
         UserError: a file cannot be read, or the submission breaks the rules or lacks images.
@@ -96,8 +97,14 @@ def compare_with_solution(submission: str | Path, solution: str | Path) -> dict[
             f"{submission} breaks the rules {len(violations)} times, first {violations[0]}; "
             f"./run.sh validate submission={submission} solution={solution} lists them all"
         )
+    ignored = read_ignored(solution) & true_images.keys()
+    if ignored:
+        print(f"{len(ignored)} images are marked as ignored in {solution} and not scored", file=sys.stderr)
+    scored = {image_id: image for image_id, image in true_images.items() if image_id not in ignored}
+    if not scored:
+        raise UserError(f"{solution} has no image that is not ignored")
     counts = {}
-    for image_id, (shape, true_runs) in track(true_images.items(), "score", len(true_images)):
+    for image_id, (shape, true_runs) in track(scored.items(), "score", len(scored)):
         prediction = rle.decode(predicted_runs[image_id], shape)
         try:
             counts[image_id] = confusion(rle.decode(true_runs, shape, allow_overlap=True), prediction)

@@ -187,6 +187,25 @@ def test_a_zip_is_read_as_it_is(tmp_path: Path, level: str, capsys: pytest.Captu
     assert read_or_warn(items[0]) is None and read_or_warn(items[1]) is not None
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+def test_the_image_is_the_file_of_the_imageid(tmp_path: Path, zipped: bool) -> None:
+    files = {
+        "a/images/a.json": b"{}",
+        "a/images/a.png": PNG,
+        "b/images/aaa.png": b"other",
+        "b/images/b.png": PNG,
+    }
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "stage1_test.zip", "w") as z:
+            for name, data in files.items():
+                z.writestr(name, data)
+    else:
+        for name, data in files.items():
+            (tmp_path / "stage1_test" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "stage1_test" / name).write_bytes(data)
+    assert [item.read_image().tolist() for item in find_test_images(tmp_path)] == [[[7] * 3] * 2] * 2
+
+
 def test_nothing_to_do_is_no_error_but_nothing_there_is(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither stage1_test\.zip nor a folder"):
         find_test_images(tmp_path)

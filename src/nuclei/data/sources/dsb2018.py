@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from nuclei.data.annotations import merge_pixels
-from nuclei.data.image_io import decode_image, decode_mask
+from nuclei.data.image_io import SUFFIXES, decode_image, decode_mask
 from nuclei.data.sources.protocols import Item, Source, Split
 from nuclei.data.store import ZIP_ERRORS
 from nuclei.errors import UserError
@@ -198,13 +198,26 @@ def find_test_images(root: Path) -> list[Dsb2018Item]:
         for n in _open(str(archive), os.getpid()).namelist()
         if PurePosixPath(n).match("*/images/[!.]*.*") and "__MACOSX" not in PurePosixPath(n).parts
     ]
-    images = {PurePosixPath(name).parts[-3]: name for name in names}
-    return [Dsb2018Item(i, "test", images[i], archive=str(archive)) for i in sorted(images)]
+    images: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        images[PurePosixPath(name).parts[-3]].append(name)
+    return [Dsb2018Item(i, "test", _image_of(i, images[i]), archive=str(archive)) for i in sorted(images)]
+
+
+def _image_of(image_id: str, files: Iterable[str]) -> str:
+    """Return which file is the image: one with the ImageId as its name, or else one that can be read."""
+
+    def rank(file: str) -> tuple[bool, bool, str]:
+        path = PurePosixPath(file)
+        return path.suffix.lower() not in SUFFIXES, path.stem != image_id, file
+
+    return min(files, key=rank)
 
 
 def _image_file(folder: Path) -> Path:
     """Return the image of an ImageId's folder, or the path it should have where there is none."""
-    return min((folder / "images").glob("[!.]*.*"), default=folder / "images" / f"{folder.name}.png")
+    files = [str(file) for file in (folder / "images").glob("[!.]*.*")]
+    return Path(_image_of(folder.name, files or [str(folder / "images" / f"{folder.name}.png")]))
 
 
 def read_or_warn(item: Dsb2018Item) -> np.ndarray | None:
