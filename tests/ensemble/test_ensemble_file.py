@@ -91,3 +91,9 @@ def test_the_table_to_print_names_each_modality() -> None:
     head, row = score_table(SCORES, MODALITIES).splitlines()
     assert head.split() == ["scored", "setting", "0.50", "0.75", "0.90", "mAP", "colour", "grey"]
     assert row.split() == ["unet/a", "nested", "0.933", "0.600", "0.400", "0.633", "1.000", "0.450"]
+
+
+def test_other_folds_are_refused() -> None:
+    ENSEMBLE.check_folds(Path("folds.csv"), ENSEMBLE.folds_sha256)
+    with pytest.raises(UserError, match=r"folds\.csv is of other folds .* run \./run\.sh ensemble data="):
+        ENSEMBLE.check_folds(Path("folds.csv"), "other")
