@@ -89,7 +89,7 @@ def draw_runs() -> Callable[[Path], Path]:
                 maps = {ids[n]: maps_of(labels[n], sharpness)[:c] for n in range(8) if n % 2 == fold}
                 channels = ["nucleus", "border", "distance"][:c]
                 config = {"model": {"channels": channels, "network": {}}, "postprocess": {"steps": steps[c]}}
-                config |= {"folds_sha256": "", "samples_per_epoch": 8, "trainer": {"max_epochs": 2}}
+                config |= {"folds_sha256": str(sha256), "samples_per_epoch": 8, "trainer": {"max_epochs": 2}}
                 write_json(folder / "config.json", config)
                 if c > 1:
                     (folder / "metrics.csv").write_text(log)

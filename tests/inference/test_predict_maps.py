@@ -63,8 +63,9 @@ def test_padding_mirrors_up_to_the_stride(shape):
 def test_maps_file(tmp_path):
     write_maps(tmp_path / "oof.npz", ["nucleus"], "abc", "def", [("x", np.ones((1, 2, 3), np.uint8))])
     with np.load(tmp_path / "oof.npz") as f:
-        assert set(f) == {"channels", "folds_sha256", "x"}
-        assert f["channels"].tolist() == ["nucleus"] and str(f["folds_sha256"]) == "abc"
+        assert set(f) == {"channels", "folds_sha256", "store_sha256", "x"}
+        assert f["channels"].tolist() == ["nucleus"]
+        assert (str(f["folds_sha256"]), str(f["store_sha256"])) == ("abc", "def")
         assert f["x"].shape == (1, 2, 3) and f["x"].dtype == np.uint8
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.cli import main
+from nuclei.data.folds import folds_sha256
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, write_ensemble
 from nuclei.paths import RunName
 
@@ -55,7 +56,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         steps = {"_target_": "nuclei.postprocess.components.Components", "low": 0.5, "high": 0.5}
         members = [("linknet", 0.25), ("otsu", 0.75)]
         weighted = tuple(WeightedRun(RunName(model, "default"), weight) for model, weight in members)
-        ensemble = EnsembleFile("demo", "0", 2, ("nucleus",), weighted, (steps,), 0.25, 0.5)
+        sha256 = folds_sha256(place / "data/demo_folds.csv")
+        ensemble = EnsembleFile("demo", sha256, 2, ("nucleus",), weighted, (steps,), 0.25, 0.5)
         write_ensemble(place / "ensembles/demo/default/ensemble.yaml", ensemble)
     return place
 
