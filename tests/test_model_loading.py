@@ -23,7 +23,7 @@ from nuclei.paths import FoldFolder, Paths, RunName
 from nuclei.postprocess.components import Components, RemoveSmall
 from nuclei.postprocess.pipeline import as_config
 from nuclei.postprocess.watershed import MapWatershed
-from nuclei.training.run_folder import RunResult, write_result
+from nuclei.training.run_folder import RunResult, read_settings, write_result
 
 FOLDERS = ("data", "x.store", "folds.csv", "runs", "e", "submissions", "kernels", "reports")
 
@@ -81,10 +81,15 @@ def otsu(tmp_path: Path, draw_runs: Callable[[Path], Path]) -> Paths:
     return paths
 
 
+def hash_of_folds(paths: Paths) -> str:
+    """Return the hash of the folds that the run was trained with."""
+    return read_settings(paths.fold(RunName("otsu", "default"), 0)).folds_sha256
+
+
 def test_an_ensemble_segments_with_every_fold(otsu: Paths) -> None:
     member = WeightedRun(RunName("otsu", "default"), 1.0)
     steps = tuple(as_config([Components(low=0.5, high=0.5)]))
-    ensemble = EnsembleFile("demo", "", 2, ("nucleus",), (member,), steps, 0.5, 0.5)
+    ensemble = EnsembleFile("demo", hash_of_folds(otsu), 2, ("nucleus",), (member,), steps, 0.5, 0.5)
     segmenter = model_loading.ensemble_segmenter(ensemble, Path("ensemble.yaml"), otsu, tta=3)
     assert [network.weight for network in segmenter.networks] == [0.5, 0.5]
     assert {network.tta for network in segmenter.networks} == {3}
@@ -207,7 +212,7 @@ def test_no_command_runs_code_of_a_model_file(
 @pytest.mark.parametrize("payload", PAYLOADS, ids=NAMES)
 def test_neither_an_ensemble_nor_a_run_runs_code(otsu: Paths, target: Path, payload: dict[str, Any]) -> None:
     member = WeightedRun(RunName("otsu", "default"), 1.0)
-    ensemble = EnsembleFile("demo", "", 2, ("nucleus",), (member,), (THRESHOLD,), 0.5, 0.5)
+    ensemble = EnsembleFile("demo", hash_of_folds(otsu), 2, ("nucleus",), (member,), (THRESHOLD,), 0.5, 0.5)
     path = otsu.ensemble("mine")
     for place in IN_STEPS:
         write_ensemble(path, replace(ensemble, steps=(place(payload),)))
@@ -233,7 +238,9 @@ def test_no_command_runs_code_of_an_ensemble(
     member = WeightedRun(RunName("otsu", "default"), 1.0)
     path = otsu.ensemble("mine")
     for payload in PAYLOADS[::4]:
-        write_ensemble(path, EnsembleFile("demo", "", 2, ("nucleus",), (member,), (payload,), 0.5, 0.5))
+        write_ensemble(
+            path, EnsembleFile("demo", hash_of_folds(otsu), 2, ("nucleus",), (member,), (payload,), 0.5, 0.5)
+        )
         folders = ["data=demo", f"paths.runs={otsu.runs}", f"paths.ensembles={otsu.ensembles}"]
         also = ["input=image.png"] if command == "predict" else ["port=0"]
         check_refused(capsys, path, [command, "ensemble=mine", *folders, *also])
