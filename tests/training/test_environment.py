@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.errors import UserError
+from nuclei.submission.make_submission import sha256_of
 from nuclei.training.environment import (
     COMMIT,
     code_state,
@@ -21,7 +22,7 @@ from nuclei.training.environment import (
 
 def test_an_environment_comes_back_and_nothing_differs(tmp_path: Path) -> None:
     (tmp_path / "x.store").write_bytes(b"images")
-    now = current_environment("./run.sh train fold=0", ("fold=0",), tmp_path, tmp_path / "x.store")
+    now = current_environment("./run.sh train fold=0", ("fold=0",), tmp_path, sha256_of(tmp_path / "x.store"))
     assert now.packages["numpy"] and now.words == ("fold=0",)
     write_environment(tmp_path / "environment.json", now)
     assert read_environment(tmp_path / "environment.json") == now
@@ -30,9 +31,9 @@ def test_an_environment_comes_back_and_nothing_differs(tmp_path: Path) -> None:
 
 def test_each_difference_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.store").write_bytes(b"images")
-    before = current_environment("", (), tmp_path, tmp_path / "x.store")
+    before = current_environment("", (), tmp_path, sha256_of(tmp_path / "x.store"))
     (tmp_path / "x.store").write_bytes(b"other images")
-    store_sha256 = current_environment("", (), tmp_path, tmp_path / "x.store").store_sha256
+    store_sha256 = current_environment("", (), tmp_path, sha256_of(tmp_path / "x.store")).store_sha256
     packages = {**before.packages, "numpy": "0.1", "more": "1"}
     now = dataclasses.replace(
         before, commit="abcdefgh", changed="yes", store_sha256=store_sha256, python="3.9", packages=packages

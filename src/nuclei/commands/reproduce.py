@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from nuclei.build import as_tree, build_paths, fit_sizes
 from nuclei.config import Call, compose_config, override_words
 from nuclei.data.folds import folds_sha256
+from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.paths import PROGRAM, ROOT, RunName
 from nuclei.training.environment import current_environment, differences, read_environment
@@ -25,7 +26,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     if not folder.settings.exists():
         raise UserError(f"run={run}: expected MODEL/NAME, a run whose fold {cfg.fold} was begun")
     before = read_environment(folder.environment)
-    now = current_environment(before.command, before.words, ROOT, paths.store)
+    now = current_environment(before.command, before.words, ROOT, Store(paths.store).sha256)
     different = list(differences(before, now))
     if read_settings(folder).folds_sha256 != folds_sha256(paths.folds):
         different.append(f"folds: {paths.folds} is another file than the one trained with")

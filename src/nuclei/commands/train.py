@@ -61,11 +61,11 @@ def main(cfg: DictConfig, call: Call) -> None:
         train_fold(build_training(cfg, folder, rows, sha256, init), first=False)
         return
     with locked(folder):
-        hashes = {"folds_sha256": sha256, "store_sha256": Store(paths.store).sha256}
+        store_sha256 = Store(paths.store).sha256
+        hashes = {"folds_sha256": sha256, "store_sha256": store_sha256}
         if claim(folder, as_tree(cfg) | hashes, FREE) or not folder.environment.exists():
-            write_environment(
-                folder.environment, current_environment(call.text, call.overrides, ROOT, paths.store)
-            )
+            environment = current_environment(call.text, call.overrides, ROOT, store_sha256)
+            write_environment(folder.environment, environment)
         result, verb = read_result(folder), "finished before:"
         if result is None or not result.predicted_with(cfg.tta, cfg.diameter, tuple(cfg.scales)):
             from nuclei.training.train_fold import train_fold

@@ -25,9 +25,9 @@ from nuclei.data.tiff_reader import MAGIC, read_tiff
 from nuclei.data.zarr_reader import read_zarr
 from nuclei.errors import UserError
 
-PICTURES = ".png .jpg .jpeg .jpe .bmp .gif .webp .jp2 .j2k .jxl .avif .pgm .ppm"
+PLAIN = ".png .jpg .jpeg .jpe .bmp .gif .webp .jp2 .j2k .jxl .avif .pgm .ppm"
 TIFF = ".tif .tiff .btf .tf8 .lsm .svs .ndpi .scn .bif .qptiff .stk"
-SUFFIXES = (*PICTURES.split(), *TIFF.split())
+SUFFIXES = (*PLAIN.split(), *TIFF.split())
 """Endings of the files that are read."""
 WITH_BIOIO = {".czi": "bioio-czi", ".nd2": "bioio-nd2", ".lif": "bioio-lif"}
 """Endings of files that are read where a further package is installed."""

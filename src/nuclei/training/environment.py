@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import subprocess
@@ -70,16 +69,14 @@ def code_state(folder: str | Path) -> tuple[str, str]:
     return commit, "yes" if changes else "no"
 
 
-def current_environment(command: str, words: tuple[str, ...], root: Path, store: Path) -> Environment:
+def current_environment(command: str, words: tuple[str, ...], root: Path, store_sha256: str) -> Environment:
     """Return today's environment.
 
     Args:
         command, words: see ``Environment``.
         root: the folder of the project.
-        store: the prepared images.
+        store_sha256: hash of the prepared images.
     """
-    with open(store, "rb") as f:
-        store_sha256 = hashlib.file_digest(f, "sha256").hexdigest()
     packages = {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name or "") if d.name}
     system = f"{platform.system()} {platform.machine()}"
     python = platform.python_version()
