@@ -90,6 +90,7 @@ def segment(
         ValueError: the image has another shape or type.
         nuclei.UserError: there is no such channel or modality, or a size is not positive.
     """
+    from nuclei.data.image_appearance import find_colour_map
     from nuclei.data.image_regions import sample_pixels
     from nuclei.data.image_stacks import channel_of
     from nuclei.data.preprocessing import ImageHints, choose_8_bits
@@ -107,8 +108,10 @@ def segment(
         )
     hints = ImageHints.with_pixel_size(modality, invert, diameter, pixel_size)
     model = model or _default_model()
-    convert, _ = choose_8_bits(sample_pixels(image))
-    return np.asarray(segment_image(model, convert(image), hints).labels)
+    shown = choose_8_bits(sample_pixels(image))[0](image)
+    if shown.ndim == 3 and (found := find_colour_map(sample_pixels(shown))):
+        shown = found[0](shown)
+    return np.asarray(segment_image(model, shown, hints).labels)
 
 
 def measure(labels: np.ndarray, image: np.ndarray, pixel_size: float | None = None) -> pd.DataFrame:

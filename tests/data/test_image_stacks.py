@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from nuclei.data.image_stacks import EVERYTHING, PlaneSelection, Stack, channel_of, images_of, maximum
+from nuclei.data.image_stacks import (
+    EVERYTHING,
+    UNNAMED,
+    PlaneSelection,
+    Stack,
+    channel_of,
+    images_of,
+    maximum,
+)
 from nuclei.errors import UserError
 
 PLANES = np.arange(2 * 3 * 4, dtype=np.uint16).reshape(2, 3, 2, 2)  # T C, two by two pixels each
@@ -26,6 +34,19 @@ def test_the_nuclear_channel_is_known_by_name_or_other_metadata() -> None:
     assert taken(PlaneSelection(405), channels=["488", "ex 405", "640"]) == PLANES[:, 1].tolist()
     with pytest.raises(UserError, match=r"x\.tif: channel=4: there is no such one of 1 to 3"):
         taken(PlaneSelection(4), channels=["488", "405", "640"])
+
+
+def test_without_names_the_channel_that_looks_like_nuclei_is_taken_and_it_is_said() -> None:
+    rows, columns = np.mgrid[:80, :80]
+    distance = np.hypot(rows - 40, columns - 40)
+    disc, haze = 1 / (1 + np.exp(distance - 14)), np.exp(-((distance / 25) ** 2))
+    planes = np.round([haze * 900, disc * 500]).astype(np.uint16)
+    unnamed = Stack({"C": 2}, lambda at: planes[at["C"]])
+    (image,) = images_of(unnamed, EVERYTHING, "x.tif")
+    assert np.array_equal(image.pixels, planes[1]) and image.warnings == (UNNAMED,)
+    assert image.notes == ("channel 2 of 2: channel2 of channel1, channel2",)
+    (chosen,) = images_of(unnamed, PlaneSelection(1), "x.tif")
+    assert np.array_equal(chosen.pixels, planes[0]) and not chosen.warnings
 
 
 def test_every_channel_can_be_read() -> None:

@@ -122,6 +122,30 @@ def test_a_coloured_scale_bar_makes_no_histology(
     assert judge_modality(image.shown) == ("fluorescence", False) and found(model, image) == N
 
 
+@pytest.mark.parametrize("colour_map", [cv2.COLORMAP_JET, cv2.COLORMAP_VIRIDIS])
+def test_colours_of_a_plot_are_intensities(model: Segmenter, tmp_path: Path, colour_map: int) -> None:
+    a = cv2.applyColorMap(grey8(IMAGE), colour_map)
+    for name in ("a.png", "a.jpg"):
+        image = read_image(write(tmp_path / name, a))
+        assert "intensities of the colour map" in image.notes[-1] and found(model, image) == N
+    assert hits(TRUTH, nuclei.segment(a[..., ::-1], model)) == N
+
+
+def test_a_white_scale_bar_is_no_nucleus(model: Segmenter, tmp_path: Path) -> None:
+    a = grey8(IMAGE * 0.3)
+    a[122:126, 110:160] = 255
+    image = read_image(write(tmp_path / "a.png", a))
+    assert found(model, image) == N and image.notes == ("1 scale bar left out",)
+    assert model.labels(model.maps(image.shown)).max() == N
+
+
+def test_saturated_debris_does_not_hide_dim_nuclei(model: Segmenter, tmp_path: Path) -> None:
+    a = grey12(IMAGE * 0.1)
+    a[:14, :14] = 65535
+    image = read_image(write(tmp_path / "a.tif", a))
+    assert found(model, image) >= N - 1 and "clipped" in image.warnings[0]
+
+
 def test_look_up_tables_are_undone(model: Segmenter, tmp_path: Path) -> None:
     ramp = np.arange(256, dtype=np.uint16) * 257
     for channel in range(3):
@@ -195,8 +219,9 @@ def test_an_imagej_stack_has_channels_and_slices(model: Segmenter, tmp_path: Pat
     labels = {"axes": "ZCYX", "unit": "um"}
     file = write(tmp_path / "a.tif", stack, imagej=True, resolution=(4, 4), metadata=labels)
     (image,) = read_images(file)
-    assert np.array_equal(image.pixels, stack[:, 0].max(axis=0)) and image.pixel_size == 0.25
+    assert np.array_equal(image.pixels, stack[:, 1].max(axis=0)) and image.pixel_size == 0.25
     assert "no name tells" in image.warnings[0] and image.notes[-1] == "maximum of 3 slices"
+    assert found(model, image) == N
     (image,) = read_images(file, PlaneSelection(channel=2, z=2))
     assert np.array_equal(image.pixels, stack[1, 1]) and found(model, image) == N and not image.warnings
     named = labels | {"Labels": ["membrane", "Hoechst 33342"] * 3}

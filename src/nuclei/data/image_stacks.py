@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
 
+from nuclei.data.image_appearance import find_colour_map, most_nuclear, paint_out_scale_bars
 from nuclei.data.image_regions import Pixels, RegionImage, combine, sample_pixels
 from nuclei.data.preprocessing import COLOURS, choose_8_bits
 from nuclei.errors import UserError
@@ -21,7 +23,10 @@ NUCLEAR = re.compile(
 """Names of dyes and proteins that show nuclei."""
 ALL = -1
 """Index of all colours of an RGB image together."""
-UNNAMED = "no name tells which channel shows nuclei, so the first is taken; channel= takes another"
+UNNAMED = (
+    "no name tells which channel shows nuclei; the one that looks most like them is taken, "
+    "channel= takes another"
+)
 PAGES = "QI"
 """Axes whose meaning a file does not tell."""
 
@@ -31,7 +36,8 @@ class PlaneSelection:
     """Which of a file's planes to take; numbers count from 1.
 
     Attributes:
-        channel: name or number; None takes the one whose name is that of a nuclear dye, or else the first.
+        channel: name or number; None takes the one whose name is that of a nuclear dye, or else the one
+            that looks most like nuclei.
         z: slice; None takes the maximum of all.
         t: time point; None takes all, each as an image of its own.
     """
@@ -118,36 +124,50 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
     rgb = stack.colour and channel_axis not in sizes
     colours = rgb and selection.channel is None
     index, note = (ALL, "") if colours else _choose_channel(names, selection.channel, stack.nuclear, name)
-    chosen = [note] if note else []
-    guessed = selection.channel is None and stack.nuclear is None and not any(map(NUCLEAR.search, names))
-    doubts = [*stack.warnings, *([UNNAMED] if note and guessed else [])]
     slices = range(sizes.get("Z", 1))
     if selection.z is not None:
         slices = _one(slices, selection.z, "z", name)
-        chosen += [f"slice {selection.z} of {sizes['Z']}"] if "Z" in sizes else []
-    elif len(slices) > 1:
-        chosen.append(f"maximum of {len(slices)} slices")
     others = {axis: range(n) for axis, n in sizes.items() if axis not in ("Z", channel_axis)}
     if selection.t is not None:
         others["T"] = _one(others.get("T", range(1)), selection.t, "t", name)
+
+    def read_channel(channel: int, at: Mapping[str, int]) -> Pixels:
+        planes = ({**at, channel_axis: 0 if rgb else channel, "Z": z} for z in slices)
+        whole = combine(
+            (stack.read({axis: plane.get(axis, 0) for axis in stack.sizes}) for plane in planes), maximum
+        )
+        return _colour(whole, channel) if rgb and channel != ALL else whole
+
+    doubts = list(stack.warnings)
+    if note and selection.channel is None and stack.nuclear is None and not any(map(NUCLEAR.search, names)):
+        first = {axis: indices[0] for axis, indices in others.items()}
+        index = most_nuclear([sample_pixels(read_channel(n, first)) for n in range(len(names))])
+        note = _describe(names, index)
+        doubts.append(UNNAMED)
+    chosen = [note] if note else []
+    if selection.z is not None:
+        chosen += [f"slice {selection.z} of {sizes['Z']}"] if "Z" in sizes else []
+    elif len(slices) > 1:
+        chosen.append(f"maximum of {len(slices)} slices")
     for position in product(*others.values()):
         at = dict(zip(others, position, strict=True))
-
-        def read(channel: int, at: Mapping[str, int] = at) -> Pixels:
-            planes = ({**at, channel_axis: 0 if rgb else channel, "Z": z} for z in slices)
-            whole = combine(
-                (stack.read({axis: plane.get(axis, 0) for axis in stack.sizes}) for plane in planes), maximum
-            )
-            return _colour(whole, channel) if rgb and channel != ALL else whole
-
+        read = partial(read_channel, at=at)
         pixels = read(index)
         sample = sample_pixels(pixels)
         convert, warning = choose_8_bits(sample)
         if warning and sample.shape != pixels.shape:
             warning = f"in a sample of the image: {warning}"
-        shown = pixels.map(convert) if isinstance(pixels, RegionImage) else convert(pixels)
+        shown = _map(pixels, convert)
+        notes: list[str] = []
         if shown.ndim == 3 and _is_grey(sample_pixels(shown)):
             pixels, shown = _colour(pixels, 0), _colour(shown, 0)
+        elif shown.ndim == 3 and (found := find_colour_map(sample_pixels(shown))):
+            back, colour_map = found
+            shown = pixels = _map(shown, back)
+            notes = [f"intensities of the colour map {colour_map}"]
+        if isinstance(shown, np.ndarray) and shown.ndim == 2:
+            shown, bars = paint_out_scale_bars(shown)
+            notes += [f"{bars} scale bar{'s' * (bars > 1)} left out"] * (bars > 0)
         grey = colours and pixels.ndim == 2
         number = "".join(f"_{_word(axis)}{n + 1}" for axis, n in at.items() if len(others[axis]) > 1)
         yield SourceImage(
@@ -157,7 +177,7 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
             names[:1] if grey else names,
             read,
             stack.pixel_size,
-            (*stack.notes, *chosen),
+            (*stack.notes, *chosen, *notes),
             (*doubts, warning) if warning else tuple(doubts),
         )
 
@@ -167,6 +187,11 @@ def _colour(image: Pixels, index: int) -> Pixels:
     if isinstance(image, RegionImage):
         return image.map(lambda part: part[..., index])
     return np.ascontiguousarray(image[..., index])
+
+
+def _map(image: Pixels, function: Callable[[np.ndarray], np.ndarray]) -> Pixels:
+    """Return what a function makes of each pixel."""
+    return image.map(function) if isinstance(image, RegionImage) else function(image)
 
 
 def _is_grey(image: np.ndarray) -> bool:

@@ -1,0 +1,96 @@
+"""Colour maps are undone, scale bars painted out, and the nuclear channel is known by its objects."""
+
+import cv2
+import numpy as np
+import pytest
+
+from nuclei.data.image_appearance import (
+    MAPS,
+    find_colour_map,
+    intensities,
+    most_nuclear,
+    paint_out_scale_bars,
+)
+from nuclei.data.preprocessing import to_8_bits
+
+RAMP = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
+
+
+def coloured(name: str) -> np.ndarray:
+    return cv2.applyColorMap(RAMP, getattr(cv2, f"COLORMAP_{name.upper()}"))[..., ::-1]
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_each_map_is_found_and_undone(name: str) -> None:
+    found = find_colour_map(coloured(name))
+    assert found is not None and found[1] == name
+    back = found[0](coloured(name))
+    # Some maps have a colour more than once.
+    assert back.dtype == np.uint8 and np.abs(back.astype(int) - RAMP).max() <= 3
+    assert np.array_equal(back, intensities(coloured(name), name))
+
+
+def test_jpeg_is_no_obstacle() -> None:
+    file = cv2.imencode(".jpg", coloured("jet")[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    found = find_colour_map(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1])
+    assert found is not None and found[1] == "jet"
+
+
+def test_dyes_stains_and_grey_have_no_colour_map() -> None:
+    grey = RAMP[..., None].repeat(3, 2)
+    assert find_colour_map(grey) is None
+    for colour in ([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1]):
+        assert find_colour_map(grey * np.array(colour, np.uint8)) is None
+    rng = np.random.default_rng(0)
+    stained = 255 * np.exp(
+        -rng.gamma(2, 0.2, (40, 40, 2)) @ np.array([[0.65, 0.7, 0.29], [0.07, 0.99, 0.11]])
+    )
+    assert find_colour_map(stained.astype(np.uint8)) is None
+    assert find_colour_map(np.zeros((0, 5, 3), np.uint8)) is None
+
+
+def cells(blur: float = 1.2) -> dict[str, np.ndarray]:
+    """Return drawn channels of 16 bits; nuclei first."""
+    rng = np.random.default_rng(0)
+    nuclei, bodies = np.zeros((160, 200), np.float32), np.zeros((160, 200), np.float32)
+    for y, x in ((30, 30), (40, 150), (80, 90), (120, 40), (130, 160)):
+        cv2.circle(nuclei, (x, y), 12, 1, cv2.FILLED)
+        cv2.circle(bodies, (x, y), 20, 1, cv2.FILLED)
+    drawn = {
+        "nuclei": cv2.GaussianBlur(nuclei, (0, 0), blur),
+        "diffuse": cv2.GaussianBlur(nuclei, (0, 0), 9),
+        "rings": cv2.GaussianBlur(bodies - nuclei, (0, 0), 1),
+        "bodies": cv2.GaussianBlur(bodies, (0, 0), 1),
+        "membranes": bodies - cv2.erode(bodies, np.ones((5, 5))),
+        "spots": cv2.GaussianBlur((rng.random(nuclei.shape) < 0.005).astype(np.float32), (0, 0), 1) * 5,
+        "noise": np.zeros_like(nuclei),
+    }
+    noise = rng.normal(0.1, 0.01, nuclei.shape)
+    return {
+        name: ((channel + noise) * 3000).clip(0, 65535).astype(np.uint16) for name, channel in drawn.items()
+    }
+
+
+@pytest.mark.parametrize("blur", [1.2, 2.5])
+def test_the_channel_that_shows_nuclei_is_known_by_its_objects(blur):
+    channels = cells(blur)
+    for name in list(channels)[1:]:
+        assert most_nuclear([channels[name], channels["nuclei"]]) == 1, name
+        assert most_nuclear([channels["nuclei"], channels[name]]) == 0, name
+    assert most_nuclear([*list(channels.values())[1:], channels["nuclei"]]) == len(channels) - 1
+
+
+def test_channels_without_objects_leave_the_first():
+    flat = np.full((20, 20), 7, np.uint16)
+    assert most_nuclear([flat, flat]) == 0
+
+
+def test_scale_bars_are_painted_out_and_nuclei_are_not():
+    image = to_8_bits(cells()["nuclei"] // 2)[0] // 2
+    barred = image.copy()
+    barred[150:154, 150:190] = barred[10:40, 195:198] = 255
+    painted, bars = paint_out_scale_bars(barred)
+    assert bars == 2 and painted.max() < 150 and np.array_equal(painted[:, :150], image[:, :150])
+    saturated = np.where(image > 60, 255, image).astype(np.uint8)
+    for other in (image, saturated, np.zeros_like(image), np.full_like(image, 255), image[:0]):
+        assert paint_out_scale_bars(other)[0] is other
