@@ -18,7 +18,6 @@ from nuclei.inference import large_images
 from nuclei.inference.large_images import (
     Scratch,
     Segmentation,
-    busiest_windows,
     join_blocks,
     segment,
     segment_blocks,
@@ -148,15 +147,6 @@ def test_a_disk_without_room_for_the_labels_is_named_in_one_line():
 def number(part):
     """Label the values of an array without gaps."""
     return np.unique(part, return_inverse=True)[1].reshape(part.shape).astype(np.int32)
-
-
-def test_the_windows_with_the_most_contrast_are_measured():
-    image = np.zeros((400, 600), np.uint8)
-    image[110:130, 210:230], image[310:330, 510:520] = 200, 250
-    windows = busiest_windows(image, side=100)
-    assert windows.shape == (200, 200) and (windows == 200).any() and (windows == 250).any()
-    assert busiest_windows(image[:30, :50]).shape == (30, 50)
-    assert busiest_windows(image[:1]).shape == (2, 600) and busiest_windows(image[:, :1]).shape == (400, 2)
 
 
 def test_a_temporary_file_goes_with_its_image():

@@ -25,6 +25,7 @@ from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_pr
 from nuclei.errors import UserError
 from nuclei.inference.measure import LabelPart
 from nuclei.inference.predict_maps import Window, pad, windows, within_window
+from nuclei.inference.rescale import busiest_windows
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.postprocess.candidate_features import ImageNuclei
 from nuclei.postprocess.pipeline import by_name
@@ -46,8 +47,6 @@ MARGIN = 8
 """Width of a block's margin, in mean diameters of a nucleus."""
 USUAL_DIAMETER = 26
 """Diameter of nuclei in pixels that is assumed for networks without a diameter of their own."""
-BUSIEST = 1024
-"""Side in pixels of each of the four windows in which the nuclei of a large image are measured."""
 
 
 class Part(NamedTuple):
@@ -168,19 +167,6 @@ class ZoomedNetwork:
         """Return the maps ``uint8 (C, h, w)`` of a part, ``uint8 (h, w)`` or ``(h, w, 3)``."""
         shown = pad(self.show(image), self.grid)
         return self.member.zoomed_maps(shown, self.zoom)[:, : image.shape[0], : image.shape[1]]
-
-
-def busiest_windows(image: Pixels, side: int = BUSIEST) -> np.ndarray:
-    """Return four windows of an image with the greatest contrast, as one image of 2 by 2 of them."""
-    height, width = (max(1, min(side, n // 2)) for n in image.shape[:2])
-    corners = [
-        (y, x)
-        for y in range(0, image.shape[0] - height + 1, height)
-        for x in range(0, image.shape[1] - width + 1, width)
-    ]
-    corners.sort(key=lambda c: -float(image[c[0] : c[0] + height : 8, c[1] : c[1] + width : 8].std()))
-    a, b, c, d = (image[y : y + height, x : x + width] for y, x in (corners * 4)[:4])
-    return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)], axis=0)
 
 
 def block_postprocessing(
