@@ -293,6 +293,8 @@ def test_the_text_can_be_typed_again() -> None:
     assert shlex.split(call.text) == ["./run.sh", "submission", "name=a b", "message='it'"]
 
 
-@pytest.mark.parametrize("name", ["[x].png", "{y}.png", "[a", "a=b, c.png", "2024"])
-def test_a_path_is_what_was_typed(name: str) -> None:
+@pytest.mark.parametrize("name", ["[x].png", "{y}.png", "[a", "a=b, c.png", "2024", "${HOME}/a", "5 $"])
+def test_paths_and_messages_are_what_was_typed(name: str) -> None:
     assert compose_config("predict", [f"input={name}"]).input == name
+    assert compose_config("submit", [f"message={name}"]).message == name
+    assert compose_config("submit", [f"message='{name}'"]).message == name

@@ -441,7 +441,8 @@ SCHEMAS: dict[str, type[Schema]] = {
 }
 """The schema of each command."""
 
-PATHS = (
+AS_TYPED = (
+    "message",
     "input",
     "output",
     "weights",
@@ -454,7 +455,7 @@ PATHS = (
     "data.root",
     "data.store",
 )
-"""Settings that are paths, and mean what was typed, be it a number, a date, or with commas."""
+"""Settings that mean what was typed, be it a number, a date, or with commas: paths, and what Kaggle shows."""
 NULLS = ("null", "~")
 KEYWORDS = {"fold": ("all",)}
 """What a setting may be beside a number."""
@@ -625,7 +626,7 @@ def parse_override(word: str) -> Override:
     try:
         return parser.parse_override(word)
     except HydraException:
-        if equals and (key in PATHS or value[:1] not in ("[", "{", "'", '"')):
+        if equals and (key in AS_TYPED or value[:1] not in ("[", "{", "'", '"')):
             return parser.parse_override(f"{key}={quoted(value)}")
         raise UserError(f"cannot read '{word}': settings are written key=value; see ./run.sh help") from None
 
@@ -682,8 +683,10 @@ def word_of(override: Override, group: bool, command: str, schema: type, plain: 
         return word
     text = override.get_value_string()
     hint = None if group else type_of(schema, key)
-    if key in PATHS and alternatives(hint) == [str] and text not in NULLS and text[:1] not in ("'", '"'):
-        return f"{override.get_key_element()}={quoted(text)}"
+    if key in AS_TYPED and alternatives(hint) == [str] and text not in NULLS:
+        inside = str(override.value()) if text[:1] in ("'", '"') else text
+        literal = quoted(inside.replace("${", r"\${"))  # no reference to another setting
+        return f"{override.get_key_element()}={literal}"
     if override.is_sweep_override():
         # name=a,b is more likely a sweep whose -m was forgotten than a text with a comma.
         if hint is not str or (", " not in text and value_at(plain, key)):
