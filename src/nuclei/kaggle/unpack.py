@@ -107,11 +107,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def count_images(root: Path) -> dict[Split, int]:
-    """Return the number of images of each split, in folders or zips; 0 for a split that is not there.
-
-    Raises:
-        UserError: a folder or zip is damaged or holds no images.
-    """
+    """Return the number of images of each split, in folders or zips; refuse damaged ones."""
     counts = dict.fromkeys(SPLITS, 0)
     for split in SPLITS:
         folder = root / f"stage1_{split}"
@@ -138,10 +134,7 @@ def install_files(archive: Path, root: Path, work: Path, allowed: Mapping[str, S
     """Unpack the competition's zip, check its number of images, and move its files into ``root``.
 
     What is not complete yet lies in ``work``, on the same disk. ``allowed`` has numbers of images by split.
-
-    Raises:
-        DamagedZip: the zip cannot be read to its end.
-        UserError: the number of images is another one, or the disk is full or refuses.
+    For the errors see ``unpack`` and ``check_counts``.
     """
     stage = work / "unpacked"
     shutil.rmtree(stage, ignore_errors=True)
