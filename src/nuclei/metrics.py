@@ -168,13 +168,18 @@ def precision_at(counts: np.ndarray) -> np.ndarray:
     return np.where(total == 0, 1.0, counts[..., 0] / np.maximum(total, 1))
 
 
+def precisions(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return the precision of an image at each threshold, float64 (10,); see ``confusion``."""
+    return precision_at(confusion(truth, prediction))
+
+
 def average_precision(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Return the score of one image, in 0..1; see ``confusion`` for the arguments.
 
     >>> average_precision(np.array([[1, 1, 0, 2]]), np.array([[1, 1, 0, 0]]))
     0.5
     """
-    return float(precision_at(confusion(truth, prediction)).mean())
+    return float(precisions(truth, prediction).mean())
 
 
 def table(counts: Sequence[np.ndarray], groups: Sequence[str], name: str = "group") -> list[str]:

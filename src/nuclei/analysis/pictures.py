@@ -12,8 +12,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from nuclei.analysis.error_types import Errors, find_errors
-from nuclei.analysis.image_analysis import Findings, Subject
-from nuclei.analysis.suspect_annotations import Suspect
+from nuclei.analysis.image_analysis import Findings, Subject, Suspect
 from nuclei.data.preprocessing import stretch_contrast
 from nuclei.data.store import Store
 

@@ -14,9 +14,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from nuclei.analysis import error_types, pictures, plots, tables
-from nuclei.analysis.image_analysis import Findings, Subject, analyse_images
+from nuclei.analysis.image_analysis import (
+    Findings,
+    Subject,
+    analyse_images,
+    mask_files,
+    most_suspicious,
+)
 from nuclei.analysis.score_statistics import Interval, calibration_error, group_images
-from nuclei.analysis.suspect_annotations import mask_files, most_suspicious
 from nuclei.atomic import atomic_write
 from nuclei.data.folds import FoldRow
 from nuclei.data.sources.dsb2018 import Dsb2018Item

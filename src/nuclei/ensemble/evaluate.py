@@ -16,7 +16,7 @@ from nuclei.ensemble.ensemble_file import Score
 from nuclei.ensemble.oof import Member
 from nuclei.errors import UserError
 from nuclei.labelmap.flooding import weighted_mean
-from nuclei.metrics import confusion, precision_at
+from nuclei.metrics import confusion, precisions
 from nuclei.postprocess.pipeline import Step, postprocess, with_parameters
 from nuclei.progress import parallel_map, track
 
@@ -76,7 +76,7 @@ class Evaluator:
 
     def _compute(self, case: Case, weights: Sequence[float], steps: Sequence[Step]) -> np.ndarray:
         labels = postprocess(blend(case.maps, weights), self.channels, steps)
-        return precision_at(confusion(case.truth, labels))
+        return precisions(case.truth, labels)
 
     def score(self, setting: Setting, images: Iterable[int]) -> float:
         """Return the mean average precision over ``images``."""

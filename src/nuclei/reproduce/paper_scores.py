@@ -13,7 +13,7 @@ from skimage.metrics import contingency_table
 from skimage.segmentation import watershed
 
 from nuclei.inference.measure import CLASS_PREFIX
-from nuclei.metrics import accuracy, confusion, pixel_confusion, pixel_scores, precision_at
+from nuclei.metrics import accuracy, pixel_confusion, pixel_scores, precisions
 
 RESAMPLES = 1000
 """Number of samples of a bootstrap."""
@@ -51,7 +51,7 @@ class HeldOutScores:
 
         Labels and truth are int32 (H, W); ``classes`` (N + 1,) has the class of each true nucleus, 1..N.
         """
-        self.precision[image_id] = precision_at(confusion(truth, labels))
+        self.precision[image_id] = precisions(truth, labels)
         nuclei = pixel_confusion(truth > 0, labels > 0, 2)
         self.iou.append(float(np.nan_to_num(pixel_scores(nuclei)["IoU"][1], nan=1.0)))
         n = len(self.classes)
