@@ -23,9 +23,9 @@ from nuclei.errors import UserError
 from nuclei.kaggle.client import SITE, KaggleSession, Refused, Unfinished, poll_until
 from nuclei.kaggle.ledger import LedgerRow, newest_row, write_row
 from nuclei.paths import PROGRAM
+from nuclei.submission.csv_files import ExpectedImages
 from nuclei.submission.make_submission import SubmissionRecord, read_record, sha256_of
 from nuclei.submission.rules import find_violations
-from nuclei.submission.solution import ExpectedImages
 from nuclei.training.environment import code_state
 
 MOST_PAGES = 100  # of the list of submissions
