@@ -41,14 +41,10 @@ class Violation(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        place = [f"line {self.line}"] if self.line else []
-        place += [f"ImageId {_shortened(self.image_id)}"] if self.image_id else []
+        # A line read wrongly may have all runs in its ImageId.
+        shown = self.image_id if len(self.image_id) <= 64 else f"{self.image_id[:60]}…"
+        place = [f"line {self.line}"] * bool(self.line) + [f"ImageId {shown}"] * bool(shown)
         return f"{', '.join(place) or 'file'}: {self.reason}"
-
-
-def _shortened(image_id: str) -> str:
-    """Return an ImageId, of a long one the beginning: a line read wrongly may have all runs in it."""
-    return image_id if len(image_id) <= 64 else f"{image_id[:60]}…"
 
 
 class SubmissionLine(NamedTuple):
@@ -143,7 +139,10 @@ def check_submission(data: bytes, shapes: Shapes) -> list[Violation]:
     if text is None:
         return violations
     header, *texts = text.split("\n")
-    violations += _check_header(header)
+    if header != HEADER:
+        hint = "; write the table without its index" if header.startswith((",", "Unnamed")) else ""
+        reason = f"wrong header: expected '{HEADER}', got '{header[:80]}'{hint}"
+        violations.append(Violation(1, "", reason))
     if texts and not texts[-1]:
         texts.pop()  # the end of the last line is no line of its own
     lines = []
@@ -176,13 +175,6 @@ def _decode(data: bytes) -> tuple[str | None, list[Violation]]:
         reason = f"Windows line ends on {text.count(chr(13))} lines; use plain \\n"
         violations.append(Violation(line, "", reason))
     return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n"), violations
-
-
-def _check_header(header: str) -> list[Violation]:
-    if header == HEADER:
-        return []
-    hint = "; write the table without its index" if header.startswith((",", "Unnamed")) else ""
-    return [Violation(1, "", f"wrong header: expected '{HEADER}', got '{header[:80]}'{hint}")]
 
 
 def _check_images(lines: list[SubmissionLine], sizes: Shapes) -> Iterator[Violation]:
