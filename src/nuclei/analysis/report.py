@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from nuclei.analysis import error_types, pictures, plots, tables
+from nuclei.analysis import error_types, figures, tables
 from nuclei.analysis.image_analysis import (
     Findings,
     Subject,
@@ -101,26 +101,26 @@ def collect(sources: Sources, findings: Sequence[Findings], examples: int, suspe
     absent = {"members": len(subject.members) < 2, "compare": not other}
     lost = tables.error_costs(findings, groups)
     drawn = {
-        "costs": plots.error_costs(lost),
-        "thresholds": plots.precision_by_threshold(precision_curves(sources, findings), groups),
-        "groups": plots.group_scores(group_scores),
-        "found": plots.recall_by_diameter(findings),
-        "calibration": plots.calibration(calibration, subject.calibrated),
+        "costs": figures.error_costs(lost),
+        "thresholds": figures.precision_by_threshold(precision_curves(sources, findings), groups),
+        "groups": figures.group_scores(group_scores),
+        "found": figures.recall_by_diameter(findings),
+        "calibration": figures.calibration(calibration, subject.calibrated),
     }
-    logs = plots.training_logs([subject, other] if other else [subject])
+    logs = figures.training_logs([subject, other] if other else [subject])
     if any(logs.values()):
-        drawn["training"] = plots.training_curves({run: files for run, files in logs.items() if files})
+        drawn["training"] = figures.training_curves({run: files for run, files in logs.items() if files})
     if len(subject.members) > 1:
-        drawn["correlations"] = plots.correlations(tables.member_scores(subject, findings))
+        drawn["correlations"] = figures.correlations(tables.member_scores(subject, findings))
     differences = None
     if other:
         scores = precision.mean(axis=1), np.stack([f.other_precision for f in findings]).mean(axis=1)
         differences = tables.differences(groupings, *scores, groups)
-        drawn["against"] = plots.paired_scores(
+        drawn["against"] = figures.paired_scores(
             [subject.name, other.name], scores, [f.image_id for f in findings]
         )
-    best, worst = pictures.best_and_worst(findings, examples)
-    cards = [pictures.image_card(store, subject, f) for f in track([*worst, *best], "draw images")]
+    best, worst = figures.best_and_worst(findings, examples)
+    cards = [figures.image_card(store, subject, f) for f in track([*worst, *best], "draw images")]
     listed = most_suspicious([s for f in findings for s in f.suspects], suspects)
     nested, record = sources.nested_score, sources.recorded_scores
     return {
@@ -149,7 +149,7 @@ def collect(sources: Sources, findings: Sequence[Findings], examples: int, suspe
         ],
         "suspects": tables.suspects(listed, mask_files(sources.items or [], store, listed)),
         "masks_note": masks_note(sources),
-        "suspect_cards": pictures.suspect_cards(store, subject, listed),
+        "suspect_cards": figures.suspect_cards(store, subject, listed),
         "images": tables.images(rows, findings),
         "plots": drawn,
         # A script element ends at the first "</", wherever it stands.
@@ -198,5 +198,5 @@ def render(contents: Mapping[str, Any]) -> str:
         style=Markup((HERE / "report.css").read_text()),
         script=Markup((HERE / "report.js").read_text()),
         plotly=Markup(get_plotlyjs()),
-        colours=pictures.COLOURS,
+        colours=figures.COLOURS,
     )
