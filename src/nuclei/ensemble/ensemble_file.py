@@ -31,13 +31,9 @@ class WeightedRun:
 
 @dataclass(frozen=True)
 class EnsembleFile:
-    """What ``ensemble.yaml`` holds.
+    """What ``ensemble.yaml`` holds: runs on folds of one data set, whose maps ``channels`` are averaged.
 
     Attributes:
-        data: name of the data set.
-        folds_sha256: hash of the folds file that the members were trained with.
-        n_folds: number of folds of each member.
-        channels: names of the maps that are averaged.
         members: runs and weights; the weights sum to 1.
         steps: settings of the post-processing, from which its steps are built.
         nested: mean average precision of each fold, tuned on the others.
@@ -107,11 +103,7 @@ def write_ensemble(path: Path, ensemble: EnsembleFile) -> None:
 
 
 def read_ensemble(path: Path) -> EnsembleFile:
-    """Read what ``write_ensemble`` wrote.
-
-    Raises:
-        UserError: there is no such file, or it is damaged or not of this form.
-    """
+    """Read what ``write_ensemble`` wrote; refuse a file that is missing, damaged, or not of this form."""
     command = f"./run.sh ensemble data={path.parent.parent.name} name={path.parent.name}"
     if not path.is_file():
         raise UserError(f"no ensemble at {path}; run {command}")
@@ -131,12 +123,9 @@ def read_ensemble(path: Path) -> EnsembleFile:
 
 @dataclass(frozen=True)
 class Score:
-    """One row of the table of scores.
+    """One row of the table of scores: of a run or the ``ensemble``, under a setting such as ``nested``.
 
-    Attributes:
-        name: of the run, or ``ensemble``.
-        setting: ``nested``, ``tuned on all`` or ``default``.
-        precision: float64 (images, 10), at the metric's thresholds.
+    The precision at the metric's thresholds is float64 (images, 10).
     """
 
     name: str

@@ -25,9 +25,8 @@ from nuclei.progress import parallel_map, track
 class Setting:
     """A value for everything that is tuned; equal settings give equal scores.
 
-    Attributes:
-        weights: one for each member, on the simplex.
-        parameters: (name, value) of the post-processing parameters that differ from the config's steps.
+    The weights of the members are on the simplex; the parameters, pairs of a name and a value, are those of
+    the post-processing that differ from the config's steps.
     """
 
     weights: tuple[float, ...]

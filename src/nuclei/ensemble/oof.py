@@ -20,11 +20,7 @@ HEADER = ("channels", "folds_sha256", "store_sha256")
 
 
 class OofFile:
-    """One fold's ``oof.npz``, open for reading.
-
-    Raises:
-        UserError: the file is damaged; the message names it and the command that makes it again.
-    """
+    """One fold's ``oof.npz``, open for reading; a damaged one is refused with the command to make it anew."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,13 +66,9 @@ SEPARATING = {"nucleus", "border", "distance"}
 
 @dataclass(frozen=True)
 class Member:
-    """The out-of-fold maps of one run; they stay in their files until they are read.
+    """The out-of-fold maps of the run ``MODEL/NAME``, which stay in their files until they are read.
 
-    Attributes:
-        name: of the run, ``MODEL/NAME``.
-        channels: names of the maps.
-        files: for each ImageId the ``oof.npz`` that holds it.
-        shapes: for each ImageId its (height, width).
+    For each ImageId there are the ``oof.npz`` that holds its maps, and the image's (height, width).
     """
 
     name: str
@@ -87,8 +79,7 @@ class Member:
     def maps(self, image_ids: Sequence[str], channels: Sequence[str]) -> list[np.ndarray]:
         """Read the named channels of images: uint8 (C, H, W) each, in the order of ``image_ids``.
 
-        Raises:
-            UserError: a file is damaged, or its maps have another dtype or size than their images.
+        Damaged files are refused, and so are maps of another dtype or size than their images.
         """
         maps: dict[str, np.ndarray] = {}
         indices = [self.channels.index(name) for name in channels]

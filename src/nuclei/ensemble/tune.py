@@ -62,10 +62,7 @@ class Range:
 class Space:
     """All settings that are searched, as the points of a unit cube.
 
-    Attributes:
-        ranges: name of each parameter and its range.
-        default: the first setting that is tried; it wins ties.
-        free_weights: whether the weights are searched too; else they are the default's.
+    The default is the first setting that is tried, and wins ties; its weights stay unless they are free.
     """
 
     ranges: Mapping[str, Range]

@@ -32,11 +32,7 @@ Entry = tuple[str, Path | str]
 
 
 def write_bundle(path: Path, entries: Iterable[Entry]) -> None:
-    """Write a zip whose bytes depend on names and contents only: sorted, uncompressed, of one date and mode.
-
-    Raises:
-        UserError: a file cannot be read, or the disk is full.
-    """
+    """Write a zip whose bytes depend on names and contents alone: sorted, stored, of one date and mode."""
     with atomic_write(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as z:
         for name, content in track(sorted(entries, key=lambda entry: entry[0]), "bundle"):
             info = zipfile.ZipInfo(name)
@@ -92,11 +88,7 @@ def network_files(ensemble: EnsembleFile, paths: Paths, name: str) -> Iterator[E
 
 
 def wheel_files(pins: Path, cache: Path) -> Iterator[Entry]:
-    """Yield one wheel for each package that ``pins`` names; pip fetches those that ``cache`` lacks.
-
-    Raises:
-        UserError: pip cannot fetch a package, or it is not pure Python.
-    """
+    """Yield the pure-Python wheel of each package in ``pins``; pip fetches those that ``cache`` lacks."""
     names = re.findall(r"^[\w.-]+==[\w.]+", pins.read_text(), re.MULTILINE)
     if lacking := [name for name in names if not _find_wheel(name, cache)]:
         print(f"fetching {', '.join(lacking)}", file=sys.stderr, flush=True)

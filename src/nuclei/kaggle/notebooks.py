@@ -209,8 +209,7 @@ class Notebook(KaggleSession):
 def full_ids(owner: str, slugs: Mapping[str, str]) -> dict[str, str]:
     """Return ``OWNER/SLUG`` of the dataset and of each notebook; slugs are the last parts of addresses.
 
-    Raises:
-        UserError: the owner is still the placeholder, or a name cannot be one on Kaggle.
+    The placeholder for an owner is refused, and so are names that cannot be on Kaggle.
     """
     if owner == PLACEHOLDER:
         raise UserError(

@@ -46,7 +46,6 @@ class Row:
         share: crops seen in training, as a share of the paper's own schedule; 0 without training.
         seconds: time of training and predicting.
         submission: path of the CSV file for the test images, or None.
-        class_scores: scores of each pixel class.
         log: ``metrics.csv`` of one training, or None.
     """
 

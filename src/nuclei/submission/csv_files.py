@@ -76,8 +76,7 @@ def read_submission(path: str | Path) -> dict[str, list[str]]:
 def read_solution(path: str | Path) -> dict[str, tuple[tuple[int, int], list[str]]]:
     """Return for each image of a solution its (height, width) and its runs.
 
-    Raises:
-        UserError: the file is missing, is no text, lacks a column, or has a size that is no number.
+    A size that is no number is an error, and so is what ``read_submission`` refuses.
     """
     images: dict[str, tuple[tuple[int, int], list[str]]] = {}
     for image_id, text, height, width in _columns(path, "ImageId", "EncodedPixels", "Height", "Width"):
@@ -88,11 +87,7 @@ def read_solution(path: str | Path) -> dict[str, tuple[tuple[int, int], list[str
 
 
 def read_ignored(path: str | Path) -> set[str]:
-    """Return the images that a solution marks as ``Ignored`` in its column ``Usage``; none without one.
-
-    Raises:
-        UserError: the file is missing, is no text, or lacks the ImageIds.
-    """
+    """Return the images that a solution marks as ``Ignored`` in its column ``Usage``; none without one."""
     if "Usage" not in next(_fields(path), (1, []))[1]:
         return set()
     return {image_id for image_id, usage in _columns(path, "ImageId", "Usage") if usage.lower() == "ignored"}
@@ -142,11 +137,9 @@ def _read(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class ExpectedImages:
-    """The test images that a submission must have.
+    """The test images that a submission must have, and the file that names them.
 
-    Attributes:
-        shapes: (height, width) of each image, None where the size is not known.
-        source: the file that names the images.
+    Each image has its (height, width), or None where the size is not known.
     """
 
     shapes: Shapes
