@@ -374,9 +374,8 @@ def _user_and_key(file: Path) -> list[str]:
         values = dict(json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         values = {}
-    return [
-        str(os.environ.get(f"KAGGLE_{name.upper()}") or values.get(name, "")) for name in ("username", "key")
-    ]
+    names = ("username", "key")
+    return [str(os.environ.get(f"KAGGLE_{name.upper()}") or values.get(name, "")) for name in names]
 
 
 def _client(adapter: HTTPAdapter, **credentials: str) -> KaggleClient:

@@ -74,7 +74,7 @@ def write_record(submission: Path, record: SubmissionRecord) -> None:
 
 
 def read_record(submission: Path) -> SubmissionRecord | None:
-    """Return how a submission was made, None where nothing is known of these very bytes; refuse a damaged record."""
+    """Return how these very bytes were made, None where nothing is known; refuse a damaged record."""
     path = submission.with_suffix(".json")
     if not path.is_file():
         return None
