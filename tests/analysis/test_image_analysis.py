@@ -15,7 +15,6 @@ from nuclei.analysis.error_types import find_errors
 from nuclei.analysis.image_analysis import (
     Subject,
     analyse_image,
-    analyse_images,
     find_suspects,
     mask_file,
     most_suspicious,
@@ -56,7 +55,7 @@ def test_a_merge_of_two_of_three_nuclei(place: Path) -> None:
 def test_each_member_of_an_ensemble_is_scored_alone(place: Path) -> None:
     both = subject(place, "unet", "linknet")
     assert both.calibrated == ["nucleus", "border", "distance"] and "MapWatershed" in both.postprocessing
-    (findings,) = analyse_images(Store(place / "x.store"), both, None, ["image3"], workers=1)
+    findings = analyse_image(Store(place / "x.store"), both, None, "image3")
     assert findings.image_id == "image3" and findings.other_precision.size == 0
     alone = analyse_image(Store(place / "x.store"), subject(place, "unet"), None, "image3").precision
     assert np.array_equal(findings.member_precision[0], alone) and len(findings.member_precision) == 2

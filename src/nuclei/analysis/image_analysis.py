@@ -9,9 +9,8 @@ type of nucleus is as sure as one that found a wrong mask, so that the list has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from nuclei.metrics import precisions
 from nuclei.model_loading import build_steps, run_steps
 from nuclei.paths import Paths, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
-from nuclei.progress import parallel_map, track
+from nuclei.progress import track
 
 SUSPECT_TYPES = {
     "miss": "annotated, but looks like background",
@@ -165,13 +164,6 @@ def analyse_image(store: Store, subject: Subject, other: Subject | None, image_i
         calibration=calibration_counts(maps[[subject.channels.index(c) for c in channels]], channels, truth),
         suspects=find_suspects(image_id, errors, truth, prediction, maps[subject.channels.index("nucleus")]),
     )
-
-
-def analyse_images(
-    store: Store, subject: Subject, other: Subject | None, image_ids: Sequence[str], workers: int
-) -> Iterator[Findings]:
-    """Yield the findings of each image, in order, from several processes."""
-    return parallel_map(partial(analyse_image, store, subject, other), image_ids, workers)
 
 
 def find_suspects(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from nuclei.analysis import error_types, figures, tables
-from nuclei.analysis.image_analysis import (
-    Findings,
-    Subject,
-    analyse_images,
-    mask_files,
-    most_suspicious,
-)
+from nuclei.analysis.image_analysis import Findings, Subject, analyse_image, mask_files, most_suspicious
 from nuclei.analysis.score_statistics import Interval, calibration_error, group_images
 from nuclei.atomic import atomic_write
 from nuclei.data.folds import FoldRow
 from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
-from nuclei.progress import track
+from nuclei.progress import parallel_map, track
 
 HERE = Path(__file__).parent
 SECTIONS = {
@@ -80,8 +75,8 @@ def write_report(
     It shows at most ``examples`` of the worst and of the best images, and ``suspects`` of each error type.
     """
     ids = [row.image_id for row in sources.rows]
-    analysed = analyse_images(sources.store, sources.subject, sources.other, ids, workers)
-    findings = list(track(analysed, "examine", len(ids)))
+    analyse = partial(analyse_image, sources.store, sources.subject, sources.other)
+    findings = list(track(parallel_map(analyse, ids, workers), "examine", len(ids)))
     contents = collect(sources, findings, examples, suspects)
     with atomic_write(path) as part:
         part.write_text(render(contents))

@@ -20,7 +20,7 @@ class DamagedZip(UserError):
     """A zip that cannot be read to its end, or that holds names which lead out of the folder."""
 
 
-def unpack(archive: str | Path, folder: str | Path) -> None:
+def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip into ``folder``, and each zip inside into a folder of the same name.
 
     ``stage1_train.zip`` becomes ``stage1_train/``, whether or not its members begin with
@@ -31,26 +31,23 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
         DamagedZip: a zip is damaged, locked with a password, or unsafe.
         UserError: the disk is full or refuses.
     """
-    archive, folder = Path(archive), Path(folder)
     try:
         _extract(archive, folder, archive.name)
         for inner in sorted(p for p in folder.rglob("*.zip") if p.is_file()):
             _extract(inner, inner.parent, f"{inner.name} in {archive.name}", level=inner.stem)
             inner.unlink()
     except OSError as e:
-        reason = e.strerror or e
-        raise UserError(
-            f"cannot unpack {archive} into {folder}: {reason}; free some space and try again"
-        ) from e
+        fault = f"cannot unpack {archive} into {folder}: {e.strerror or e}"
+        raise UserError(f"{fault}; free some space and try again") from e
 
 
-def move_into(stage: str | Path, folder: str | Path) -> list[str]:
+def move_into(stage: Path, folder: Path) -> list[str]:
     """Move files and folders into ``folder``, where others but empty folders stay; return their names."""
     moved = []
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for entry in sorted(Path(stage).iterdir()):
-            target = Path(folder) / entry.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry in sorted(stage.iterdir()):
+            target = folder / entry.name
             if not target.exists() or (target.is_dir() and not any(target.iterdir())):
                 os.replace(entry, target)
                 moved.append(entry.name)
@@ -91,9 +88,8 @@ def _check_safe(member: zipfile.ZipInfo, name: str) -> None:
     drive = member.filename[1:2] == ":"
     link = stat.S_ISLNK(member.external_attr >> 16)
     if not parts or parts[0] == "/" or ".." in parts or drive or link:
-        raise DamagedZip(
-            f"{name} holds '{member.filename}', which leads out of the folder; it is not unpacked"
-        )
+        where = f"'{member.filename}', which leads out of the folder"
+        raise DamagedZip(f"{name} holds {where}; it is not unpacked")
 
 
 def check_space(folder: Path, needed: int) -> None:
