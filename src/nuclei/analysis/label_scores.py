@@ -49,11 +49,6 @@ class LabelScore:
     splits: int
     notes: Counter[str]
 
-    @property
-    def precision(self) -> np.ndarray:
-        """TP / (TP + FP + FN) at each threshold, float64 (10,)."""
-        return precision_at(self.found.counts)
-
 
 @dataclass(frozen=True)
 class LabelPairs:
@@ -149,7 +144,7 @@ def write_scores(path: Path, scores: Sequence[LabelScore]) -> None:
         table = csv.writer(f, lineterminator="\n")
         table.writerow(header)
         for score in scores:
-            precision = score.precision
+            precision = precision_at(score.found.counts)
             figures = [precision.mean(), *precision, *(figure(score.found) for figure in FIGURES.values())]
             counts = [score.found.n_true, score.found.n_predicted]
             texts = [f"{value:.6f}" for value in figures]
