@@ -38,11 +38,6 @@ SECTIONS = {
     "suspects": "Labels in doubt",
     "images": "All images",
 }
-TUNED_ON_ALL = (
-    "All below is under the settings (and the trees, where there is a second stage) that were chosen on "
-    "all images, so it is somewhat too good; the nested score, of what has not seen the fold that it is "
-    "scored on, is the one that ./run.sh ensemble found."
-)
 
 
 @dataclass(frozen=True)
@@ -123,7 +118,7 @@ def collect(sources: Sources, findings: Sequence[Findings], examples: int, suspe
         "title": f"{subject.name} on {sources.data}",
         "lead": f"Out-of-fold predictions of the training images: {members_text(subject)}. "
         f"Post-processing: {subject.postprocessing}.",
-        "stated": "" if nested is None else TUNED_ON_ALL,
+        "nested": nested,
         "tiles": [
             *([] if nested is None else [tables.Tile("mAP, nested", f"{nested:.3f}")]),
             *tables.tiles(findings, groups),
@@ -133,8 +128,7 @@ def collect(sources: Sources, findings: Sequence[Findings], examples: int, suspe
         "groups": group_scores,
         "members": tables.members(subject, findings, groups) if len(subject.members) > 1 else None,
         "recorded": None if record is None else tables.recorded(record),
-        "other": other.name if other else "",
-        "other_steps": other.postprocessing if other else "",
+        "other": other,
         "differences": differences,
         "miscalibrated": f"Expected calibration error: {', '.join(f'{c} {e:.3f}' for c, e in errors)}.",
         "untrained": ", ".join(run for run, files in logs.items() if not files),
