@@ -32,8 +32,7 @@ from nuclei.data.store import Store
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting, load_cases
 from nuclei.ensemble.fit_second_stage import second_stage
 from nuclei.ensemble.oof import load_oof
-from nuclei.ensemble.search_space import Space, tunable
-from nuclei.ensemble.tune import Effort, Images, Tuned, stratified, tune
+from nuclei.ensemble.tune import Effort, Images, Space, Tuned, stratified, tunable, tune
 from nuclei.inference.segmenter import WeightedNetwork
 from nuclei.metrics import confusion, precision_at
 from nuclei.model_loading import trained_network

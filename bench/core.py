@@ -16,8 +16,7 @@ import numpy as np
 from bench import peers
 
 from nuclei.ensemble.evaluate import Case, Evaluator
-from nuclei.ensemble.search_space import Space
-from nuclei.ensemble.tune import Effort, Images, stratified, tune
+from nuclei.ensemble.tune import Effort, Images, Space, stratified, tune
 from nuclei.metrics import average_precision, confusion
 from nuclei.postprocess.candidate_features import candidate_features
 from nuclei.postprocess.pipeline import postprocess

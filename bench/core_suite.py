@@ -14,8 +14,7 @@ from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.evaluate import Case, Setting
 from nuclei.ensemble.fit_second_stage import plain_selection
-from nuclei.ensemble.search_space import Space, tunable
-from nuclei.ensemble.tune import Effort
+from nuclei.ensemble.tune import Effort, Space, tunable
 from nuclei.paths import Paths
 from nuclei.postprocess.pipeline import Step, postprocess
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 
 import numpy as np
 
@@ -27,9 +28,7 @@ THRESHOLDS = tuple(range(10, 20))
 def confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Count the true positives, false positives and false negatives of an image at each threshold.
 
-    Args:
-        truth: integers (H, W), 0 for background; gaps in the numbering are allowed.
-        prediction: the same.
+    Both maps are integers (H, W), 0 for background; gaps in the numbering are allowed.
 
     Returns:
         int64 (10, 3): TP, FP and FN at each of ``THRESHOLDS``.
@@ -81,12 +80,7 @@ class Agreement:
 
     def __add__(self, other: Agreement) -> Agreement:
         """Return the agreement over the nuclei of both."""
-        return Agreement(
-            self.counts + other.counts,
-            self.matched_iou + other.matched_iou,
-            self.intersection + other.intersection,
-            self.union + other.union,
-        )
+        return Agreement(*map(add, vars(self).values(), vars(other).values()))
 
     @property
     def n_true(self) -> int:
@@ -168,22 +162,24 @@ def precision_at(counts: np.ndarray) -> np.ndarray:
     return np.where(total == 0, 1.0, counts[..., 0] / np.maximum(total, 1))
 
 
+def precisions(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return the precision of an image at each threshold, float64 (10,); see ``confusion``."""
+    return precision_at(confusion(truth, prediction))
+
+
 def average_precision(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Return the score of one image, in 0..1; see ``confusion`` for the arguments.
 
     >>> average_precision(np.array([[1, 1, 0, 2]]), np.array([[1, 1, 0, 0]]))
     0.5
     """
-    return float(precision_at(confusion(truth, prediction)).mean())
+    return float(precisions(truth, prediction).mean())
 
 
 def table(counts: Sequence[np.ndarray], groups: Sequence[str], name: str = "group") -> list[str]:
     """Return a table as lines: images, precision at 0.5, 0.75 and 0.9, and the mean, by group and for all.
 
-    Args:
-        counts: the result of ``confusion`` for each image.
-        groups: the group of each image.
-        name: the heading of the column of groups.
+    Each image has the ``counts`` of ``confusion`` and a group; ``name`` heads the column of groups.
     """
     precision, names = precision_at(np.stack(counts)), np.array(groups)
     width = max(len(word) for word in ("all", name, *groups))

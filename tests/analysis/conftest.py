@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from nuclei.analysis.error_types import ERROR_TYPES
-from nuclei.analysis.image_analysis import Findings
-from nuclei.analysis.suspect_annotations import Suspect
+from nuclei.analysis.image_analysis import Findings, Suspect
 
 
 def found(n: int) -> Findings:

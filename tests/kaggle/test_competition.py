@@ -11,7 +11,7 @@ from nuclei.errors import UserError
 from nuclei.kaggle.client import Refused, Unreachable
 from nuclei.kaggle.competition import Competition, Score, Submission, find_submission, refuse_invalid
 from nuclei.kaggle.ledger import read_ledger
-from nuclei.submission.solution import ExpectedImages
+from nuclei.submission.csv_files import ExpectedImages
 
 
 @pytest.fixture

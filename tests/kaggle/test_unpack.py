@@ -98,8 +98,9 @@ def test_a_disk_that_refuses_is_one_line(archive: Path) -> None:
     archive.write_bytes(zipped({"a.bin": bytes(300_000)}))
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from nuclei.kaggle.unpack import unpack; from nuclei.errors import UserError\n"
-        "try: unpack(sys.argv[1], sys.argv[2])\n"
+        "from pathlib import Path; from nuclei.errors import UserError\n"
+        "from nuclei.kaggle.unpack import unpack\n"
+        "try: unpack(*map(Path, sys.argv[1:]))\n"
         "except UserError as e: print(e)"
     )
     same_path = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -12,7 +12,6 @@ from nuclei.reproduce.paper_scores import (
     cells,
     interval,
     v_scores,
-    v_scores_by_threshold,
 )
 
 MAPS = arrays(np.int64, (6, 7), elements=st.integers(0, 3))
@@ -53,7 +52,8 @@ def test_the_best_threshold_counts():
     inside[:, 5] = 160  # parts the cells only above 0.63
     truth = np.ones((9, 12), int)
     truth[:, 5], truth[:, 6:] = 0, 2
-    assert v_scores_by_threshold([(inside, truth)]).max(axis=(0, 1)) == pytest.approx((1, 1))
+    scores = HeldOutScores(["nucleus"], membranes=True, inside=[(inside, truth)])
+    assert scores.v_by_threshold.max(axis=(0, 1)) == pytest.approx((1, 1))
 
 
 def test_scores_of_two_images_are_means_over_images_and_over_pixels():

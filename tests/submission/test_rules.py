@@ -155,7 +155,9 @@ def test_overlaps_equal_the_reference(tmp_path_factory: pytest.TempPathFactory, 
     pairs = {
         (j, i): pixels[i] & pixels[j] for j in range(len(rows)) for i in range(j) if pixels[i] & pixels[j]
     }
-    found = [(v.line - 2, v.reason.split()) for v in find_violations(path, ["a"]) if "overlaps" in v.reason]
+    found = [
+        (v.line - 2, v.reason.split()) for v in find_violations(path, {"a": None}) if "overlaps" in v.reason
+    ]
     for j, (_, _, line, _, _, pixel) in found:
         assert int(pixel) in pairs[j, int(line) - 2]
     assert bool(found) == bool(pairs)
@@ -171,12 +173,12 @@ def test_what_is_written_is_valid(tmp_path_factory: pytest.TempPathFactory, seed
     assert find_violations(path, {image_id: labels.shape for image_id, labels in maps.items()}) == []
 
 
-def test_ids_alone_leave_the_bounds_open(tmp_path: Path) -> None:
+def test_images_without_sizes_leave_the_bounds_open(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text(HEAD + "a,21 1\nb,5 1\nb,5 1\n")
-    assert find_violations(path, ["a", "b"]) == [Violation(4, "b", "overlaps line 3 at pixel 5")]
+    assert find_violations(path, {"a": None, "b": None}) == [Violation(4, "b", "overlaps line 3 at pixel 5")]
     path.write_text(HEAD + f"a,1 {10**15}\nb,\n")
-    assert "out of bounds" in find_violations(path, ["a", "b"])[0].reason
+    assert "out of bounds" in find_violations(path, {"a": None, "b": None})[0].reason
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys, nuclei.submission.rules, nuclei.submission.solution; "
+        "import sys, nuclei.submission.rules, nuclei.submission.csv_files; "
         "heavy = {'torch', 'pandas', 'scipy', 'cv2', 'hydra', 'lightning'} & set(sys.modules); "
         "sys.exit(f'{heavy}' if heavy else 0)"
     )
@@ -206,4 +208,4 @@ def test_runs_along_rows_are_noticed_where_images_are_not_square(tmp_path: Path)
 
 def test_a_line_in_the_wrong_place_is_shown_in_part(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text("EncodedPixels,ImageId\n" + "1 2 " * 500 + ",a\n")
-    assert all(len(str(v)) < 200 for v in find_violations(tmp_path / "s.csv", ["a"]))
+    assert all(len(str(v)) < 200 for v in find_violations(tmp_path / "s.csv", {"a": None}))

@@ -67,7 +67,8 @@ def find_errors(truth: np.ndarray, prediction: np.ndarray) -> Errors:
     >>> find_errors(np.array([[1, 1, 2, 2, 0, 3]]), np.array([[1, 1, 1, 1, 0, 0]])).counts()
     {'merge': 1, 'split': 0, 'wrong outline': 0, 'miss': 1, 'false find': 0, 'inexact outline': 0}
     """
-    shared, true_area, predicted_area = _overlaps(truth, prediction)
+    table = contingency_table(truth, prediction).toarray().astype(np.int64)
+    shared, true_area, predicted_area = table[1:, 1:], table[1:].sum(1, keepdims=True), table[:, 1:].sum(0)
     union = true_area + predicted_area - shared
     match, t_in_p, p_in_t = (np.greater(2 * shared, area) for area in (union, true_area, predicted_area))
     merge: np.ndarray = t_in_p.sum(0) >= 2
@@ -129,12 +130,6 @@ def mend(error_type: str, errors: Errors, truth: np.ndarray, prediction: np.ndar
     pairs = errors.wrong if error_type == "wrong outline" else errors.inexact
     cleared = _relabelled(prediction, dict.fromkeys((p for _, p in pairs), 0))
     return _drawn([t for t, _ in pairs], truth, cleared)
-
-
-def _overlaps(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pixels that T and P share, int64 (N, M), and the areas, (N, 1) and (M,)."""
-    table = contingency_table(truth, prediction).toarray().astype(np.int64)
-    return table[1:, 1:], table[1:].sum(1, keepdims=True), table[:, 1:].sum(0)
 
 
 def _labels(chosen: np.ndarray) -> list[int]:

@@ -1,27 +1,40 @@
-"""Analyse one image: its score, its errors, and what the report's statistics need."""
+"""Analyse one image: its score, its errors, annotations that look wrong, what the report's statistics need.
+
+An annotation looks wrong where confident maps contradict it, after Northcutt, Jiang and Chuang, "Confident
+Learning" (2021), https://arxiv.org/abs/1911.00068. Here a label is a nucleus, and its suspicion the mean
+distance between the nucleus map and the annotation, over the pixels of the nucleus and of the predicted
+nucleus paired with it; at 1 the map is sure of the opposite on every pixel. A network that never learnt a
+type of nucleus is as sure as one that found a wrong mask, so that the list has to be looked at.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from nuclei.analysis.error_types import ERROR_TYPES, find_errors, mend
+from nuclei.analysis.error_types import ERROR_TYPES, Errors, find_errors, mend
 from nuclei.analysis.score_statistics import calibration_counts, crowding, diameters
-from nuclei.analysis.suspect_annotations import Suspect, find_suspects
 from nuclei.data.folds import FoldRow, folds_sha256
+from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.ensemble.evaluate import blend
 from nuclei.ensemble.oof import Member, load_oof
-from nuclei.metrics import confusion, precision_at
+from nuclei.metrics import precisions
 from nuclei.model_loading import build_steps, run_steps
 from nuclei.paths import Paths, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
-from nuclei.progress import parallel_map
+from nuclei.progress import track
+
+SUSPECT_TYPES = {
+    "miss": "annotated, but looks like background",
+    "false find": "looks like a nucleus, but has no mask",
+    "wrong outline": "mask of another extent",
+}
+"""What is wrong with an annotation, by the type of the error."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,26 @@ def load_subject(
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """One annotation that looks wrong.
+
+    Attributes:
+        label: label in the store's label map; 0 where nothing is annotated.
+        y, x: centre, in pixels.
+        area: area of the annotated and the predicted nucleus together, in pixels.
+        suspicion: 0..1.
+    """
+
+    image_id: str
+    error_type: str
+    label: int
+    y: int
+    x: int
+    area: int
+    suspicion: float
+
+
+@dataclass(frozen=True)
 class Findings:
     """The analysis of one image.
 
@@ -119,11 +152,11 @@ def analyse_image(store: Store, subject: Subject, other: Subject | None, image_i
     channels = subject.calibrated
     return Findings(
         image_id=image_id,
-        precision=precision(truth, prediction),
-        mended={t: precision(truth, mend(t, errors, truth, prediction)) for t in ERROR_TYPES},
+        precision=precisions(truth, prediction),
+        mended={t: precisions(truth, mend(t, errors, truth, prediction)) for t in ERROR_TYPES},
         counts=errors.counts(),
-        member_precision=np.array([precision(truth, labels) for labels in members]).reshape(-1, 10),
-        other_precision=precision(truth, other.labels(image_id)) if other else np.empty(0),
+        member_precision=np.array([precisions(truth, labels) for labels in members]).reshape(-1, 10),
+        other_precision=precisions(truth, other.labels(image_id)) if other else np.empty(0),
         nuclei=(int(truth.max(initial=0)), int(prediction.max(initial=0))),
         diameters=diameters(truth),
         best_iou=errors.best_iou,
@@ -133,13 +166,59 @@ def analyse_image(store: Store, subject: Subject, other: Subject | None, image_i
     )
 
 
-def precision(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the precision at the ten thresholds, float64 (10,)."""
-    return precision_at(confusion(truth, labels))
+def find_suspects(
+    image_id: str, errors: Errors, truth: np.ndarray, prediction: np.ndarray, nucleus: np.ndarray
+) -> list[Suspect]:
+    """Return the misses, false finds and wrong outlines of an image as suspects.
+
+    Truth and prediction are integers (H, W), the nucleus map is uint8 (H, W).
+    """
+    pairs = [("miss", t, 0) for t in errors.misses] + [("false find", 0, p) for p in errors.false_finds]
+    pairs += [("wrong outline", t, p) for t, p in errors.wrong]
+    disagreement = np.where(truth > 0, 255 - nucleus, nucleus) / 255
+    true_pixels, predicted_pixels = _pixels(truth), _pixels(prediction)
+    suspects = []
+    for error_type, t, p in pairs:
+        pixels = np.union1d(true_pixels[t] if t else [], predicted_pixels[p] if p else []).astype(int)
+        y, x = (int(axis.mean()) for axis in np.unravel_index(pixels, truth.shape))
+        suspicion = float(disagreement.ravel()[pixels].mean())
+        suspects.append(Suspect(image_id, error_type, t, y, x, len(pixels), suspicion))
+    return suspects
 
 
-def analyse_images(
-    store: Store, subject: Subject, other: Subject | None, image_ids: Sequence[str], workers: int
-) -> Iterator[Findings]:
-    """Yield the findings of each image, in order, from several processes."""
-    return parallel_map(partial(analyse_image, store, subject, other), image_ids, workers)
+def most_suspicious(suspects: Sequence[Suspect], number: int) -> list[Suspect]:
+    """Return the most suspicious, at most ``number`` of each error type.
+
+    Suspicions are compared to a tenth, and of equal ones the larger comes first, because specks are many.
+    """
+    ranked = sorted(suspects, key=lambda s: (-round(s.suspicion, 1), -s.area, s.image_id, s.y, s.x))
+    return [s for t in SUSPECT_TYPES for s in [s for s in ranked if s.error_type == t][:number]]
+
+
+def _pixels(labels: np.ndarray) -> list[np.ndarray]:
+    """Return the flat indices of the pixels of each label, from 0 on."""
+    flat = labels.ravel()
+    return np.split(np.argsort(flat, kind="stable"), np.cumsum(np.bincount(flat))[:-1])
+
+
+def mask_files(items: Sequence[object], store: Store, suspects: Sequence[Suspect]) -> dict[Suspect, str]:
+    """Return the mask file of each annotated suspect, where an item has a file for each nucleus."""
+    with_masks = {item.image_id: item for item in items if isinstance(item, Dsb2018Item)}
+    return {
+        s: mask_file(with_masks[s.image_id], store.labels(s.image_id) == s.label)
+        for s in track(suspects, "find mask files")
+        if s.label and s.image_id in with_masks
+    }
+
+
+def mask_file(item: Dsb2018Item, nucleus: np.ndarray) -> str:
+    """Return the name of the mask file that fits a nucleus, bool (H, W), best."""
+    best_iou, name = 0.0, "none of its masks"
+    for path in item.masks:
+        mask = item.read_mask(path)
+        if mask.shape != nucleus.shape:
+            continue  # ``prepare`` left this mask out, and counted it
+        iou = float(((mask > 0) & nucleus).sum() / ((mask > 0) | nucleus).sum())
+        if iou > best_iou:
+            best_iou, name = iou, path.rsplit("/", 1)[-1]
+    return name

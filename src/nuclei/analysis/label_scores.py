@@ -35,11 +35,9 @@ FIGURES: Mapping[str, Callable[[Agreement], float]] = {
 
 @dataclass(frozen=True)
 class LabelScore:
-    """How one predicted label map compares with the true one.
+    """How the predicted label map of an image compares with the true one.
 
     Attributes:
-        image: name that both files share.
-        found: agreement of the nuclei.
         merges: predicted nuclei that hold more than half of each of two or more true ones.
         splits: true nuclei that hold more than half of each of two or more predicted ones.
         notes: how often something was noticed in the two files; see ``nuclei_of``.
@@ -51,20 +49,10 @@ class LabelScore:
     splits: int
     notes: Counter[str]
 
-    @property
-    def precision(self) -> np.ndarray:
-        """TP / (TP + FP + FN) at each threshold, float64 (10,)."""
-        return precision_at(self.found.counts)
-
 
 @dataclass(frozen=True)
 class LabelPairs:
-    """Label maps of two folders.
-
-    Attributes:
-        pairs: predicted and true file, by the name of the image.
-        faults: a line for each file that has no partner.
-    """
+    """Predicted and true label maps, by the name of the image, and a line for each file without a partner."""
 
     pairs: dict[str, tuple[Path, Path]]
     faults: list[str]
@@ -74,11 +62,8 @@ def find_pairs(labels: Path, truth: Path) -> LabelPairs:
     """Find the label maps below two folders that belong together, or take two files.
 
     Files belong together whose paths below the folders are alike but for the ending and for words such as
-    ``_masks``; of those that are left over, files of the same name that is unique in both folders.
-
-    Args:
-        labels: predictions; the output of ``predict`` may be named as a whole.
-        truth: annotations.
+    ``_masks``; of those that are left over, files of the same name that is unique in both folders. The output
+    of ``predict`` may be named as a whole.
 
     Raises:
         UserError: there is nothing at a path, no label map, two of one name, or no pair.
@@ -129,9 +114,6 @@ def score_pairs(found: LabelPairs, workers: int) -> tuple[list[LabelScore], list
 
     Returns:
         A score for each pair that can be compared, and a line for each fault, missing partners among them.
-
-    Raises:
-        UserError: the number of workers is not positive.
     """
     if workers < 1:
         raise UserError(f"workers={workers}: expected 1 or more pairs at a time")
@@ -162,7 +144,7 @@ def write_scores(path: Path, scores: Sequence[LabelScore]) -> None:
         table = csv.writer(f, lineterminator="\n")
         table.writerow(header)
         for score in scores:
-            precision = score.precision
+            precision = precision_at(score.found.counts)
             figures = [precision.mean(), *precision, *(figure(score.found) for figure in FIGURES.values())]
             counts = [score.found.n_true, score.found.n_predicted]
             texts = [f"{value:.6f}" for value in figures]

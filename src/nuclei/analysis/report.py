@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from nuclei.analysis import error_types, pictures, plots, tables
-from nuclei.analysis.image_analysis import Findings, Subject, analyse_images
+from nuclei.analysis import error_types, figures, tables
+from nuclei.analysis.image_analysis import Findings, Subject, analyse_image, mask_files, most_suspicious
 from nuclei.analysis.score_statistics import Interval, calibration_error, group_images
-from nuclei.analysis.suspect_annotations import mask_files, most_suspicious
 from nuclei.atomic import atomic_write
 from nuclei.data.folds import FoldRow
 from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
-from nuclei.progress import track
+from nuclei.progress import parallel_map, track
 
 HERE = Path(__file__).parent
 SECTIONS = {
@@ -38,11 +38,6 @@ SECTIONS = {
     "suspects": "Labels in doubt",
     "images": "All images",
 }
-TUNED_ON_ALL = (
-    "All below is under the settings (and the trees, where there is a second stage) that were chosen on "
-    "all images, so it is somewhat too good; the nested score, of what has not seen the fold that it is "
-    "scored on, is the one that ./run.sh ensemble found."
-)
 
 
 @dataclass(frozen=True)
@@ -75,8 +70,8 @@ def write_report(
     It shows at most ``examples`` of the worst and of the best images, and ``suspects`` of each error type.
     """
     ids = [row.image_id for row in sources.rows]
-    analysed = analyse_images(sources.store, sources.subject, sources.other, ids, workers)
-    findings = list(track(analysed, "examine", len(ids)))
+    analyse = partial(analyse_image, sources.store, sources.subject, sources.other)
+    findings = list(track(parallel_map(analyse, ids, workers), "examine", len(ids)))
     contents = collect(sources, findings, examples, suspects)
     with atomic_write(path) as part:
         part.write_text(render(contents))
@@ -96,26 +91,26 @@ def collect(sources: Sources, findings: Sequence[Findings], examples: int, suspe
     absent = {"members": len(subject.members) < 2, "compare": not other}
     lost = tables.error_costs(findings, groups)
     drawn = {
-        "costs": plots.error_costs(lost),
-        "thresholds": plots.precision_by_threshold(precision_curves(sources, findings), groups),
-        "groups": plots.group_scores(group_scores),
-        "found": plots.recall_by_diameter(findings),
-        "calibration": plots.calibration(calibration, subject.calibrated),
+        "costs": figures.error_costs(lost),
+        "thresholds": figures.precision_by_threshold(precision_curves(sources, findings), groups),
+        "groups": figures.group_scores(group_scores),
+        "found": figures.recall_by_diameter(findings),
+        "calibration": figures.calibration(calibration, subject.calibrated),
     }
-    logs = plots.training_logs([subject, other] if other else [subject])
+    logs = figures.training_logs([subject, other] if other else [subject])
     if any(logs.values()):
-        drawn["training"] = plots.training_curves({run: files for run, files in logs.items() if files})
+        drawn["training"] = figures.training_curves({run: files for run, files in logs.items() if files})
     if len(subject.members) > 1:
-        drawn["correlations"] = plots.correlations(tables.member_scores(subject, findings))
+        drawn["correlations"] = figures.correlations(tables.member_scores(subject, findings))
     differences = None
     if other:
         scores = precision.mean(axis=1), np.stack([f.other_precision for f in findings]).mean(axis=1)
         differences = tables.differences(groupings, *scores, groups)
-        drawn["against"] = plots.paired_scores(
+        drawn["against"] = figures.paired_scores(
             [subject.name, other.name], scores, [f.image_id for f in findings]
         )
-    best, worst = pictures.best_and_worst(findings, examples)
-    cards = [pictures.image_card(store, subject, f) for f in track([*worst, *best], "draw images")]
+    best, worst = figures.best_and_worst(findings, examples)
+    cards = [figures.image_card(store, subject, f) for f in track([*worst, *best], "draw images")]
     listed = most_suspicious([s for f in findings for s in f.suspects], suspects)
     nested, record = sources.nested_score, sources.recorded_scores
     return {
@@ -123,7 +118,7 @@ def collect(sources: Sources, findings: Sequence[Findings], examples: int, suspe
         "title": f"{subject.name} on {sources.data}",
         "lead": f"Out-of-fold predictions of the training images: {members_text(subject)}. "
         f"Post-processing: {subject.postprocessing}.",
-        "stated": "" if nested is None else TUNED_ON_ALL,
+        "nested": nested,
         "tiles": [
             *([] if nested is None else [tables.Tile("mAP, nested", f"{nested:.3f}")]),
             *tables.tiles(findings, groups),
@@ -133,8 +128,7 @@ def collect(sources: Sources, findings: Sequence[Findings], examples: int, suspe
         "groups": group_scores,
         "members": tables.members(subject, findings, groups) if len(subject.members) > 1 else None,
         "recorded": None if record is None else tables.recorded(record),
-        "other": other.name if other else "",
-        "other_steps": other.postprocessing if other else "",
+        "other": other,
         "differences": differences,
         "miscalibrated": f"Expected calibration error: {', '.join(f'{c} {e:.3f}' for c, e in errors)}.",
         "untrained": ", ".join(run for run, files in logs.items() if not files),
@@ -144,7 +138,7 @@ def collect(sources: Sources, findings: Sequence[Findings], examples: int, suspe
         ],
         "suspects": tables.suspects(listed, mask_files(sources.items or [], store, listed)),
         "masks_note": masks_note(sources),
-        "suspect_cards": pictures.suspect_cards(store, subject, listed),
+        "suspect_cards": figures.suspect_cards(store, subject, listed),
         "images": tables.images(rows, findings),
         "plots": drawn,
         # A script element ends at the first "</", wherever it stands.
@@ -193,5 +187,5 @@ def render(contents: Mapping[str, Any]) -> str:
         style=Markup((HERE / "report.css").read_text()),
         script=Markup((HERE / "report.js").read_text()),
         plotly=Markup(get_plotlyjs()),
-        colours=pictures.COLOURS,
+        colours=figures.COLOURS,
     )

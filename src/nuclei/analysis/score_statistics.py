@@ -42,9 +42,7 @@ class Interval(NamedTuple):
         return "" if math.isnan(self.low) else f"[{self.low:z.3f}, {self.high:z.3f}]"
 
 
-def mean_interval(
-    values: np.ndarray, groups: Sequence[object] | np.ndarray, resamples: int = 2000, seed: int = 0
-) -> Interval:
+def mean_interval(values: np.ndarray, groups: Sequence[object] | np.ndarray) -> Interval:
     """Return the mean over images, float (n,), and its percentile bootstrap interval.
 
     Groups of the folds file are resampled and not images, because tiles of one picture are not independent.
@@ -63,9 +61,9 @@ def mean_interval(
         lambda a, n, axis: a.sum(axis) / n.sum(axis),
         paired=True,
         vectorized=True,
-        n_resamples=resamples,
+        n_resamples=2000,
         method="percentile",
-        rng=seed,
+        rng=0,
     ).confidence_interval
     return Interval(mean, float(interval.low), float(interval.high))
 

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from nuclei.analysis.error_types import ERROR_TYPES
-from nuclei.analysis.image_analysis import Findings, Subject
+from nuclei.analysis.image_analysis import SUSPECT_TYPES, Findings, Subject, Suspect
 from nuclei.analysis.score_statistics import Interval, correlation, group_order, mean_interval
-from nuclei.analysis.suspect_annotations import DESCRIPTIONS, Suspect
 from nuclei.data.folds import FoldRow
 
 Cell = str | int | float | Interval
@@ -154,7 +153,7 @@ def suspects(listed: Sequence[Suspect], files: Mapping[Suspect, str]) -> Table:
     """Tabulate the annotations that look wrong, with their mask files."""
     rows: list[list[Cell]] = []
     for s in listed:
-        what = [s.image_id, files.get(s, "–"), DESCRIPTIONS[s.error_type]]
+        what = [s.image_id, files.get(s, "–"), SUSPECT_TYPES[s.error_type]]
         rows.append([*what, s.suspicion, s.label or "–", s.area, s.x, s.y])
     head = ["ImageId", "Mask file", "What", "Suspicion", "Label", "Pixels", "x", "y"]
     return Table("Labels in doubt", head, rows)

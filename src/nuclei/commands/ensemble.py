@@ -16,8 +16,7 @@ from nuclei.ensemble.ensemble_file import score_table, write_ensemble, write_sco
 from nuclei.ensemble.evaluate import Evaluator, load_cases, score_untuned, shared_channels
 from nuclei.ensemble.fit_second_stage import choose_second_stage
 from nuclei.ensemble.oof import check_same_images, describe_members, find_members
-from nuclei.ensemble.search_space import tunable
-from nuclei.ensemble.tune import Effort, ensemble_of, tune_members
+from nuclei.ensemble.tune import Effort, ensemble_of, tunable, tune_members
 from nuclei.postprocess.pipeline import fields, with_parameters
 
 

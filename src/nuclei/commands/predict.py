@@ -17,7 +17,7 @@ from nuclei.inference.predict_parquet import predict_parquet
 from nuclei.inference.predict_ray import choose_engine
 from nuclei.inference.segment_files import PARQUET, FileSettings
 from nuclei.model_loading import build_segmenter
-from nuclei.submission.csv_files import HEADER
+from nuclei.submission.rules import HEADER
 
 
 def main(cfg: DictConfig, call: Call) -> None:

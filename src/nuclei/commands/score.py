@@ -15,7 +15,7 @@ from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, precision_at, table
 from nuclei.model_loading import run_steps
 from nuclei.paths import RunName
-from nuclei.submission.solution import check_solution, compare_with_solution, index_or_nothing
+from nuclei.submission.csv_files import check_solution, compare_with_solution, index_or_nothing
 
 
 def main(cfg: DictConfig, call: Call) -> None:

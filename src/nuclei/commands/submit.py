@@ -9,7 +9,7 @@ from nuclei.config import Call
 from nuclei.kaggle.client import check_interval
 from nuclei.kaggle.competition import Competition, Submission, find_submission, refuse_invalid
 from nuclei.paths import ROOT
-from nuclei.submission.solution import expected_images
+from nuclei.submission.csv_files import expected_images
 
 
 def main(cfg: DictConfig, call: Call) -> None:

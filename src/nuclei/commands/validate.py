@@ -10,10 +10,9 @@ from omegaconf import DictConfig
 from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.paths import PROGRAM
-from nuclei.submission.csv_files import read_submission
+from nuclei.submission.csv_files import expected_images, read_submission
 from nuclei.submission.fix import fix, unpack, write_fixed
 from nuclei.submission.rules import check_submission, looks_row_major, read_bytes
-from nuclei.submission.solution import expected_images
 
 
 def main(cfg: DictConfig, call: Call) -> None:

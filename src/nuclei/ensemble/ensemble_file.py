@@ -17,7 +17,7 @@ from nuclei.atomic import atomic_write
 from nuclei.errors import UserError
 from nuclei.paths import RunName
 
-KEYS = ("data", "folds_sha256", "n_folds", "channels", "members", "steps", "score")
+SCORE = ("nested", "tuned_on_all")
 SCORE_COLUMNS = ("scored", "setting", "modality", "images", "ap50", "ap75", "ap90", "map")
 
 
@@ -31,13 +31,9 @@ class WeightedRun:
 
 @dataclass(frozen=True)
 class EnsembleFile:
-    """What ``ensemble.yaml`` holds.
+    """What ``ensemble.yaml`` holds: runs on folds of one data set, whose maps ``channels`` are averaged.
 
     Attributes:
-        data: name of the data set.
-        folds_sha256: hash of the folds file that the members were trained with.
-        n_folds: number of folds of each member.
-        channels: names of the maps that are averaged.
         members: runs and weights; the weights sum to 1.
         steps: settings of the post-processing, from which its steps are built.
         nested: mean average precision of each fold, tuned on the others.
@@ -54,11 +50,7 @@ class EnsembleFile:
     tuned_on_all: float
 
     def check_folds(self, place: Path, sha256: str) -> None:
-        """Refuse other folds than those that the ensemble was made with, whose hash ``sha256`` is.
-
-        Raises:
-            UserError: they are others; the message names ``place``.
-        """
+        """Raise a UserError that names ``place`` if its folds file, of this hash, is not the ensemble's."""
         if sha256 != self.folds_sha256:
             raise UserError(
                 f"{place} is of other folds than the ensemble was made with; "
@@ -71,11 +63,7 @@ class EnsembleFile:
         return tuple(member for member in self.members if member.weight > 0)
 
     def check_channels(self, member: object, channels: Iterable[str]) -> None:
-        """Refuse a member that was trained again, without one of the ensemble's maps.
-
-        Raises:
-            UserError: ``channels``, the member's, lack one.
-        """
+        """Raise a UserError if a member, trained again, has ``channels`` that lack one of the ensemble's."""
         if set(self.channels) - set(channels):
             raise UserError(
                 f"{member} has other maps than the ensemble averages; run ./run.sh ensemble again"
@@ -83,11 +71,12 @@ class EnsembleFile:
 
     def to_yaml(self) -> str:
         """Return the text of the file, which ends in the hash of what stands before."""
-        members = [{"run": str(member.run), "weight": member.weight} for member in self.members]
-        score = {"nested": self.nested, "tuned_on_all": self.tuned_on_all}
-        values = (self.data, self.folds_sha256, self.n_folds, list(self.channels), members)
-        steps = [dict(step) for step in self.steps]
-        content = dict(zip(KEYS, (*values, steps, score), strict=True))
+        content: dict[str, Any] = vars(self) | {
+            "channels": list(self.channels),
+            "members": [{"run": str(member.run), "weight": member.weight} for member in self.members],
+            "steps": [dict(step) for step in self.steps],
+        }
+        content["score"] = {name: content.pop(name) for name in SCORE}
         return _sealed(yaml.dump(content, Dumper=_Dumper, sort_keys=False))
 
 
@@ -114,11 +103,7 @@ def write_ensemble(path: Path, ensemble: EnsembleFile) -> None:
 
 
 def read_ensemble(path: Path) -> EnsembleFile:
-    """Read what ``write_ensemble`` wrote.
-
-    Raises:
-        UserError: there is no such file, or it is damaged or not of this form.
-    """
+    """Read what ``write_ensemble`` wrote; refuse a file that is missing, damaged, or not of this form."""
     command = f"./run.sh ensemble data={path.parent.parent.name} name={path.parent.name}"
     if not path.is_file():
         raise UserError(f"no ensemble at {path}; run {command}")
@@ -128,32 +113,19 @@ def read_ensemble(path: Path) -> EnsembleFile:
         if text != _sealed(body):
             raise ValueError
         tree = yaml.load(body, Loader=yaml.CSafeLoader)  # in C: the trees are half a megabyte
-        if sorted(tree) != sorted(KEYS):
-            raise KeyError
         members = (WeightedRun(RunName.parse(m["run"]), float(m["weight"])) for m in tree["members"])
-        score = tree["score"]
-        return EnsembleFile(
-            data=tree["data"],
-            folds_sha256=tree["folds_sha256"],
-            n_folds=tree["n_folds"],
-            channels=tuple(tree["channels"]),
-            members=tuple(members),
-            steps=tuple(tree["steps"]),
-            nested=score["nested"],
-            tuned_on_all=score["tuned_on_all"],
-        )
+        lists = {name: tuple(tree[name]) for name in ("channels", "steps")} | {"members": tuple(members)}
+        score = tree.pop("score")
+        return EnsembleFile(**tree | lists | {name: score[name] for name in SCORE})
     except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError, UserError) as e:
         raise UserError(f"{path} is no ensemble file, or damaged, or changed by hand; run {command}") from e
 
 
 @dataclass(frozen=True)
 class Score:
-    """One row of the table of scores.
+    """One row of the table of scores: of a run or the ``ensemble``, under a setting such as ``nested``.
 
-    Attributes:
-        name: of the run, or ``ensemble``.
-        setting: ``nested``, ``tuned on all`` or ``default``.
-        precision: float64 (images, 10), at the metric's thresholds.
+    The precision at the metric's thresholds is float64 (images, 10).
     """
 
     name: str

@@ -16,7 +16,7 @@ from nuclei.ensemble.ensemble_file import Score
 from nuclei.ensemble.oof import Member
 from nuclei.errors import UserError
 from nuclei.labelmap.flooding import weighted_mean
-from nuclei.metrics import confusion, precision_at
+from nuclei.metrics import confusion, precisions
 from nuclei.postprocess.pipeline import Step, postprocess, with_parameters
 from nuclei.progress import parallel_map, track
 
@@ -25,9 +25,8 @@ from nuclei.progress import parallel_map, track
 class Setting:
     """A value for everything that is tuned; equal settings give equal scores.
 
-    Attributes:
-        weights: one for each member, on the simplex.
-        parameters: (name, value) of the post-processing parameters that differ from the config's steps.
+    The weights of the members are on the simplex; the parameters, pairs of a name and a value, are those of
+    the post-processing that differ from the config's steps.
     """
 
     weights: tuple[float, ...]
@@ -51,13 +50,8 @@ class Case:
 class Evaluator:
     """Scores settings on cases, and keeps the precision of each setting on each case.
 
-    Threads share the maps; OpenCV, NumPy and the watershed release the interpreter while they work.
-
-    Args:
-        cases: the images.
-        channels: names of the maps.
-        steps: the post-processing; a setting's parameters replace its fields.
-        workers: number of threads.
+    A setting's parameters replace fields of the steps. The threads, ``workers`` of them, share the maps;
+    OpenCV, NumPy and the watershed release the interpreter while they work.
     """
 
     def __init__(
@@ -75,12 +69,13 @@ class Evaluator:
         steps = with_parameters(self.steps, dict(setting.parameters))
         cv2.setNumThreads(1)
         with ThreadPoolExecutor(self.workers) as pool:
-            computed = pool.map(
-                lambda i: _precision(self.cases[i], setting.weights, self.channels, steps), missing
-            )
-            for i, precision in zip(missing, computed, strict=True):
-                table[i] = precision
+            computed = list(pool.map(lambda i: self._compute(self.cases[i], setting.weights, steps), missing))
+        table[missing] = np.reshape(computed, (-1, 10))
         return table[wanted]
+
+    def _compute(self, case: Case, weights: Sequence[float], steps: Sequence[Step]) -> np.ndarray:
+        labels = postprocess(blend(case.maps, weights), self.channels, steps)
+        return precisions(case.truth, labels)
 
     def score(self, setting: Setting, images: Iterable[int]) -> float:
         """Return the mean average precision over ``images``."""
@@ -110,10 +105,8 @@ def blend(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float]) -> 
     if len({(m.shape, m.dtype == np.uint8) for m in maps}) != 1:
         raise ValueError(f"expected maps of one shape and dtype, got {[(m.shape, m.dtype) for m in maps]}")
     if maps[0].dtype == np.uint8:
-        stack = np.asarray(maps)
-        return weighted_mean(stack.reshape(len(stack), -1), np.array(weights, np.float32)).reshape(
-            maps[0].shape
-        )
+        flat = np.asarray(maps).reshape(len(maps), -1)
+        return weighted_mean(flat, np.array(weights, np.float32)).reshape(maps[0].shape)
     total = np.zeros(maps[0].shape, np.float32)
     for m, weight in zip(maps, weights, strict=True):
         if weight > 0:
@@ -122,24 +115,13 @@ def blend(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float]) -> 
 
 
 def shared_channels(channels: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the names that all members have, in the first member's order.
-
-    Raises:
-        UserError: neither ``nucleus`` nor ``background`` is among them.
-    """
+    """Return the names that all members have, in the first's order; refuse members that share no nuclei."""
     shared = tuple(name for name in channels[0] if all(name in other for other in channels))
     if not {"nucleus", "background"} & set(shared):
         raise UserError(
             f"no channel nucleus in all runs; they have {'; '.join(', '.join(c) for c in channels)}"
         )
     return shared
-
-
-def _precision(
-    case: Case, weights: Sequence[float], channels: Sequence[str], steps: Sequence[Step]
-) -> np.ndarray:
-    labels = postprocess(blend(case.maps, weights), channels, steps)
-    return precision_at(confusion(case.truth, labels))
 
 
 def load_cases(
@@ -163,11 +145,7 @@ def score_untuned(name: str, setting: str, evaluator: Evaluator) -> Score:
 def count_matches(
     member: Member, store: Store, rows: Sequence[FoldRow], steps: Sequence[Step], workers: int
 ) -> dict[str, np.ndarray]:
-    """Compare the nuclei in a run's out-of-fold maps with the truth, in several processes.
-
-    Returns:
-        For each ImageId TP, FP and FN at each threshold; see ``nuclei.metrics.confusion``.
-    """
+    """Return ``nuclei.metrics.confusion`` of each image of a run's out-of-fold maps, by several processes."""
     ids = [row.image_id for row in rows]
     counts = parallel_map(partial(_count_image, store, member, steps), ids, workers, chunksize=8)
     return dict(zip(ids, track(counts, "score", len(ids)), strict=True))

@@ -28,13 +28,8 @@ def second_stage(full: Evaluator, folds: Sequence[int], tuned: Tuned, seed: int)
     """Grow trees for the setting that was chosen on all folds, and for each that was chosen without one fold.
 
     The nested score is honest: neither the setting nor the trees of a fold have seen its images. (As always
-    in stacking, the networks that made the maps of the other folds have.)
-
-    Args:
-        full: has the images, and the steps that were tuned, of which the first is a ``MapWatershed``.
-        folds: fold of each image.
-        tuned: settings that were chosen for these steps.
-        seed: of the trees.
+    in stacking, the networks that made the maps of the other folds have.) The first of the steps that were
+    tuned must be a ``MapWatershed``.
 
     Returns:
         The step that replaces all the others, and its ``nested`` and ``on_all`` scores.
@@ -92,10 +87,7 @@ def examples(
 def grow_trees(rows: np.ndarray, targets: np.ndarray, seed: int) -> str:
     """Grow boosted trees with LightGBM; return its text model, the same for the same seed.
 
-    Args:
-        rows: float32 (n, F), finite.
-        targets: float64 (n,), whose mean given the row the trees predict.
-        seed: 0 or more.
+    The rows are float32 (n, F), finite; the targets float64 (n,), whose mean given the row the trees predict.
     """
     import lightgbm  # here, for its import takes seconds
 
@@ -117,11 +109,7 @@ def grow_trees(rows: np.ndarray, targets: np.ndarray, seed: int) -> str:
 def choose_second_stage(
     full: Evaluator, folds: Sequence[int], tuned: Tuned, steps: Sequence[Step], seed: int
 ) -> tuple[list[Step], Tuned, list[Score]]:
-    """Replace tuned steps by a second stage where its nested score is higher.
-
-    Args:
-        full, folds, tuned, seed: see ``second_stage``.
-        steps: with the parameters chosen on all folds.
+    """Replace tuned steps by a second stage where its nested score is higher; see ``second_stage``.
 
     Returns:
         The steps and the result to use, and rows for the table of scores.

@@ -20,11 +20,7 @@ HEADER = ("channels", "folds_sha256", "store_sha256")
 
 
 class OofFile:
-    """One fold's ``oof.npz``, open for reading.
-
-    Raises:
-        UserError: the file is damaged; the message names it and the command that makes it again.
-    """
+    """One fold's ``oof.npz``, open for reading; a damaged one is refused with the command to make it anew."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,13 +66,9 @@ SEPARATING = {"nucleus", "border", "distance"}
 
 @dataclass(frozen=True)
 class Member:
-    """The out-of-fold maps of one run; they stay in their files until they are read.
+    """The out-of-fold maps of the run ``MODEL/NAME``, which stay in their files until they are read.
 
-    Attributes:
-        name: of the run, ``MODEL/NAME``.
-        channels: names of the maps.
-        files: for each ImageId the ``oof.npz`` that holds it.
-        shapes: for each ImageId its (height, width).
+    For each ImageId there are the ``oof.npz`` that holds its maps, and the image's (height, width).
     """
 
     name: str
@@ -87,8 +79,7 @@ class Member:
     def maps(self, image_ids: Sequence[str], channels: Sequence[str]) -> list[np.ndarray]:
         """Read the named channels of images: uint8 (C, H, W) each, in the order of ``image_ids``.
 
-        Raises:
-            UserError: a file is damaged, or its maps have another dtype or size than their images.
+        Damaged files are refused, and so are maps of another dtype or size than their images.
         """
         maps: dict[str, np.ndarray] = {}
         indices = [self.channels.index(name) for name in channels]
@@ -103,11 +94,8 @@ class Member:
 def load_oof(run: Path, rows: Sequence[FoldRow], sha256: str, store_sha256: str | None = None) -> Member:
     """Merge the folds of the run folder ``runs/<data>/<model>/<name>``.
 
-    Args:
-        run: the folder that holds ``fold0``, ``fold1`` …
-        rows: the folds file in use.
-        sha256: its hash.
-        store_sha256: hash of the store in use; None does not compare it.
+    The run must be of the folds file in use, whose hash is ``sha256``, and of the store in use; a
+    ``store_sha256`` of None does not compare the latter.
 
     Raises:
         UserError: a fold is missing, or was trained on another folds file or store; an image is missing,
@@ -140,7 +128,7 @@ def _complete(run: Path, folds: Sequence[int]) -> dict[int, Path]:
     paths = {fold: FoldFolder(run / f"fold{fold}").maps for fold in folds}
     missing = [fold for fold, path in paths.items() if not path.is_file()]
     if missing:
-        named = ", ".join(str(fold) for fold in missing)
+        named = ", ".join(map(str, missing))
         raise UserError(
             f"{run} lacks the out-of-fold maps of fold {named}; run {train_command(run, missing)}"
         )
@@ -149,17 +137,14 @@ def _complete(run: Path, folds: Sequence[int]) -> dict[int, Path]:
 
 def _check_images(oof: OofFile, expected: set[str]) -> None:
     """Refuse a file that does not hold exactly the images of its fold."""
-    doubled = sorted({i for i in oof.ids if oof.ids.count(i) > 1})
     wrong = {
-        "lacks": sorted(expected - set(oof.ids)),
-        "has two of": doubled,
-        "should not hold": sorted(set(oof.ids) - expected),
+        "lacks": expected - set(oof.ids),
+        "has two of": {i for i in oof.ids if oof.ids.count(i) > 1},
+        "should not hold": set(oof.ids) - expected,
     }
     for what, ids in wrong.items():
         if ids:
-            raise oof.error(
-                f"{what} {ids[0]}" + (f" and {len(ids) - 1} other images" if len(ids) > 1 else "")
-            )
+            raise oof.error(f"{what} {min(ids)}" + f" and {len(ids) - 1} other images" * (len(ids) > 1))
 
 
 def find_members(
@@ -174,11 +159,10 @@ def find_members(
     Args:
         root: ``runs/<data>``.
         names: ``MODEL/NAME`` of each run; None for all complete ones.
-        rows, sha256, store_sha256: as for ``load_oof``.
 
     Returns:
         The members, and the complete runs that are left out because they lack maps that separate touching
-        nuclei; with ``names`` none is left out.
+        nuclei; with ``names`` none is left out. For the rest see ``load_oof``.
 
     Raises:
         UserError: there are no such runs, or ``load_oof`` refuses one.
@@ -220,13 +204,7 @@ def _is_of_data(run: Path, folds: Iterable[int], sha256: str, store_sha256: str 
 
 
 def check_same_images(image_ids: Iterable[str], rows: Sequence[FoldRow], paths: Paths) -> None:
-    """Refuse a folds file that was made for another store.
-
-    Args:
-        image_ids: training images in the store.
-        rows: the folds file.
-        paths: of the two, for the message.
-    """
+    """Refuse a folds file that was made for another store, which has the training images ``image_ids``."""
     different = set(image_ids) ^ {row.image_id for row in rows}
     if different:
         raise UserError(

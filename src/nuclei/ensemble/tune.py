@@ -15,19 +15,119 @@ last step nested would be faster, but its candidates would already be adapted to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import optuna
+from scipy.stats import qmc
 
 from nuclei.data.folds import FoldRow
 from nuclei.ensemble.ensemble_file import EnsembleFile, Score, WeightedRun
 from nuclei.ensemble.evaluate import Evaluator, Setting
-from nuclei.ensemble.search_space import Range, Space, candidates
 from nuclei.paths import RunName
-from nuclei.postprocess.pipeline import Step, as_config
+from nuclei.postprocess.pipeline import Step, as_config, fields
 from nuclei.progress import track
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a post-processing parameter may take: from ``low`` to ``high``, both included."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def at(self, u: float) -> float:
+        """Map 0..1 to the range; floats are rounded to three decimals.
+
+        >>> Range(1, 100, log=True, integer=True).at(0.5)
+        10
+        """
+        value = self.low * (self.high / self.low) ** u if self.log else self.low + u * (self.high - self.low)
+        return round(value) if self.integer else round(value, 3)
+
+    def where(self, value: float) -> float:
+        """Undo ``at``; values outside the range go to its nearer end."""
+        value = min(max(value, self.low), self.high)
+        if self.log:
+            return math.log(value / self.low, self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class Space:
+    """All settings that are searched, as the points of a unit cube.
+
+    The default is the first setting that is tried, and wins ties; its weights stay unless they are free.
+    """
+
+    ranges: Mapping[str, Range]
+    default: Setting
+    free_weights: bool = True
+
+    @property
+    def dimensions(self) -> int:
+        """Number of coordinates: one less than there are weights, and one for each parameter."""
+        return len(self.ranges) + (len(self.default.weights) - 1 if self.free_weights else 0)
+
+    def setting(self, point: Sequence[float]) -> Setting:
+        """Decode a point of the cube."""
+        n = len(self.ranges)
+        values = tuple((name, r.at(u)) for (name, r), u in zip(self.ranges.items(), point[:n], strict=True))
+        return Setting(on_simplex(point[n:]) if self.free_weights else self.default.weights, values)
+
+    def point(self, setting: Setting) -> list[float]:
+        """Encode a setting; for the default, the nearest point there is."""
+        values = dict(setting.parameters)
+        weights = in_cube(setting.weights) if self.free_weights else []
+        return [r.where(values[name]) for name, r in self.ranges.items()] + weights
+
+
+def on_simplex(cube: Sequence[float]) -> tuple[float, ...]:
+    """Turn n-1 numbers in 0..1 into n weights: uniform numbers give weights uniform on the simplex.
+
+    Stick-breaking: each weight takes its share of what is left, rounded to three decimals.
+
+    >>> on_simplex([0.25]), on_simplex([])
+    ((0.25, 0.75), (1.0,))
+    """
+    weights: list[float] = []
+    for n, u in enumerate(cube):
+        share = 1 - (1 - u) ** (1 / (len(cube) - n))
+        weights.append(round(share * (1 - sum(weights)), 3))
+    return (*weights, round(1.0 - sum(weights), 3))
+
+
+def in_cube(weights: Sequence[float]) -> list[float]:
+    """Undo ``on_simplex`` (up to its rounding)."""
+    cube, left = [], 1.0
+    for n, weight in enumerate(weights[:-1]):
+        share = min(max(weight / left, 0.0), 1.0) if left > 1e-9 else 0.0
+        cube.append(1 - (1 - share) ** (len(weights) - 1 - n))
+        left -= weight
+    return cube
+
+
+def candidates(space: Space, trials: int, seed: int) -> list[list[float]]:
+    """Return the points of round 1: the default's, then a scrambled Sobol sequence."""
+    points = [space.point(space.default)]
+    if space.dimensions and trials > 1:
+        sobol = qmc.Sobol(space.dimensions, scramble=True, rng=seed)
+        points += sobol.random_base2((trials - 1).bit_length())[: trials - 1].tolist()
+    return points
+
+
+def tunable(
+    ranges: Mapping[str, Mapping[str, Any]], steps: Sequence[Step]
+) -> tuple[dict[str, Range], tuple[tuple[str, float], ...]]:
+    """Return the ranges of the parameters that the steps have, and the steps' values of these."""
+    values = {name: getattr(step, name) for step in steps for name in fields(step)}
+    known = {str(name): Range(**limits) for name, limits in ranges.items() if name in values}
+    return known, tuple((name, values[name]) for name in known)
 
 
 @dataclass(frozen=True)
@@ -39,21 +139,18 @@ class Images:
         quick: scores the same images or their middles, for rounds 1 and 2.
         sample: indices of the images that ``quick`` scores.
         folds: fold of each image.
+        left_out: the fold of no image in ``sample`` and ``rest``; -1 where none is left out.
     """
 
     full: Evaluator
     quick: Evaluator
     sample: Sequence[int]
     folds: Sequence[int]
+    left_out: int = -1
 
     def without(self, fold: int) -> Images:
-        """Return these images without a fold; -1 leaves out none.
-
-        The evaluators stay, since they keep scores, but ``sample`` and ``rest`` contain no image of the fold.
-        """
+        """Return these images without a fold, or all for -1; the evaluators stay, since they keep scores."""
         return replace(self, sample=[i for i in self.sample if self.folds[i] != fold], left_out=fold)
-
-    left_out: int = -1
 
     @property
     def rest(self) -> list[int]:
@@ -103,22 +200,12 @@ class Tuned:
 
     def scores(self, name: str) -> list[Score]:
         """Return the rows of the table of scores, the nested one first."""
-        return [
-            Score(name, "nested", self.nested),
-            Score(name, "tuned on all", self.on_all),
-            Score(name, "default", self.default),
-        ]
+        scores = {"nested": self.nested, "tuned on all": self.on_all, "default": self.default}
+        return [Score(name, setting, precision) for setting, precision in scores.items()]
 
 
 def tune(space: Space, images: Images, effort: Effort, name: str) -> Tuned:
-    """Choose a setting, once on all images and once without each fold.
-
-    Args:
-        space: the settings to search.
-        images: the images to score on.
-        effort: the number of settings to try.
-        name: shown with the progress.
-    """
+    """Choose a setting, once on all images and once without each fold; the progress shows ``name``."""
     points = candidates(space, effort.trials, effort.seed)
     settings = [space.default] + [space.setting(point) for point in points[1:]]
     for setting in track(settings, f"tune {name}, trials"):
@@ -200,20 +287,13 @@ def tune_members(
     images: int,
     crop: int,
 ) -> tuple[Tuned, list[Score]]:
-    """Tune an ensemble, then each member alone with half the effort, for comparison.
+    """Tune an ensemble, then each member alone with half the effort; return the ensemble and all scores.
 
     Args:
-        names: of the members.
-        full: scores whole images of the members' maps.
-        rows: the folds file, in the order of the evaluator's images.
-        ranges: of the parameters that are searched.
-        parameters: their first values.
-        effort: the number of settings to try.
+        rows: the folds file, in the order of the images of ``full``.
+        ranges, parameters: of the parameters that are searched, and their first values.
         images: size of the sample on which most settings are tried.
         crop: side in pixels of the middles that stand for the sample's larger images.
-
-    Returns:
-        The tuned ensemble, and the scores of the ensemble and of each member.
     """
     n = len(names)
     sample = stratified([(row.fold, row.modality) for row in rows], images, effort.seed)
@@ -238,17 +318,7 @@ def ensemble_of(
     channels: Sequence[str],
     steps: Sequence[Step],
 ) -> EnsembleFile:
-    """Return the ensemble file of a result.
-
-    Args:
-        tuned: the result.
-        data: name of the data set.
-        folds: fold of each image.
-        folds_sha256: hash of the folds file.
-        names: of the members, ``MODEL/NAME``.
-        channels: names of the maps that are averaged.
-        steps: the post-processing.
-    """
+    """Return the ensemble file of a result; ``folds`` has the fold of each image."""
     weights = [round(float(weight), 6) for weight in tuned.setting.weights]
     return EnsembleFile(
         data=data,

@@ -32,11 +32,7 @@ Entry = tuple[str, Path | str]
 
 
 def write_bundle(path: Path, entries: Iterable[Entry]) -> None:
-    """Write a zip whose bytes depend on names and contents only: sorted, uncompressed, of one date and mode.
-
-    Raises:
-        UserError: a file cannot be read, or the disk is full.
-    """
+    """Write a zip whose bytes depend on names and contents alone: sorted, stored, of one date and mode."""
     with atomic_write(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as z:
         for name, content in track(sorted(entries, key=lambda entry: entry[0]), "bundle"):
             info = zipfile.ZipInfo(name)
@@ -63,11 +59,7 @@ def project_files(root: Path) -> Iterator[Entry]:
 
 
 def keep_members(ensemble: EnsembleFile, runs: Sequence[str] | None) -> EnsembleFile:
-    """Return the ensemble of the members ``runs``, or of all that have a weight; the weights sum to 1 again.
-
-    Raises:
-        UserError: a run is no member that has a weight.
-    """
+    """Return the ensemble of the weighted members ``runs``, or of all, with sum 1; refuse other runs."""
     members = {str(member.run): member for member in ensemble.weighted}
     if unknown := [run for run in runs or () if run not in members]:
         raise UserError(
@@ -79,11 +71,7 @@ def keep_members(ensemble: EnsembleFile, runs: Sequence[str] | None) -> Ensemble
 
 
 def network_files(ensemble: EnsembleFile, paths: Paths, name: str) -> Iterator[Entry]:
-    """Yield the ensemble, and of each fold of its members the files that a prediction reads.
-
-    Raises:
-        UserError: a fold is not finished.
-    """
+    """Yield the ensemble, and the files that a prediction reads of each fold; refuse an unfinished fold."""
     from nuclei.training.run_folder import read_result
 
     inside = replace(paths, runs=Path("runs"), ensembles=Path("ensembles"))
@@ -100,11 +88,7 @@ def network_files(ensemble: EnsembleFile, paths: Paths, name: str) -> Iterator[E
 
 
 def wheel_files(pins: Path, cache: Path) -> Iterator[Entry]:
-    """Yield one wheel for each package that ``pins`` names; pip fetches those that ``cache`` lacks.
-
-    Raises:
-        UserError: pip cannot fetch a package, or it is not pure Python.
-    """
+    """Yield the pure-Python wheel of each package in ``pins``; pip fetches those that ``cache`` lacks."""
     names = re.findall(r"^[\w.-]+==[\w.]+", pins.read_text(), re.MULTILINE)
     if lacking := [name for name in names if not _find_wheel(name, cache)]:
         print(f"fetching {', '.join(lacking)}", file=sys.stderr, flush=True)
@@ -135,11 +119,7 @@ def _fetch_wheels(pins: list[str], cache: Path) -> None:
 
 
 def find(folder: Path, *names: str) -> Path:
-    """Return the first file or folder of one of these names below ``folder``; image folders are skipped.
-
-    Raises:
-        UserError: there is none.
-    """
+    """Return the first path of these names below ``folder``, or raise; image folders are skipped."""
     for parent, folders, files in os.walk(folder):
         for name in names:
             if name in folders or name in files:
@@ -161,11 +141,7 @@ def install(bundle: Path, packages: Path) -> dict[str, str]:
 
 
 def run(words: Sequence[str], environment: dict[str, str]) -> None:
-    """Run a command of the project, and print its output where a notebook shows it.
-
-    Raises:
-        UserError: the command failed.
-    """
+    """Run a command of the project, and print its output where a notebook shows it; raise if it fails."""
     command = [sys.executable, "-m", "nuclei", *words]
     pipe, same = subprocess.PIPE, subprocess.STDOUT
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=same, text=True) as process:

@@ -109,11 +109,9 @@ class Unfinished(UserError):
 
 @contextmanager
 def explain_errors(subject: str, causes: Causes = COMPETITION) -> Iterator[None]:
-    """Turn whatever the client raises about a competition, dataset or notebook into one line.
+    """Turn whatever the client raises about a competition, dataset or notebook into a UserError of one line.
 
-    Raises:
-        Unreachable: no network, no answer in time, or an answer 429 or 5xx.
-        UserError: Kaggle refused, or the local disk did, or the answer makes no sense.
+    It is ``Unreachable`` without a network or an answer in time, and after an answer 429 or 5xx.
     """
     try:
         yield
@@ -122,13 +120,13 @@ def explain_errors(subject: str, causes: Causes = COMPETITION) -> Iterator[None]
     except HTTPError as e:
         raise explain_refusal(e, subject, causes) from e
     except Exception as e:
-        if isinstance(e, OSError) and not isinstance(e, requests.RequestException):
-            place = e.filename or "the disk"
-            advice = "free some space or correct its rights"
-            raise UserError(f"cannot use {place}: {e.strerror or e}; {advice}") from e
-        if isinstance(e, requests.RequestException) and not isinstance(e, requests.JSONDecodeError):
+        of_request = isinstance(e, requests.RequestException)  # which is an OSError too
+        if of_request and not isinstance(e, requests.JSONDecodeError):
             reason = innermost_reason(e)
             raise Unreachable(f"cannot reach Kaggle: {reason}; check the network and try again") from e
+        if isinstance(e, OSError) and not of_request:
+            place, reason = e.filename or "the disk", e.strerror or str(e)
+            raise UserError(f"cannot use {place}: {reason}; free some space or correct its rights") from e
         raise UserError(
             f"cannot make sense of Kaggle's answer ({type(e).__name__}: {e}); "
             "does a proxy or a log-in page stand between?"
@@ -233,18 +231,22 @@ class KaggleSession:
                 self._client = sign_in(self._adapter)
             yield self._client
 
+    def _attempts(self) -> Iterator[int]:
+        """Count attempts from 0; wait before each but the first, twice as long each time, at most 30 s."""
+        for attempt in range(self.retries + 1):
+            time.sleep(min(2.0 ** (attempt - 1), 30.0) if attempt else 0.0)
+            yield attempt
+
     def upload(self, path: Path, url: str, begun: bool = False) -> None:
         """Send a file to the storage; a transfer that breaks off goes on where the storage stopped.
 
         ``begun`` says that an earlier transfer may have left a part of the file there.
 
         Raises:
-            Unreachable: the transfer broke off ``retries`` times.
-            UserError: the storage refused the file.
+            Unreachable: the transfer broke off too often; any other UserError: the storage refused the file.
         """
         size, reason = path.stat().st_size, ""
-        for attempt in range(self.retries + 1):
-            _pause(attempt)
+        for attempt in self._attempts():
             try:
                 start = self._bytes_received(url, size) if begun or attempt else 0
                 if start == size:
@@ -286,11 +288,8 @@ class KaggleSession:
         """Write the body of an answer into a file; a broken transfer goes on, in this call or a later one.
 
         The file appears when all of it has arrived. The part is named after the file's version and size, so
-        that no part of another version is continued.
-
-        Raises:
-            UserError: there is not enough space.
-            requests.RequestException: the transfer broke off ``retries`` times.
+        that no part of another version is continued. A UserError says that there is not enough space, and a
+        ``requests.RequestException`` that the transfer broke off too often.
         """
         size = int(response.headers.get("Content-Length") or 0)
         version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
@@ -301,8 +300,7 @@ class KaggleSession:
             if other != part or not version:
                 other.unlink()
         check_space(path.parent, size - _size(part))
-        for attempt in range(self.retries + 1):
-            _pause(attempt)
+        for attempt in self._attempts():
             try:
                 if (start := _size(part)) and start == size:
                     break
@@ -332,11 +330,7 @@ class KaggleSession:
 
 
 def sign_in(adapter: HTTPAdapter) -> KaggleClient:
-    """Return a client with the user's credentials: a token, a key, or those of ``kaggle auth``.
-
-    Raises:
-        UserError: there are none, or Kaggle does not accept the token.
-    """
+    """Return a client with the user's token, key, or credentials of ``kaggle auth``; raise without any."""
     token, source = get_access_token_from_env()
     if token:
         client = _client(adapter, api_token=token)
@@ -380,9 +374,8 @@ def _user_and_key(file: Path) -> list[str]:
         values = dict(json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         values = {}
-    return [
-        str(os.environ.get(f"KAGGLE_{name.upper()}") or values.get(name, "")) for name in ("username", "key")
-    ]
+    names = ("username", "key")
+    return [str(os.environ.get(f"KAGGLE_{name.upper()}") or values.get(name, "")) for name in names]
 
 
 def _client(adapter: HTTPAdapter, **credentials: str) -> KaggleClient:
@@ -402,11 +395,6 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _pause(attempt: int) -> None:
-    """Wait before another attempt, each time twice as long, up to half a minute."""
-    time.sleep(min(2.0 ** (attempt - 1), 30.0) if attempt else 0.0)
-
-
 def check_interval(seconds: float) -> None:
     """Refuse to look again at once, for ever."""
     if seconds <= 0:
@@ -416,9 +404,7 @@ def check_interval(seconds: float) -> None:
 def poll_until(look: Callable[[], T | None], name: str, limit: float, interval: float) -> T:
     """Call ``look`` every ``interval`` seconds until it returns something; show progress under ``name``.
 
-    Raises:
-        Unfinished: ``limit`` seconds are over.
-        Unreachable: they are, and the last call met a fault that may pass by itself.
+    After ``limit`` seconds raise the fault of the last call, if it was ``Unreachable``, else ``Unfinished``.
     """
     fault: Unreachable | None = None
     for _ in track(_ticks(limit, interval), name, total=math.ceil(limit / interval) + 1):

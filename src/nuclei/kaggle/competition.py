@@ -23,9 +23,9 @@ from nuclei.errors import UserError
 from nuclei.kaggle.client import SITE, KaggleSession, Refused, Unfinished, poll_until
 from nuclei.kaggle.ledger import LedgerRow, newest_row, write_row
 from nuclei.paths import PROGRAM
+from nuclei.submission.csv_files import ExpectedImages
 from nuclei.submission.make_submission import SubmissionRecord, read_record, sha256_of
 from nuclei.submission.rules import find_violations
-from nuclei.submission.solution import ExpectedImages
 from nuclei.training.environment import code_state
 
 MOST_PAGES = 100  # of the list of submissions
@@ -52,13 +52,9 @@ class Competition(KaggleSession):
 
     def upload_submission(self, path: Path) -> str:
         """Send a file to Kaggle's storage, and return the token by which it can be submitted."""
-        state = path.stat()
-        body: dict[str, object] = {
-            "contentLength": state.st_size,
-            "lastModifiedEpochSeconds": int(state.st_mtime),
-        }
-        body |= {"competitionName": self.subject, "fileName": path.name}
-        request = ApiStartSubmissionUploadRequest.from_dict(body)
+        state, body = path.stat(), {"competitionName": self.subject, "fileName": path.name}
+        file = {"contentLength": state.st_size, "lastModifiedEpochSeconds": int(state.st_mtime)}
+        request = ApiStartSubmissionUploadRequest.from_dict(body | file)
         with self.open() as client:
             target = client.competitions.competition_api_client.start_submission_upload(request)
             self.upload(path, target.create_url)
@@ -97,11 +93,7 @@ class Competition(KaggleSession):
         return None
 
     def wait_for_score(self, ref: str, message: str, limit: float, interval: float) -> Score:
-        """Look every ``interval`` seconds until there is a score or an error, at most ``limit`` seconds.
-
-        Raises:
-            UserError: Kaggle refused; a fault that lasts until the end is raised as ``Unreachable``.
-        """
+        """Look every ``interval`` seconds for a score or an error; raise a fault of ``limit`` seconds."""
 
         def look() -> Score | None:
             score = self.score(ref, message)
@@ -123,11 +115,7 @@ class Competition(KaggleSession):
             return None  # only a courtesy: it must not spoil a submission that went well
 
     def download_files(self, folder: Path) -> Path:
-        """Fetch all files of the competition as one zip into ``folder``, unless it is there; return its path.
-
-        Raises:
-            UserError: Kaggle refused, the network failed, or there is not enough space.
-        """
+        """Fetch the competition's files as one zip into ``folder``, unless it is there; return its path."""
         archive = folder / f"{self.subject}.zip"
         if not archive.exists():
             request = ApiDownloadDataFilesRequest.from_dict({"competitionName": self.subject})
@@ -139,11 +127,7 @@ class Competition(KaggleSession):
 
 
 def find_submission(folder: Path, path: str | None, name: str | None) -> Path:
-    """Return the submission that a user names by its path, or by its name in ``folder``.
-
-    Raises:
-        UserError: neither is given, or there is no such file.
-    """
+    """Return the submission of a path, or of a name in ``folder``; refuse one that is not there."""
     if not path and not name:
         names = ", ".join(sorted(p.stem for p in folder.glob("*.csv") if p.name != "ledger.csv")) or "none"
         raise UserError(
@@ -185,10 +169,7 @@ class Submission:
 
         Args:
             message: what Kaggle shows beside the score; by default the file's name and the commit.
-            again: whether a file that was sent and judged is to be sent again.
-
-        Raises:
-            UserError: the same bytes were sent and judged, or the file cannot be sent.
+            again: whether to send a file that was sent and judged, which otherwise is an error.
         """
         with one_at_a_time(self.ledger.with_name(".submit.lock")):
             return self._sent_before(again) or self._send(message)
@@ -274,11 +255,7 @@ class Submission:
             raise UserError(f"{row.file} was sent (number {row.ref}), but not written down: {e}") from e
 
     def wait(self, row: LedgerRow, limit: float, interval: float) -> None:
-        """Wait for the score, write the score into the ledger, and print it.
-
-        Raises:
-            UserError: there is no score after ``limit`` seconds, or Kaggle could not score the file.
-        """
+        """Wait for the score, write it into the ledger, print it; raise after ``limit`` seconds."""
         try:
             score = self.competition.wait_for_score(row.ref, row.message, limit, interval)
         except UserError as e:
@@ -304,14 +281,12 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         print("another submission is being sent; waiting for it", flush=True)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _warn(text: str) -> None:

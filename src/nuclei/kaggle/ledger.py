@@ -92,11 +92,7 @@ def _check(cells: Sequence[str]) -> str:
 
 
 def write_row(path: str | Path, row: LedgerRow, remove: bool = False) -> None:
-    """Add a row, replace or ``remove`` the one of the same message; the file is written whole or not at all.
-
-    Raises:
-        UserError: the ledger is damaged or cannot be written.
-    """
+    """Add a row, or replace or ``remove`` the one of the same message; refuse a damaged ledger."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

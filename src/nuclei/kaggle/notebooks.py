@@ -75,11 +75,7 @@ class Dataset(KaggleSession):
         return status, int(api.get_dataset(ApiGetDatasetRequest.from_dict(name)).current_version_number)
 
     def send(self, file: Path, metadata: Metadata, notes: str, new: bool) -> None:
-        """Make the dataset of one file where it is ``new``, or else a new version of it with ``notes``.
-
-        Raises:
-            UserError: the file did not arrive, or Kaggle refused; there is then no new version.
-        """
+        """Make the ``new`` dataset of a file, or a version with ``notes``; an error leaves neither."""
         owner, slug = self.subject.split("/")
         texts = {key: metadata[key] for key in ("subtitle", "description")}
         note = file.with_name(f".{file.name}.upload")
@@ -124,11 +120,7 @@ class Dataset(KaggleSession):
         return str(upload["token"])
 
     def wait_until_ready(self, previous: int, limit: float, interval: float) -> int:
-        """Wait until a version above ``previous`` can be used, and return its number.
-
-        Raises:
-            UserError: Kaggle could not process it, or ``limit`` seconds are over.
-        """
+        """Wait for a version above ``previous``; return its number, or raise after ``limit`` seconds."""
 
         def look() -> int | None:
             with self.open() as client:
@@ -148,18 +140,13 @@ class Notebook(KaggleSession):
     causes = NOTEBOOKS
 
     def send(self, file: Path, metadata: Metadata) -> str:
-        """Push an ``.ipynb``, which starts it, and return its address.
-
-        Raises:
-            UserError: Kaggle refused the notebook, or one of its inputs.
-        """
+        """Push an ``.ipynb``, which starts it; return its address, or raise if an input was refused."""
         notebook = json.loads(file.read_text(encoding="utf-8"))
         for cell in notebook["cells"]:
             cell["source"] = "".join(cell["source"])  # the format allows a list of lines, Kaggle does not
         settings = {field: metadata[name] for field, name in KERNEL_FIELDS.items()}
-        request = ApiSaveKernelRequest.from_dict(
-            {"slug": self.subject, "text": json.dumps(notebook), **settings}
-        )
+        body = {"slug": self.subject, "text": json.dumps(notebook), **settings}
+        request = ApiSaveKernelRequest.from_dict(body)
         with self.open() as client:
             response = client.kernels.kernels_api_client.save_kernel(request)
         if response.error:
@@ -174,8 +161,7 @@ class Notebook(KaggleSession):
     def wait_until_ended(self, limit: float, interval: float) -> tuple[str, str]:
         """Wait for the run to end; return its status, such as ``complete``, and the message of a failure.
 
-        Raises:
-            UserError: the run has not ended after ``limit`` seconds.
+        A run that has not ended after ``limit`` seconds is an error.
         """
         owner, slug = self.subject.split("/")
         request = ApiGetKernelSessionStatusRequest.from_dict({"userName": owner, "kernelSlug": slug})
@@ -190,11 +176,7 @@ class Notebook(KaggleSession):
         return poll_until(look, f"waiting for {self.subject}", limit, interval)
 
     def fetch_output(self, folder: Path) -> list[Path]:
-        """Fetch the output and the log of the last run into ``folder``, but for names that lead out of it.
-
-        Raises:
-            UserError: a file did not arrive.
-        """
+        """Fetch the last run's whole output and log into ``folder``, but for names that lead out of it."""
         owner, slug = self.subject.split("/")
         request = ApiListKernelSessionOutputRequest.from_dict({"userName": owner, "kernelSlug": slug})
         files, log, more = [], "", True
@@ -227,8 +209,7 @@ class Notebook(KaggleSession):
 def full_ids(owner: str, slugs: Mapping[str, str]) -> dict[str, str]:
     """Return ``OWNER/SLUG`` of the dataset and of each notebook; slugs are the last parts of addresses.
 
-    Raises:
-        UserError: the owner is still the placeholder, or a name cannot be one on Kaggle.
+    The placeholder for an owner is refused, and so are names that cannot be on Kaggle.
     """
     if owner == PLACEHOLDER:
         raise UserError(
@@ -279,11 +260,7 @@ class Push:
     interval: float
 
     def send_all(self, notebooks: Sequence[str]) -> None:
-        """Send the dataset, then each notebook in turn.
-
-        Raises:
-            UserError: a notebook is unknown, there is no bundle, or a run failed.
-        """
+        """Send the dataset, then each notebook in turn; refuse unknown ones before."""
         if unknown := [name for name in notebooks if name not in self.ids or name == "dataset"]:
             raise UserError(f"notebooks has '{unknown[0]}'; there are inference and train")
         if not self.folders.bundle.is_file():
@@ -306,11 +283,7 @@ class Push:
         print(f"{dataset.subject} is ready, version {version}", flush=True)
 
     def run_notebook(self, name: str) -> None:
-        """Push a notebook, wait for its run, and fetch the log and the output.
-
-        Raises:
-            UserError: the run failed; its log was fetched all the same.
-        """
+        """Push a notebook, wait for its run, fetch its log and output, and then raise if it failed."""
         notebook = Notebook(self.ids[name], self.timeout, self.retries)
         source, folder = self.root / "kernels" / name, self.folders.kernels / name
         metadata = filled_metadata(source / "kernel-metadata.json", self.ids, self.competition)

@@ -20,7 +20,7 @@ class DamagedZip(UserError):
     """A zip that cannot be read to its end, or that holds names which lead out of the folder."""
 
 
-def unpack(archive: str | Path, folder: str | Path) -> None:
+def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip into ``folder``, and each zip inside into a folder of the same name.
 
     ``stage1_train.zip`` becomes ``stage1_train/``, whether or not its members begin with
@@ -31,26 +31,23 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
         DamagedZip: a zip is damaged, locked with a password, or unsafe.
         UserError: the disk is full or refuses.
     """
-    archive, folder = Path(archive), Path(folder)
     try:
         _extract(archive, folder, archive.name)
         for inner in sorted(p for p in folder.rglob("*.zip") if p.is_file()):
             _extract(inner, inner.parent, f"{inner.name} in {archive.name}", level=inner.stem)
             inner.unlink()
     except OSError as e:
-        reason = e.strerror or e
-        raise UserError(
-            f"cannot unpack {archive} into {folder}: {reason}; free some space and try again"
-        ) from e
+        fault = f"cannot unpack {archive} into {folder}: {e.strerror or e}"
+        raise UserError(f"{fault}; free some space and try again") from e
 
 
-def move_into(stage: str | Path, folder: str | Path) -> list[str]:
+def move_into(stage: Path, folder: Path) -> list[str]:
     """Move files and folders into ``folder``, where others but empty folders stay; return their names."""
     moved = []
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for entry in sorted(Path(stage).iterdir()):
-            target = Path(folder) / entry.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry in sorted(stage.iterdir()):
+            target = folder / entry.name
             if not target.exists() or (target.is_dir() and not any(target.iterdir())):
                 os.replace(entry, target)
                 moved.append(entry.name)
@@ -91,9 +88,8 @@ def _check_safe(member: zipfile.ZipInfo, name: str) -> None:
     drive = member.filename[1:2] == ":"
     link = stat.S_ISLNK(member.external_attr >> 16)
     if not parts or parts[0] == "/" or ".." in parts or drive or link:
-        raise DamagedZip(
-            f"{name} holds '{member.filename}', which leads out of the folder; it is not unpacked"
-        )
+        where = f"'{member.filename}', which leads out of the folder"
+        raise DamagedZip(f"{name} holds {where}; it is not unpacked")
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -107,11 +103,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def count_images(root: Path) -> dict[Split, int]:
-    """Return the number of images of each split, in folders or zips; 0 for a split that is not there.
-
-    Raises:
-        UserError: a folder or zip is damaged or holds no images.
-    """
+    """Return the number of images of each split, in folders or zips; refuse damaged ones."""
     counts = dict.fromkeys(SPLITS, 0)
     for split in SPLITS:
         folder = root / f"stage1_{split}"
@@ -138,10 +130,7 @@ def install_files(archive: Path, root: Path, work: Path, allowed: Mapping[str, S
     """Unpack the competition's zip, check its number of images, and move its files into ``root``.
 
     What is not complete yet lies in ``work``, on the same disk. ``allowed`` has numbers of images by split.
-
-    Raises:
-        DamagedZip: the zip cannot be read to its end.
-        UserError: the number of images is another one, or the disk is full or refuses.
+    For the errors see ``unpack`` and ``check_counts``.
     """
     stage = work / "unpacked"
     shutil.rmtree(stage, ignore_errors=True)

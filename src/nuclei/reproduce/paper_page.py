@@ -17,7 +17,7 @@ from nuclei.postprocess.pipeline import postprocess
 from nuclei.progress import track
 from nuclei.reproduce.paper_figures import Example, draw_confusion, draw_curves, draw_examples
 from nuclei.reproduce.paper_scores import HeldOutScores, class_map, interval
-from nuclei.reproduce.systems import Draw, Paper, Reproduction
+from nuclei.reproduce.systems import Draw, Reproduction
 
 TOO_SHORT = 0.2
 """A run with less than this share of a paper's own training says nothing about the system."""
@@ -46,7 +46,6 @@ class Row:
         share: crops seen in training, as a share of the paper's own schedule; 0 without training.
         seconds: time of training and predicting.
         submission: path of the CSV file for the test images, or None.
-        class_scores: scores of each pixel class.
         log: ``metrics.csv`` of one training, or None.
     """
 
@@ -85,38 +84,6 @@ class Row:
         return "‡" if self.share > 0 and self.ours[main] < floor else ""
 
 
-@dataclass(frozen=True)
-class Page:
-    """Everything on a page.
-
-    Attributes:
-        otsu: systems without learning.
-        compared: pairs of systems whose difference is shown.
-        draws: those of a search, by the system's title.
-        examples_by: title of the systems whose examples are shown.
-        confusion_of: title of the system whose confusion of classes is drawn; None where no classes are.
-    """
-
-    paper: Paper
-    command: str
-    commit: str
-    seed: int
-    budget: str
-    hardware: str
-    held_out: str
-    rows: Sequence[Row]
-    otsu: Sequence[Row]
-    compared: Sequence[tuple[Row, Row]]
-    draws: Mapping[str, Sequence[Draw]]
-    examples_by: str
-    confusion_of: str | None
-
-    @property
-    def floor(self) -> float:
-        """The best score in the main column without learning; 0 where that was not measured."""
-        return max((row.ours[self.paper.main] for row in self.otsu), default=0.0)
-
-
 def reproduce(
     study: Reproduction,
     only: Sequence[str] | None,
@@ -139,31 +106,19 @@ def reproduce(
     best = max(names, key=lambda name: (len(scores[name].classes), rows[name].ours[paper.main]))
     shown = [name for name in paper.examples if name in names] or [best]
     examples = [example for name in shown for example in _examples(study, name, runs[name], scores[name])]
-    has_classes = len(scores[best].classes) > 2
-    classes = scores[best].classes if has_classes else []
+    classes = scores[best].classes if len(scores[best].classes) > 2 else []
     draw_examples(folder / f"{paper.name}_examples.jpg", examples, classes)
-    if has_classes:
+    if classes:
         confusion = folder / f"{paper.name}_confusion.png"
         draw_confusion(confusion, rows[best].title, scores[best].confusion, classes)
-    page = Page(
-        paper=paper,
-        command=command,
-        commit=commit,
-        seed=study.seed,
-        budget=study.budget_name,
-        hardware=hardware(),
-        held_out=f"fold {', '.join(map(str, study.held_out))} of `{study.paths.folds}`",
-        rows=list(rows.values()),
-        otsu=[_otsu_row(study, name) for name in OTSU],
-        compared=[(rows[a], rows[b]) for a, b in paper.compare if a in rows and b in rows],
-        draws={rows[name].title: draws[name] for name in draws},
-        examples_by=", then by ".join(rows[name].title for name in shown),
-        confusion_of=rows[best].title if has_classes else None,
-    )
+    examples_by = ", then by ".join(rows[name].title for name in shown)
+    otsu = [_otsu_row(study, name) for name in OTSU]
+    confused = rows[best].title if classes else None
+    text = page_text(study, rows, otsu, draws, command, commit, examples_by, confused)
     path = folder / f"{paper.name}.md"
     with atomic_write(path) as part:
-        part.write_text(page_text(page))
-    return f"wrote {path}; {len(rows)} systems, examples by {page.examples_by}"
+        part.write_text(text)
+    return f"wrote {path}; {len(rows)} systems, examples by {examples_by}"
 
 
 def _row(
@@ -226,36 +181,55 @@ def hardware() -> str:
     return f"{torch.get_num_threads()} of {os.cpu_count()} cores of {processor}"
 
 
-def page_text(page: Page) -> str:
-    """Return the whole page."""
-    paper, rows = page.paper, page.rows
+def page_text(
+    study: Reproduction,
+    systems: Mapping[str, Row],
+    otsu: Sequence[Row],
+    draws: Mapping[str, Sequence[Draw]],
+    command: str,
+    commit: str,
+    examples_by: str,
+    confused: str | None,
+) -> str:
+    """Return the whole page.
+
+    Args:
+        systems, draws: by the system's name.
+        otsu: systems without learning, whose best score is the floor for the others.
+        examples_by: titles of the systems whose examples are shown.
+        confused: title of the system whose confusion of classes is drawn; None where no classes are.
+    """
+    paper, rows = study.paper, list(systems.values())
+    main, floor = paper.main, max(row.ours[paper.main] for row in otsu)
     minutes = sum(row.seconds for row in rows if row.log) / 60
     made = (
-        f"Commit `{page.commit}`, seed {page.seed}, budget `{page.budget}`: {minutes:.0f} minutes of "
-        f"training and predicting, on {page.hardware}. Ours are held-out figures: {page.held_out}, "
-        f"{rows[0].images} images that the networks did not see. {paper.protocol.strip()}"
+        f"Commit `{commit}`, seed {study.seed}, budget `{study.budget_name}`: {minutes:.0f} minutes of "
+        f"training and predicting, on {hardware()}. Ours are held-out figures: fold "
+        f"{', '.join(map(str, study.held_out))} of `{study.paths.folds}`, {rows[0].images} images that the "
+        f"networks did not see. {paper.protocol.strip()}"
     )
-    marks = {row.mark(paper.main, page.floor) for row in rows}
+    marks = {row.mark(main, floor) for row in rows}
+    compared = [(systems[a], systems[b]) for a, b in paper.compare if a in systems and b in systems]
     paragraphs = [
         f"# {paper.title}",
         paper.about.strip(),
-        f"```\n{page.command}\n```",
+        f"```\n{command}\n```",
         *([paper.learned.strip()] if paper.learned else []),
         made,
-        systems_table(paper.columns, [*rows, *page.otsu], paper.main, page.floor),
+        systems_table(paper.columns, [*rows, *otsu], main, floor),
         *(f"{mark} {means}" for mark, means in MARKS.items() if mark in marks),
-        "\n".join(f"- **{row.title}**: {difference(paper.main, row)}" for row in rows),
-        *(["\n".join(comparison(paper.main, a, b) for a, b in page.compared)] if page.compared else []),
-        *([paper.below_otsu.strip()] if any(row.ours[paper.main] < page.floor for row in rows) else []),
+        "\n".join(f"- **{row.title}**: {difference(main, row)}" for row in rows),
+        *(["\n".join(comparison(main, a, b) for a, b in compared)] if compared else []),
+        *([paper.below_otsu.strip()] if any(row.ours[main] < floor for row in rows) else []),
         *(part for row in rows if len(row.class_scores) > 2 for part in class_table(row)),
     ]
-    if page.confusion_of:
+    if confused:
         paragraphs += [
-            f"What {page.confusion_of} takes each class for, as shares of its pixels:",
+            f"What {confused} takes each class for, as shares of its pixels:",
             f"![Confusion of classes]({paper.name}_confusion.png)",
         ]
-    if paper.search and page.draws:
-        table = search_table(page.draws, paper.search.measure)
+    if paper.search and draws:
+        table = search_table({systems[name].title: draws[name] for name in draws}, paper.search.measure)
         paragraphs += ["## The search", paper.search.about.strip(), table]
     paragraphs += [
         "## How the paper was read",
@@ -263,7 +237,7 @@ def page_text(page: Page) -> str:
         "## By epoch",
         f"![Loss, accuracy and IoU by epoch]({paper.name}_curves.png)",
         "## Examples",
-        f"By {page.examples_by}; held-out images at the 80th and at the 20th percentile of its mAP.",
+        f"By {examples_by}; held-out images at the 80th and at the 20th percentile of its mAP.",
         f"![Image, truth and prediction]({paper.name}_examples.jpg)\n",
     ]
     return "\n\n".join(paragraphs)

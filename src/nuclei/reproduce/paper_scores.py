@@ -13,7 +13,7 @@ from skimage.metrics import contingency_table
 from skimage.segmentation import watershed
 
 from nuclei.inference.measure import CLASS_PREFIX
-from nuclei.metrics import accuracy, confusion, pixel_confusion, pixel_scores, precision_at
+from nuclei.metrics import accuracy, pixel_confusion, pixel_scores, precisions
 
 RESAMPLES = 1000
 """Number of samples of a bootstrap."""
@@ -51,7 +51,7 @@ class HeldOutScores:
 
         Labels and truth are int32 (H, W); ``classes`` (N + 1,) has the class of each true nucleus, 1..N.
         """
-        self.precision[image_id] = precision_at(confusion(truth, labels))
+        self.precision[image_id] = precisions(truth, labels)
         nuclei = pixel_confusion(truth > 0, labels > 0, 2)
         self.iou.append(float(np.nan_to_num(pixel_scores(nuclei)["IoU"][1], nan=1.0)))
         n = len(self.classes)
@@ -61,9 +61,10 @@ class HeldOutScores:
             self.inside.append((maps[list(self.channels).index("nucleus")], truth))
 
     @cached_property
-    def _v_scores(self) -> np.ndarray:
-        """V_rand and V_info at each threshold of each image, float64 (n_thresholds, n_images, 2)."""
-        return v_scores_by_threshold(self.inside)
+    def v_by_threshold(self) -> np.ndarray:
+        """V_rand and V_info of each image, float64 (9, n_images, 2), at the thresholds 0.1 to 0.9."""
+        thresholds = np.arange(1, 10) / 10
+        return np.array([[v_scores(truth, cells(i, t)) for i, truth in self.inside] for t in thresholds])
 
     @property
     def confusion(self) -> np.ndarray:
@@ -86,7 +87,8 @@ class HeldOutScores:
             **{name: float(np.nanmean(values[1:])) for name, values in pixel_scores(pixels).items()},
         }
         if self.membranes:
-            rand, info = self._v_scores[:, chosen].mean(axis=1).max(axis=0)
+            # As in the ISBI challenge, the best threshold of the mean over images.
+            rand, info = self.v_by_threshold[:, chosen].mean(axis=1).max(axis=0)
             scores |= {"V_rand": float(rand), "V_info": float(info)}
         return scores
 
@@ -150,13 +152,3 @@ def cells(inside: np.ndarray, threshold: float) -> np.ndarray:
     """
     pieces = cv2.connectedComponents((inside >= threshold * 255).astype(np.uint8), connectivity=4)[1]
     return np.asarray(watershed(255 - inside, pieces)) if pieces.any() else np.ones(inside.shape, np.int32)
-
-
-def v_scores_by_threshold(images: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Return V_rand and V_info of images, float64 (9, n_images, 2), at the thresholds 0.1 to 0.9.
-
-    The ISBI challenge takes the best threshold of the mean over images. An image is the map that ``cells``
-    takes, and the true labels.
-    """
-    thresholds = np.arange(1, 10) / 10
-    return np.array([[v_scores(truth, cells(inside, t)) for inside, truth in images] for t in thresholds])

@@ -81,12 +81,11 @@ class Paper:
 
     Attributes:
         title, about, protocol, notes: texts of the page.
-        main: the score that is compared in words.
-        columns: scores in the table.
+        main, columns: the score that is compared in words, and those in the table.
         submissions: whether to write a submission of each system for the competition's test images.
         common: settings of ``./run.sh train`` for all systems.
-        systems: the systems by name, in the paper's order.
-        budgets: the budgets by name; ``paper`` is the paper's own schedule.
+        systems: in the paper's order.
+        budgets: among them ``paper``, the paper's own schedule.
         below_otsu: why systems score below Otsu's threshold, if some do.
         learned: what the reproduction says about the paper: what held, what did not, and why.
         compare: pairs of systems whose difference is shown, the first less the second.
@@ -234,11 +233,7 @@ class Reproduction:
         return draws
 
     def train_all(self, names: Sequence[str]) -> tuple[dict[str, list[RunName]], dict[str, list[Draw]]]:
-        """Train systems and the parts of averages.
-
-        Returns:
-            For each system the runs whose maps are averaged, and for each network of a search its draws.
-        """
+        """Train systems and the parts of averages; return the runs to average, and the draws of searches."""
         draws: dict[str, list[Draw]] = {}
 
         def runs_of(name: str) -> list[RunName]:

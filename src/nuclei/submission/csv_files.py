@@ -1,4 +1,4 @@
-"""Read and write the competition's CSV files: submissions, and solutions with the true nuclei.
+"""The competition's CSV files: submissions, the images that they must have, and solutions that score them.
 
 A submission has the columns ``ImageId,EncodedPixels``, one row for each nucleus; a solution also has
 ``Height,Width,Usage``. An image without nuclei keeps one row with an empty second field.
@@ -12,23 +12,19 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from nuclei.atomic import atomic_write
-from nuclei.data.store import ZIP_ERRORS
+from nuclei.data.store import ZIP_ERRORS, StoreRow, read_index
 from nuclei.errors import UserError
+from nuclei.progress import track
+from nuclei.submission import rle
+from nuclei.submission.rules import HEADER, Shapes, find_violations
 
-if TYPE_CHECKING:
-    import numpy as np
-
-HEADER = "ImageId,EncodedPixels"
-# 18 digits always fit into 64 bits.
-VALID_LINE = re.compile(r'([^\s,"\']+),((?:[0-9]{1,18}(?: [0-9]{1,18})*)?)')
 PLAIN_ID = re.compile(r'(?![=+@-][^,"]*[^\w.-])[^\s,"]+')
-INTEGER = re.compile(r"-?[0-9]{1,18}")
-INTEGRAL_FLOAT = re.compile(r"(-?[0-9]{1,18})\.0*")
-FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def as_text(value: str) -> str:
@@ -44,14 +40,11 @@ def is_plain(image_id: str) -> bool:
 def write_submission(path: str | Path, labelled_images: Iterable[tuple[str, np.ndarray]]) -> int:
     """Write a submission, holding one image at a time; return the number of rows below the header.
 
-    Args:
-        labelled_images: for each image its ImageId and its label map, integers (H, W).
+    Each image is an ImageId and a label map, integers (H, W).
 
     Raises:
         ValueError: an ImageId comes twice, or is no plain word.
     """
-    from nuclei.submission.rle import to_lines
-
     written: set[str] = set()
     n_rows = 0
     with atomic_write(path) as part, open(part, "wb") as f:
@@ -60,7 +53,7 @@ def write_submission(path: str | Path, labelled_images: Iterable[tuple[str, np.n
             if image_id in written or not is_plain(image_id):
                 raise ValueError(f"ImageId {image_id!r} comes twice, or is no plain word")
             written.add(image_id)
-            lines = to_lines(image_id, labels)
+            lines = rle.to_lines(image_id, labels)
             f.write(lines)
             n_rows += lines.count(b"\n")
     return n_rows
@@ -83,8 +76,7 @@ def read_submission(path: str | Path) -> dict[str, list[str]]:
 def read_solution(path: str | Path) -> dict[str, tuple[tuple[int, int], list[str]]]:
     """Return for each image of a solution its (height, width) and its runs.
 
-    Raises:
-        UserError: the file is missing, is no text, lacks a column, or has a size that is no number.
+    A size that is no number is an error, and so is what ``read_submission`` refuses.
     """
     images: dict[str, tuple[tuple[int, int], list[str]]] = {}
     for image_id, text, height, width in _columns(path, "ImageId", "EncodedPixels", "Height", "Width"):
@@ -95,11 +87,7 @@ def read_solution(path: str | Path) -> dict[str, tuple[tuple[int, int], list[str
 
 
 def read_ignored(path: str | Path) -> set[str]:
-    """Return the images that a solution marks as ``Ignored`` in its column ``Usage``; none without one.
-
-    Raises:
-        UserError: the file is missing, is no text, or lacks the ImageIds.
-    """
+    """Return the images that a solution marks as ``Ignored`` in its column ``Usage``; none without one."""
     if "Usage" not in next(_fields(path), (1, []))[1]:
         return set()
     return {image_id for image_id, usage in _columns(path, "ImageId", "Usage") if usage.lower() == "ignored"}
@@ -147,68 +135,95 @@ def _read(path: Path) -> bytes:
         return z.read(path.stem)
 
 
-class SubmissionLine(NamedTuple):
-    """One line below the header, as far as its meaning can be told; the header is line 1.
+@dataclass(frozen=True)
+class ExpectedImages:
+    """The test images that a submission must have, and the file that names them.
 
-    The runs are whole numbers with one space between them; ``empty`` means that none were meant to be there.
+    Each image has its (height, width), or None where the size is not known.
     """
 
-    number: int
-    image_id: str
-    runs: str
-    empty: bool
+    shapes: Shapes
+    source: str
 
 
-def parse_line(number: int, text: str) -> tuple[SubmissionLine, list[str]]:
-    """Return what a line means, and each way in which its form breaks the rules.
+def expected_images(
+    store: str | Path, root: str | Path, solution: str | Path | None = None
+) -> ExpectedImages:
+    """Return the test images that a submission must have: of the solution, the store, or the sample.
 
-    A line of bad form is still read as far as possible, so that its numbers are checked as well.
+    The sample submission, among the competition's files in ``root``, has no sizes.
 
-    >>> parse_line(2, "a,1 2 3 4")
-    (SubmissionLine(number=2, image_id='a', runs='1 2 3 4', empty=False), [])
-    >>> parse_line(3, "a,[1, 2.0]")[0].runs
-    '1 2'
+    Raises:
+        UserError: there is none of the three, or the first of them is damaged.
     """
-    if valid := VALID_LINE.fullmatch(text):
-        return SubmissionLine(number, valid[1], valid[2], not valid[2]), []
-    if not text.strip():
-        return SubmissionLine(number, "", "", False), ["blank line"]
-    reasons = []
-    plain = text.replace('"', "").replace("'", "")
-    if plain != text:
-        reasons.append("quoted field; write it without quotes")
-    image_id, comma, field = plain.partition(",")
-    if not comma:
-        reasons.append("expected 2 fields 'ImageId,EncodedPixels', got 1")
-    if image_id.strip() == "":
-        reasons.append("no ImageId")
-    runs, more = _parse_field(field)
-    if image_id != image_id.strip() or field != " ".join(field.split()):
-        reasons.append("padded field; write no spaces around a field and one between numbers")
-    empty = bool(comma) and not field.strip()
-    return SubmissionLine(number, image_id.strip(), runs, empty), reasons + more
+    if solution:
+        shapes = {image_id: shape for image_id, (shape, _) in read_solution(solution).items()}
+        return ExpectedImages(shapes, str(solution))
+    rows = [row for row in index_or_nothing(store) if row.split == "test"]
+    if rows:
+        return ExpectedImages({row.image_id: (row.height, row.width) for row in rows}, str(store))
+    for name in ("stage1_sample_submission.csv", "stage1_sample_submission.csv.zip"):
+        sample = Path(root) / name
+        if sample.is_file():
+            return ExpectedImages(dict.fromkeys(read_submission(sample)), str(sample))
+    raise UserError(
+        f"which images are expected? there is no store {store} and no sample submission in {root}; "
+        "run ./run.sh prepare, or give solution=PATH"
+    )
 
 
-def _parse_field(field: str) -> tuple[str, list[str]]:
-    """Return the whole numbers in a second field of bad form, and what else the field holds."""
-    reasons = []
-    bare = field.translate(str.maketrans("[](){}", "      "))
-    if bare != field:
-        reasons.append("brackets, as of a printed list; write 'start length start length …'")
-    if "," in bare:
-        reasons.append("commas in the second field: a printed list, or more than 2 fields")
-    words = bare.replace(",", " ").split()
-    numbers = [
-        integral[1] if (integral := INTEGRAL_FLOAT.fullmatch(word)) else word
-        for word in words
-        if INTEGER.fullmatch(word) or INTEGRAL_FLOAT.fullmatch(word)
-    ]
-    odd = [word for word in words if not INTEGER.fullmatch(word)]
-    if floats := [word for word in odd if FLOAT.fullmatch(word) and not word.isdigit()]:
-        reasons.append(f"a float, '{floats[0][:20]}'; numbers are whole")
-    if large := [word for word in odd if word.lstrip("-").isdigit()]:
-        reasons.append(f"the number {large[0][:20]}… is too large")
-    if strange := [word for word in odd if not FLOAT.fullmatch(word)]:
-        reasons.append(f"'{strange[0][:20]}' is no number")
-    # A word that could not be read would shift the pairs, and every check of them would be wrong.
-    return (" ".join(numbers) if len(numbers) == len(words) else ""), reasons
+def index_or_nothing(store: str | Path) -> list[StoreRow]:
+    """Return the index of a store; no rows where there is no store."""
+    return read_index(store) if Path(store).is_file() else []
+
+
+def check_solution(solution: str | None, data: str) -> None:
+    """Refuse a solution that is not there, with advice for the data set."""
+    if solution and Path(solution).is_file():
+        return
+    advice = f"run ./run.sh prepare data={data}, or give solution=PATH"
+    if data == "dsb2018":
+        advice = (
+            "the truth of the test images is not among the competition's data; "
+            "score out-of-fold maps instead: ./run.sh score run=unet/default"
+        )
+    raise UserError(f"no solution at {solution}: {advice}")
+
+
+def compare_with_solution(submission: str | Path, solution: str | Path) -> dict[str, np.ndarray]:
+    """Return for each image of the solution that counts what ``nuclei.metrics.confusion`` gives.
+
+    Raises:
+        UserError: a file cannot be read, or the submission breaks the rules or lacks images.
+    """
+    from nuclei.metrics import confusion  # starts slowly, and ``validate`` needs the images alone
+
+    true_images = read_solution(solution)
+    if not true_images:
+        raise UserError(f"{solution} has no images")
+    predicted_runs = read_submission(submission)
+    if missing := [image_id for image_id in true_images if image_id not in predicted_runs]:
+        raise UserError(
+            f"{submission} lacks {len(missing)} of the {len(true_images)} images in {solution}, first "
+            f"{missing[0]}; are the two of one data set?"
+        )
+    shapes = {image_id: shape for image_id, (shape, _) in true_images.items()}
+    if violations := find_violations(submission, shapes):
+        raise UserError(
+            f"{submission} breaks the rules {len(violations)} times, first {violations[0]}; "
+            f"./run.sh validate submission={submission} solution={solution} lists them all"
+        )
+    ignored = read_ignored(solution) & true_images.keys()
+    if ignored:
+        print(f"{len(ignored)} images are marked as ignored in {solution} and not scored", file=sys.stderr)
+    scored = {image_id: image for image_id, image in true_images.items() if image_id not in ignored}
+    if not scored:
+        raise UserError(f"{solution} has no image that is not ignored")
+    counts = {}
+    for image_id, (shape, true_runs) in track(scored.items(), "score", len(scored)):
+        prediction = rle.decode(predicted_runs[image_id], shape)
+        try:
+            counts[image_id] = confusion(rle.decode(true_runs, shape, allow_overlap=True), prediction)
+        except UserError as e:
+            raise UserError(f"{solution}, image {image_id}: {e}") from e
+    return counts

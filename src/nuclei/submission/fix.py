@@ -16,8 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 from nuclei.atomic import atomic_write
-from nuclei.submission.csv_files import HEADER, SubmissionLine, parse_line
-from nuclei.submission.rules import BYTE_ORDER_MARK
+from nuclei.submission.rules import BYTE_ORDER_MARK, HEADER, SubmissionLine, parse_line
 
 NOTHING = {"nan", "none", "null", "na", "n/a", "-1"}
 """What programs write for an empty field."""

@@ -74,11 +74,7 @@ def write_record(submission: Path, record: SubmissionRecord) -> None:
 
 
 def read_record(submission: Path) -> SubmissionRecord | None:
-    """Return how a submission was made; None where nothing is known of these very bytes.
-
-    Raises:
-        UserError: the record is damaged.
-    """
+    """Return how these very bytes were made, None where nothing is known; refuse a damaged record."""
     path = submission.with_suffix(".json")
     if not path.is_file():
         return None
@@ -128,10 +124,8 @@ def predict_submission(
 ) -> tuple[int, int]:
     """Write the nuclei of all images as the competition's CSV; return the numbers of rows and of nuclei.
 
-    An image that cannot be read gets no nuclei; ``segment`` returns labels, int32 (H, W).
-
-    Raises:
-        UserError: the file breaks a rule of the competition.
+    An image that cannot be read gets no nuclei; ``segment`` returns labels, int32 (H, W). A file that breaks
+    a rule of the competition is an error.
     """
     shapes: dict[str, tuple[int, int] | None] = {}
     n_nuclei = 0
@@ -147,9 +141,8 @@ def predict_submission(
 
     n_rows = write_submission(path, rows())
     if violations := find_violations(path, shapes):
-        raise UserError(
-            f"{path} is not valid: {violations[0]} ({len(violations)} violations); please report this"
-        )
+        number = len(violations)
+        raise UserError(f"{path} is not valid: {violations[0]} ({number} violations); please report this")
     return n_rows, n_nuclei
 
 

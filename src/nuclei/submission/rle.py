@@ -86,22 +86,16 @@ def to_lines(
 ) -> bytes:
     """Return the rows of an image as they stand in a submission, one line for each nucleus, at least one.
 
-    Args:
-        image_id: of the image.
-        labels: integers (H, W), 0 for background; of the whole image or of a part.
-        corner: (row, column) in the image of their first pixel.
-        height: of the image; None takes that of the labels.
+    The labels are integers (H, W), 0 for background, of the whole image or of a part, whose first pixel is at
+    ``corner``, (row, column), of an image of this ``height``; None takes that of the labels.
 
     >>> to_lines("a", np.array([[1, 0, 2], [1, 0, 0], [0, 1, 0]]))
     b'a,1 2 6 1\\na,7 1\\n'
     """
     from nuclei.labelmap.run_lengths import write_rows
 
-    if height not in (
-        None,
-        labels.shape[0],
-    ):  # a row of background, so that no run goes on in the next column
-        labels = np.pad(labels, ((0, 1), (0, 0)))
+    if height not in (None, labels.shape[0]):
+        labels = np.pad(labels, ((0, 1), (0, 0)))  # so that no run goes on in the next column
     pairs, ends = encode_flat(labels)
     column, row = np.divmod(pairs[::2] - 1, max(labels.shape[0], 1))
     pairs[::2] = (column + corner[1]) * (height or labels.shape[0]) + row + corner[0] + 1
@@ -131,7 +125,7 @@ def decode(
     """
     from nuclei.labelmap.run_lengths import paint_runs
 
-    runs = _read_fast(rows) or _read_one_by_one(rows)
+    runs = _read(rows)
     _check_bounds(runs, shape)
     owners = runs.row + 1
     areas = np.bincount(owners, runs.length).astype(np.int64)
@@ -141,33 +135,24 @@ def decode(
     return labels
 
 
-def _read_fast(rows: Sequence[str | np.ndarray]) -> Runs | None:
-    """Return the runs in texts of valid form; None where any row is not so."""
+def _read(rows: Sequence[str | np.ndarray]) -> Runs:
+    """Return the runs in rows: in texts of valid form by the compiled reader, else row by row."""
     from nuclei.labelmap.run_lengths import read_rows
 
-    if not all(isinstance(row, str) for row in rows):
-        return None
-    text = "".join([f"{row}\n" for row in rows]).encode()
-    numbers, counts, valid = read_rows(np.frombuffer(text, np.uint8))
+    valid = all(isinstance(row, str) for row in rows)
+    if valid:
+        text = "".join([f"{row}\n" for row in rows]).encode()
+        numbers, counts, valid = read_rows(np.frombuffer(text, np.uint8))
     if not valid or len(counts) != len(rows) or (counts % 2).any():
-        return None
-    return _to_runs(numbers.reshape(-1, 2), counts // 2)
-
-
-def _read_one_by_one(rows: Sequence[str | np.ndarray]) -> Runs:
-    """Return the runs in rows, read one by one, to say which of them is wrong."""
-    pairs = [_read_row(row, number) for number, row in enumerate(rows, 1)]
-    return _to_runs(np.concatenate([np.zeros((0, 2), np.int64), *pairs]), np.array([*map(len, pairs)], int))
-
-
-def _to_runs(pairs: np.ndarray, counts: np.ndarray) -> Runs:
-    """Return int64 (k, 2) pairs, of which each row has ``counts``, as columns."""
-    columns = np.ascontiguousarray(pairs.T)
-    return Runs(np.repeat(np.arange(len(counts)), counts), columns[0], columns[1])
+        values = [_read_row(row, number) for number, row in enumerate(rows, 1)]
+        numbers = np.concatenate([np.zeros(0, np.int64), *values])
+        counts = np.array([*map(len, values)], int)
+    start, length = np.ascontiguousarray(numbers.reshape(-1, 2).T)
+    return Runs(np.repeat(np.arange(len(counts)), counts // 2), start, length)
 
 
 def _read_row(row: str | np.ndarray, number: int) -> np.ndarray:
-    """Return one row as int64 (k, 2)."""
+    """Return one row as int64 (2k,)."""
     try:
         values = np.array([int(word) for word in row.split()] if isinstance(row, str) else row, np.int64)
     except (ValueError, OverflowError) as e:
@@ -176,7 +161,7 @@ def _read_row(row: str | np.ndarray, number: int) -> np.ndarray:
         ) from e
     if values.size == 0 or values.size % 2:
         raise UserError(f"row {number}: expected pairs 'start length …', got {values.size} numbers")
-    return values.reshape(-1, 2)
+    return values.ravel()
 
 
 def _check_bounds(runs: Runs, shape: tuple[int, int]) -> None:

@@ -5,17 +5,23 @@ All violations are found at once. numpy and the standard library only, so that t
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from nuclei.errors import UserError
-from nuclei.submission.csv_files import HEADER, SubmissionLine, parse_line
 from nuclei.submission.rle import Runs
 
+HEADER = "ImageId,EncodedPixels"
+# 18 digits always fit into 64 bits.
+VALID_LINE = re.compile(r'([^\s,"\']+),((?:[0-9]{1,18}(?: [0-9]{1,18})*)?)')
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+INTEGRAL_FLOAT = re.compile(r"(-?[0-9]{1,18})\.0*")
+FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][+-]?[0-9]+)?")
 BYTE_ORDER_MARK = "\ufeff"
 NOT_TEXT = {
     b"\x1f\x8b": "a gzip file; unpack it first",
@@ -35,50 +41,108 @@ class Violation(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        place = [f"line {self.line}"] if self.line else []
-        place += [f"ImageId {_shortened(self.image_id)}"] if self.image_id else []
+        # A line read wrongly may have all runs in its ImageId.
+        shown = self.image_id if len(self.image_id) <= 64 else f"{self.image_id[:60]}…"
+        place = [f"line {self.line}"] * bool(self.line) + [f"ImageId {shown}"] * bool(shown)
         return f"{', '.join(place) or 'file'}: {self.reason}"
 
 
-def _shortened(image_id: str) -> str:
-    """Return an ImageId, of a long one the beginning: a line read wrongly may have all runs in it."""
-    return image_id if len(image_id) <= 64 else f"{image_id[:60]}…"
+class SubmissionLine(NamedTuple):
+    """One line below the header, as far as its meaning can be told; the header is line 1.
+
+    The runs are whole numbers with one space between them; ``empty`` means that none were meant to be there.
+    """
+
+    number: int
+    image_id: str
+    runs: str
+    empty: bool
+
+
+def parse_line(number: int, text: str) -> tuple[SubmissionLine, list[str]]:
+    """Return what a line means, and each way in which its form breaks the rules.
+
+    A line of bad form is still read as far as possible, so that its numbers are checked as well.
+
+    >>> parse_line(2, "a,1 2 3 4")
+    (SubmissionLine(number=2, image_id='a', runs='1 2 3 4', empty=False), [])
+    >>> parse_line(3, "a,[1, 2.0]")[0].runs
+    '1 2'
+    """
+    if valid := VALID_LINE.fullmatch(text):
+        return SubmissionLine(number, valid[1], valid[2], not valid[2]), []
+    if not text.strip():
+        return SubmissionLine(number, "", "", False), ["blank line"]
+    reasons = []
+    plain = text.replace('"', "").replace("'", "")
+    if plain != text:
+        reasons.append("quoted field; write it without quotes")
+    image_id, comma, field = plain.partition(",")
+    if not comma:
+        reasons.append("expected 2 fields 'ImageId,EncodedPixels', got 1")
+    if image_id.strip() == "":
+        reasons.append("no ImageId")
+    runs, more = _parse_field(field)
+    if image_id != image_id.strip() or field != " ".join(field.split()):
+        reasons.append("padded field; write no spaces around a field and one between numbers")
+    empty = bool(comma) and not field.strip()
+    return SubmissionLine(number, image_id.strip(), runs, empty), reasons + more
+
+
+def _parse_field(field: str) -> tuple[str, list[str]]:
+    """Return the whole numbers in a second field of bad form, and what else the field holds."""
+    reasons = []
+    bare = field.translate(str.maketrans("[](){}", "      "))
+    if bare != field:
+        reasons.append("brackets, as of a printed list; write 'start length start length …'")
+    if "," in bare:
+        reasons.append("commas in the second field: a printed list, or more than 2 fields")
+    words = bare.replace(",", " ").split()
+    numbers = [
+        integral[1] if (integral := INTEGRAL_FLOAT.fullmatch(word)) else word
+        for word in words
+        if INTEGER.fullmatch(word) or INTEGRAL_FLOAT.fullmatch(word)
+    ]
+    odd = [word for word in words if not INTEGER.fullmatch(word)]
+    if floats := [word for word in odd if FLOAT.fullmatch(word) and not word.isdigit()]:
+        reasons.append(f"a float, '{floats[0][:20]}'; numbers are whole")
+    if large := [word for word in odd if word.lstrip("-").isdigit()]:
+        reasons.append(f"the number {large[0][:20]}… is too large")
+    if strange := [word for word in odd if not FLOAT.fullmatch(word)]:
+        reasons.append(f"'{strange[0][:20]}' is no number")
+    # A word that could not be read would shift the pairs, and every check of them would be wrong.
+    return (" ".join(numbers) if len(numbers) == len(words) else ""), reasons
 
 
 Shapes = Mapping[str, tuple[int, int] | None]
 
 
-def find_violations(path: str | Path, shapes: Shapes | Collection[str]) -> list[Violation]:
+def find_violations(path: str | Path, shapes: Shapes) -> list[Violation]:
     """Return every violation of the rules in a submission, in the order of its lines; none if it is valid.
 
-    A size of None, or ImageIds alone in place of (height, width) by image, leave the ends of runs unchecked.
-
-    Raises:
-        UserError: the file cannot be read.
+    A size of None leaves the ends of an image's runs unchecked.
     """
     return check_submission(read_bytes(path), shapes)
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Return a submission as it lies on the disk.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
+    """Return a submission as it lies on the disk, or raise a UserError."""
     try:
         return Path(path).read_bytes()
     except OSError as e:
         raise UserError(f"cannot read the submission {path}: {e.strerror}") from e
 
 
-def check_submission(data: bytes, shapes: Shapes | Collection[str]) -> list[Violation]:
+def check_submission(data: bytes, shapes: Shapes) -> list[Violation]:
     """Return what ``find_violations`` returns, of the bytes of a file."""
     text, violations = _decode(data)
     if text is None:
         return violations
-    sizes = shapes if isinstance(shapes, Mapping) else dict.fromkeys(shapes)
     header, *texts = text.split("\n")
-    violations += _check_header(header)
+    if header != HEADER:
+        hint = "; write the table without its index" if header.startswith((",", "Unnamed")) else ""
+        reason = f"wrong header: expected '{HEADER}', got '{header[:80]}'{hint}"
+        violations.append(Violation(1, "", reason))
     if texts and not texts[-1]:
         texts.pop()  # the end of the last line is no line of its own
     lines = []
@@ -86,7 +150,7 @@ def check_submission(data: bytes, shapes: Shapes | Collection[str]) -> list[Viol
         line, reasons = parse_line(number, line_text)
         lines.append(line)
         violations += [Violation(number, line.image_id, reason) for reason in reasons]
-    violations += [*_check_images(lines, sizes), *_check_runs(lines, sizes)]
+    violations += [*_check_images(lines, shapes), *_check_runs(lines, shapes)]
     return sorted(violations, key=lambda v: v.line or len(texts) + 2)  # the file as a whole comes last
 
 
@@ -111,13 +175,6 @@ def _decode(data: bytes) -> tuple[str | None, list[Violation]]:
         reason = f"Windows line ends on {text.count(chr(13))} lines; use plain \\n"
         violations.append(Violation(line, "", reason))
     return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n"), violations
-
-
-def _check_header(header: str) -> list[Violation]:
-    if header == HEADER:
-        return []
-    hint = "; write the table without its index" if header.startswith((",", "Unnamed")) else ""
-    return [Violation(1, "", f"wrong header: expected '{HEADER}', got '{header[:80]}'{hint}")]
 
 
 def _check_images(lines: list[SubmissionLine], sizes: Shapes) -> Iterator[Violation]:
@@ -169,14 +226,10 @@ def _first_of_each_line(lines: list[SubmissionLine], reasons: list[tuple[int, st
 
 
 def looks_row_major(submitted: Mapping[str, Sequence[str]], shapes: Shapes) -> bool:
-    """Return whether the runs of most nuclei seem to go along rows, not down columns as Kaggle's.
+    """Return whether the runs of most nuclei in a valid submission seem to go along rows, not down columns.
 
     The runs of a nucleus that are next to each other touch one another, from one column to the next, or else
     they were written in the other order. Nuclei of images as high as wide are in one piece either way.
-
-    Args:
-        submitted: runs of each nucleus by image, of a valid submission; see ``read_submission``.
-        shapes: (height, width) by image.
     """
     sizes = [shapes.get(image_id) or (1, 1) for image_id, nuclei in submitted.items() for _ in nuclei]
     heights, widths = np.array(sizes, np.int64).reshape(-1, 2).T
