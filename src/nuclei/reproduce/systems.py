@@ -118,7 +118,7 @@ class Paper:
     def choose(self, names: Sequence[str] | None) -> list[str]:
         """Return the names of the chosen systems, or of all, in the paper's order; refuse unknown ones."""
         if unknown := set(names or []) - set(self.systems):
-            raise UserError(f"only={unknown.pop()}: paper={self.name} has {', '.join(self.systems)}")
+            raise UserError(f"only={min(unknown)}: paper={self.name} has {', '.join(self.systems)}")
         return [name for name in self.systems if not names or name in names]
 
 
