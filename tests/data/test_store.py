@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei.data.sources.protocols import Item, Source
+from nuclei.data.sources import Item, Source
 from nuclei.data.store import Store, encode_image, encode_labels, prepare, read_index, write_store
 from nuclei.errors import UserError
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from nuclei.atomic import atomic_write
-from nuclei.data.sources.protocols import SPLITS, Item, Source, Split
+from nuclei.data.sources import SPLITS, Item, Source, Split
 from nuclei.errors import UserError
 from nuclei.progress import parallel_map, track
 

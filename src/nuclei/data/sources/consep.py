@@ -20,7 +20,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from nuclei.data.image_io import decode_image
-from nuclei.data.sources.protocols import Item, Source, Split
+from nuclei.data.sources import Item, Source, Split
 from nuclei.errors import UserError
 
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from nuclei.atomic import atomic_folder
+from nuclei.data.sources import Split
 from nuclei.data.sources.dsb2018 import Dsb2018, Dsb2018Item
-from nuclei.data.sources.protocols import Split
 from nuclei.data.synthetic import (
     draw_brightfield,
     draw_fluorescence,

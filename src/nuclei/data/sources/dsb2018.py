@@ -16,7 +16,7 @@ import numpy as np
 
 from nuclei.data.annotations import merge_pixels
 from nuclei.data.image_io import SUFFIXES, decode_image, decode_mask
-from nuclei.data.sources.protocols import Item, Source, Split
+from nuclei.data.sources import Item, Source, Split
 from nuclei.data.store import ZIP_ERRORS
 from nuclei.errors import UserError
 

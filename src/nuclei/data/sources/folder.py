@@ -35,7 +35,7 @@ from nuclei.data.image_files import (
 )
 from nuclei.data.image_io import READABLE, read_images
 from nuclei.data.image_stacks import PlaneSelection, SourceImage
-from nuclei.data.sources.protocols import Item, Source, Split
+from nuclei.data.sources import Item, Source, Split
 from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.metrics import equivalent_diameter

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from nuclei.data.sources.protocols import Item, Source, Split
+from nuclei.data.sources import Item, Source, Split
 from nuclei.errors import UserError
 
 FILES = ("train-volume.tif", "train-labels.tif", "test-volume.tif")
