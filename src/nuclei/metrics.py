@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nuclei.labelmap.overlap import count_matches, pair_runs, shared_pairs
+from nuclei.labelmap.objects import count_matches, pair_runs, shared_pairs
 from nuclei.labelmap.regions import compact_labels
 
 Runs = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -8,8 +8,7 @@ import tifffile
 
 from nuclei.data import tiff_reader
 from nuclei.data.image_io import read_images
-from nuclei.data.image_regions import RegionImage
-from nuclei.data.image_stacks import PlaneSelection
+from nuclei.data.image_stacks import PlaneSelection, RegionImage
 from nuclei.data.tiff_reader import PartOfSet
 from nuclei.errors import UserError
 

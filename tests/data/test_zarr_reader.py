@@ -12,8 +12,7 @@ import zarr
 from nuclei.data import zarr_reader
 from nuclei.data.image_files import find_images
 from nuclei.data.image_io import read_image, read_images
-from nuclei.data.image_regions import RegionImage
-from nuclei.data.image_stacks import PlaneSelection
+from nuclei.data.image_stacks import PlaneSelection, RegionImage
 from nuclei.errors import UserError
 
 STACK = np.random.default_rng(0).integers(0, 4000, (2, 3, 90, 70), np.uint16)

@@ -79,8 +79,6 @@ def merge_pixels(objects: Sequence[np.ndarray], shape: tuple[int, int], counts: 
 
     Args:
         objects: indices ``(k,)`` into the flattened image, of each nucleus.
-        shape: (H, W) of the image.
-        counts: added to.
 
     Returns:
         ``int32 (H, W)``, 0 is background, 1..N the nuclei in the order of the objects.
@@ -99,11 +97,9 @@ def merge_pixels(objects: Sequence[np.ndarray], shape: tuple[int, int], counts: 
 
 
 def polygon_pixels(parts: Sequence[Sequence[Ring]], shape: tuple[int, int]) -> np.ndarray:
-    """Return the pixels of a nucleus, ascending indices ``(k,)`` into the flattened image.
+    """Return the pixels of a nucleus within the image, ascending indices ``(k,)`` into it flattened.
 
-    Args:
-        parts: polygons, each an outline and its holes, rings of (x, y).
-        shape: (H, W) of the image; what lies outside of it is cut off.
+    The parts are polygons, each an outline and its holes, rings of (x, y).
 
     Raises:
         ValueError: a ring is none.
@@ -129,12 +125,8 @@ def read_geojson(path: Path, shape: tuple[int, int], counts: Counter[str]) -> np
     """Read the nuclei that QuPath wrote as GeoJSON.
 
     Regions are left out: where there are detections, all annotations; an annotation that has two others in
-    it; and what QuPath's own classes for regions name, which end in an asterisk, such as ``Region*``.
-
-    Args:
-        path: a FeatureCollection, or a list of features.
-        shape: (H, W) of the image.
-        counts: see ``merge_pixels``; and what is left out: points, lines, regions around detections.
+    it; and what QuPath's own classes for regions name, which end in an asterisk, such as ``Region*``. These,
+    points and lines are counted in ``counts``, beside what ``merge_pixels`` counts.
 
     Returns:
         ``int32 (H, W)``, numbered without gaps.
@@ -231,11 +223,7 @@ def coco_labels(
 ) -> np.ndarray:
     """Return the label map of one image of a COCO file, ``int32 (H, W)``, numbered without gaps.
 
-    Args:
-        entries: of ``read_coco``.
-        shape: (H, W) of the image.
-        counts: see ``merge_pixels``; and crowds (``iscrowd``), which are left out.
-        name: of file and image, for messages.
+    Crowds (``iscrowd``) are left out, and counted beside what ``merge_pixels`` counts.
 
     Raises:
         UserError: the image has another size, or an annotation has no outline or one that lies elsewhere.
@@ -303,16 +291,10 @@ def pieces(mask: np.ndarray) -> np.ndarray:
 
 
 def nuclei_of(labels: np.ndarray, name: str, counts: Counter[str]) -> np.ndarray:
-    """Number the nuclei of a label map without gaps; of a mask of one value they are its connected pieces.
+    """Number the nuclei of a label map ``(H, W)`` without gaps, as int32.
 
-    Args:
-        labels: integers ``(H, W)``, 0 background.
-        name: of the file, for messages.
-        counts: added to: masks of one value, nuclei ``in several pieces``, and those that are larger than
-            half of their image, as in masks that are inverted.
-
-    Returns:
-        ``int32 (H, W)``.
+    The nuclei of a mask of one value are its connected pieces. Counted in ``counts`` are such masks, nuclei
+    ``in several pieces``, and those larger than half of their image, as in masks that are inverted.
 
     Raises:
         UserError: there is no background, or the values are classes of pixels and no nuclei.

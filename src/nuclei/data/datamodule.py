@@ -27,15 +27,7 @@ class Crops(Dataset[Crop]):
     """Random crops; crop n is a pure function of the seed and n.
 
     Rare kinds of images are drawn more often: the weight of an image is one over the square root of the
-    number of images of the same modality and size.
-
-    Args:
-        store: where the images are.
-        ids: the images to draw from; held in memory.
-        augment: cuts and varies a crop.
-        seed: of all randomness.
-        preprocessing: of the images; see ``nuclei.data.preprocessing.preprocess``.
-        channels: of the targets; see ``nuclei.data.targets``.
+    number of images of the same modality and size. All images are held in memory.
     """
 
     def __init__(
@@ -123,15 +115,12 @@ class NucleiData(L.LightningDataModule):
     """Training crops and held-out images of one fold.
 
     Args:
-        store: where the images are.
         train_ids: images of the other folds.
         val_ids: images of this fold.
         augment: cuts and varies a crop.
         batch_size: number of crops in a step, of all processes together.
         samples_per_epoch: number of crops in an epoch.
         num_workers: number of loader processes; 0 leaves a small CPU to the network.
-        seed: of the crops.
-        preprocessing: of the images; see ``nuclei.data.preprocessing.preprocess``.
         channels: of the targets; see ``nuclei.data.targets``.
         val_crops: number of crops of the held-out images whose loss is measured.
     """

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from nuclei.data.image_stacks import EVERYTHING, PlaneSelection, SourceImage, Stack, images_of
-from nuclei.data.preprocessing import to_8_bits
+from nuclei.data.preprocessing import is_grey, to_8_bits
 from nuclei.data.tiff_reader import MAGIC, read_tiff
 from nuclei.data.zarr_reader import read_zarr
 from nuclei.errors import UserError
@@ -35,9 +35,8 @@ ZARR = ".zarr"
 """Ending of the folders that are read as one file: OME-Zarr."""
 READABLE = (*SUFFIXES, *WITH_BIOIO, ZARR)
 """Endings of all of them."""
-cv2.utils.logging.setLogLevel(
-    cv2.utils.logging.LOG_LEVEL_SILENT
-)  # OpenCV's own lines on damaged files say less than the error that follows
+# OpenCV's own lines on damaged files say less than the error that follows.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def read_images(
@@ -51,7 +50,6 @@ def read_images(
 
     Args:
         file: of any kind in ``READABLE``.
-        selection: which channel, slice and time point to take.
         large: number of pixels above which TIFF and OME-Zarr are read by region; see ``RegionImage``.
         stored: whether numbers stay as they are stored, for label maps; see ``read_tiff``.
         alone: whether no other file is opened that this one names.
@@ -175,14 +173,6 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _decode(data: bytes, flags: int) -> np.ndarray | None:
-    """Return what OpenCV decodes; None where it decodes nothing."""
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:
-        return None
-
-
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decode an image: ``uint8 (H, W)`` when its channels are equal, else RGB ``uint8 (H, W, 3)``.
 
@@ -191,10 +181,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     Raises:
         UserError: ``data`` is no image; ``name`` is the file named in the message.
     """
-    image = _decode(data, cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise UserError(f"{name} is damaged or no image; replace it or download the data again")
-    return _grey_or_rgb(image)
+    image = to_8_bits(_rgb_of_bgr(_decode(data, name, cv2.IMREAD_UNCHANGED)))[0]
+    return np.ascontiguousarray(image[..., 0]) if image.ndim == 3 and is_grey(image) else image
 
 
 def decode_mask(data: bytes, name: str) -> np.ndarray:
@@ -203,14 +191,11 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
     Raises:
         UserError: ``data`` is no image; ``name`` is the file named in the message.
     """
-    mask = _decode(data, cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise UserError(f"mask {name} is damaged or no image; replace it or download the data again")
-    return mask
+    return _decode(data, f"mask {name}", cv2.IMREAD_GRAYSCALE)
 
 
-def _grey_or_rgb(image: np.ndarray) -> np.ndarray:
-    """Bring what OpenCV decoded, BGR of any depth, to the form that ``decode_image`` describes."""
-    image = to_8_bits(_rgb_of_bgr(image))[0]
-    grey = image.ndim == 3 and (image == image[..., :1]).all()
-    return np.ascontiguousarray(image[..., 0]) if grey else image
+def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
+    with suppress(cv2.error):
+        if data and (image := cv2.imdecode(np.frombuffer(data, np.uint8), flags)) is not None:
+            return image
+    raise UserError(f"{name} is damaged or no image; replace it or download the data again")

@@ -46,19 +46,7 @@ DAMAGED = "{path} is damaged at {member}; delete it and run ./run.sh prepare dat
 
 @dataclass(frozen=True)
 class StoreRow:
-    """What the index says of an image.
-
-    Attributes:
-        image_id: unique in the store.
-        split: ``train`` images have labels.
-        height: in pixels.
-        width: in pixels.
-        channels: 1 or 3.
-        nuclei: number of labels.
-        modality: kind of microscope.
-        parent: name of the picture that the image was cut from; images of one parent share a fold.
-        classes: class of nucleus 1, 2 and so on; empty when there are no classes.
-    """
+    """What the index says of an image, with the number of its nuclei; see ``Item`` for the other columns."""
 
     image_id: str
     split: Split
@@ -165,12 +153,9 @@ def encode_labels(labels: np.ndarray) -> bytes:
 
 
 def write_store(path: str | Path, entries: Iterable[Entry], state: str = "") -> None:
-    """Write a store, completely or not at all; the same entries give the same bytes.
+    """Write a store, completely or not at all; the same entries, training images first, give the same bytes.
 
-    Args:
-        path: of the file.
-        entries: images, training images first.
-        state: of the source, see ``Source.state``; kept as the zip's comment.
+    The zip's comment is the ``Source.state``.
     """
     index = io.StringIO()
     table = csv.writer(index, lineterminator="\n")
@@ -213,13 +198,7 @@ def _parse(line: list[str]) -> StoreRow:
 
 
 class Store:
-    """Random access to a store.
-
-    Args:
-        path: the file that ``prepare`` wrote.
-
-    Attributes:
-        index: a row for each image, training images first.
+    """Random access to the images of a file that ``prepare`` wrote; ``index`` has a row for each.
 
     Raises:
         UserError: the file is missing or damaged.

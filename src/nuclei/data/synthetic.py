@@ -13,17 +13,10 @@ Rng = np.random.Generator
 
 
 def draw_nuclei(rng: Rng, shape: tuple[int, int], count: int, radius: float, touching: float) -> np.ndarray:
-    """Scatter nuclei of about ``radius`` pixels over an image.
+    """Scatter nuclei of about ``radius`` pixels over an image; return its label map, ``int32 (H, W)``.
 
-    Args:
-        rng: source of all randomness.
-        shape: (H, W).
-        count: nuclei to place; those that find no room are left out.
-        radius: mean, in pixels; single ones vary by a quarter.
-        touching: probability that a nucleus is placed beside an earlier one.
-
-    Returns:
-        ``int32 (H, W)``, 1..N; each nucleus is one connected piece of at least 20 pixels.
+    A nucleus is placed beside an earlier one with the probability ``touching``; those that find no room are
+    left out. Each is one connected piece of at least 20 pixels.
     """
     labels = np.zeros(shape, np.int32)
     placed: list[tuple[float, float, float]] = []
@@ -57,11 +50,7 @@ def draw_tissue(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw an H&E section with nuclei of several kinds, each kind in patches of its own.
 
-    Args:
-        rng: source of all randomness.
-        shape: (H, W).
-        kinds: of the classes 1, 2 and so on.
-        count: nuclei to place; those that find no room are left out.
+    The kinds are those of the classes 1, 2 and so on. Nuclei that find no room are left out.
 
     Returns:
         Label map ``int32 (H, W)``, 1..N; classes ``int64 (N + 1,)``, 0 for background; and RGB
@@ -87,13 +76,7 @@ def draw_tissue(
 
 
 def _place(labels: np.ndarray, outline: np.ndarray, number: int) -> bool:
-    """Draw a nucleus where nothing is yet, if there is room; return whether there was.
-
-    Args:
-        labels: ``int32 (H, W)``, changed in place.
-        outline: ``float64 (n, 2)``, x and y.
-        number: label of the nucleus.
-    """
+    """Draw a nucleus into ``labels`` where nothing is yet, if there is room; return whether there was."""
     x, y = np.floor(outline.min(axis=0)).astype(int) - 2
     right, bottom = np.ceil(outline.max(axis=0)).astype(int) + 2
     full = np.zeros((bottom - y, right - x), np.uint8)
@@ -141,9 +124,6 @@ def shape_classes(labels: np.ndarray) -> list[int]:
     """Return the class of each nucleus by its shape: 1 small, 2 round, 3 long.
 
     Small nuclei have less than 0.6 of the median area in the image; long ones are 1.3 times as long as wide.
-
-    Args:
-        labels: ``int32 (H, W)``, 1..N.
     """
     if not labels.any():
         return []

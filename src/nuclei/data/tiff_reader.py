@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from nuclei.data.image_regions import Pixels, image_by_region, keep_rows
-from nuclei.data.image_stacks import Stack
+from nuclei.data.image_stacks import Pixels, Stack, image_by_region, keep_rows
 from nuclei.errors import UserError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -60,7 +59,6 @@ def read_tiff(
     Of pyramids only the full size is taken, and no label, macro or thumbnail picture.
 
     Args:
-        path: of the file.
         large: number of pixels above which planes are read by region.
         stored: whether grey planes keep the file's numbers, which say what a label is, where a tag or a
             look-up table shows large ones dark.
@@ -152,9 +150,8 @@ def _stack(
 ) -> Stack:
     """Return one series as a stack."""
     page = series.keyframe
-    lead = len(series.axes) - len(page.axes)
-    axes, shape = series.axes[:lead], series.shape[:lead]
-    sizes = dict(zip(axes, shape, strict=True))
+    axes = _leading_axes(series)
+    sizes = dict(zip(axes, series.shape, strict=False))
     samples = page.samplesperpixel - _alphas(page)
     colour = (samples >= 3 and _photometric(page) in ("RGB", "YCBCR", "SEPARATED", "CIELAB")) or (
         _photometric(page) == "PALETTE" and _ramp(page.colormap) == 0
@@ -274,8 +271,12 @@ def _checked_page(
 
 def _has_directories(series: tifffile.TiffPageSeries) -> bool:
     """Return whether each page has a directory of its own in the file."""
-    lead = series.shape[: len(series.axes) - len(series.keyframe.axes)]
-    return len(series.pages) == math.prod(lead)
+    return len(series.pages) == math.prod(series.shape[: len(_leading_axes(series))])
+
+
+def _leading_axes(series: tifffile.TiffPageSeries) -> str:
+    """Return the axes along which the pages of a series stand."""
+    return series.axes[: len(series.axes) - len(series.keyframe.axes)]
 
 
 def _photometric(page: tifffile.TiffPage) -> str:
@@ -342,12 +343,8 @@ def _channels(
         return (), None
     metadata = tif.imagej_metadata or {}
     if (labels := [str(label) for label in _list(metadata.get("Labels"))]) and len(labels) >= count:
-        lead = series.axes[: len(series.axes) - len(series.keyframe.axes)]
-        stride = (
-            int(np.prod([series.shape[n] for n in range(lead.index("C") + 1, len(lead))]))
-            if "C" in lead
-            else 1
-        )
+        lead = _leading_axes(series)
+        stride = math.prod(series.shape[lead.index("C") + 1 : len(lead)]) if "C" in lead else 1
         return [labels[min(n * stride, len(labels) - 1)].split("\n")[0] for n in range(count)], None
     blues = [
         n

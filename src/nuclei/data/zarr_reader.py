@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nuclei.data.image_regions import Pixels, image_by_region
-from nuclei.data.image_stacks import NUCLEAR, Stack
+from nuclei.data.image_stacks import NUCLEAR, Pixels, Stack, image_by_region
 from nuclei.data.tiff_reader import MICROMETRES, SEGMENT
 
 OLD_AXES = "tczyx"
@@ -20,11 +19,7 @@ RGB = ("FF0000", "00FF00", "0000FF")
 
 
 def read_zarr(path: Path, large: float = math.inf) -> Iterator[Stack]:
-    """Yield each image of an OME-Zarr folder, at its full size.
-
-    Args:
-        path: of the folder.
-        large: number of pixels above which planes are read by region.
+    """Yield each image of an OME-Zarr folder, at its full size; planes above ``large`` pixels by region.
 
     Raises:
         ValueError: there is no image in it.

@@ -26,15 +26,7 @@ from nuclei.errors import UserError
 
 @dataclass(frozen=True)
 class Tile(Item):
-    """A square of one picture.
-
-    Attributes:
-        picture: the image file.
-        annotation: the label file.
-        y: first row of the tile.
-        x: first column of the tile.
-        side: in pixels.
-    """
+    """A square of one picture: its first row and column and its side in pixels."""
 
     picture: Path
     annotation: Path
@@ -101,11 +93,7 @@ class Consep(Source):
 
     All pictures with labels are training images, those of ``Test`` too, for out-of-fold scores: the report of
     Zhao et al. (2020) pools its 41 pictures as well. A picture of 1000 pixels gives four tiles of 256 a side,
-    sixteen in all, which overlap by eight pixels.
-
-    Args:
-        root: the folder of ``Train`` and ``Test``; either may be missing.
-        tile: side in pixels.
+    sixteen in all, which overlap by eight pixels. Either of ``Train`` and ``Test`` may be missing.
     """
 
     def __init__(self, root: str | Path, tile: int = 256) -> None:

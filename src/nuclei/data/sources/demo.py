@@ -29,13 +29,7 @@ SIZES = ((256, 256), (256, 320), (192, 256), (256, 256), (300, 300))
 
 @dataclass(frozen=True)
 class Specimen:
-    """How one kind of image is drawn.
-
-    Attributes:
-        draw: turns a label map into an image.
-        radius: mean radius of the nuclei in pixels.
-        count: mean number of nuclei.
-    """
+    """How one kind of image is drawn: by what, with which mean radius in pixels and number of nuclei."""
 
     draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]
     radius: float
@@ -64,14 +58,7 @@ class DemoItem(Dsb2018Item):
 
 
 class Demo(Dsb2018):
-    """The competition's layout, with files that are drawn when they are first needed.
-
-    Args:
-        root: the folder to draw into.
-        seed: the same seed gives the same pixels.
-        n_train: number of training images.
-        n_test: number of test images.
-    """
+    """The competition's layout, with files that are drawn when they are first needed; see ``draw_demo``."""
 
     def __init__(self, root: str | Path, seed: int, n_train: int, n_test: int) -> None:
         super().__init__(root)
@@ -91,13 +78,8 @@ def draw_demo(root: Path, seed: int, n_train: int, n_test: int) -> None:
     """Draw a data set in Kaggle's layout: images, a mask for each nucleus, and the CSV files.
 
     Writes ``stage1_train/``, ``stage1_test/``, ``stage1_train_labels.csv``,
-    ``stage1_sample_submission.csv`` and ``stage1_solution.csv``; all of it or nothing.
-
-    Args:
-        root: a folder that does not exist yet.
-        seed: the same seed gives the same pixels.
-        n_train: number of training images.
-        n_test: number of test images, whose nuclei are in the solution.
+    ``stage1_sample_submission.csv`` and ``stage1_solution.csv``; all of it or nothing. The folder must not
+    exist yet; the same seed gives the same pixels.
 
     Raises:
         UserError: the folder cannot be written.

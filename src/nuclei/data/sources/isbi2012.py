@@ -71,11 +71,7 @@ def pages(path: Path) -> list[np.ndarray]:
 
 
 class Isbi2012(Source):
-    """Images and labels of the challenge's three TIFF volumes.
-
-    Args:
-        root: the folder that holds them.
-    """
+    """Images and labels of the challenge's three TIFF volumes, which lie in the folder ``root``."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
