@@ -17,12 +17,7 @@ N_SHAPE_SUMS = 12
 
 @compiled
 def object_sums(labels: np.ndarray, n: int, maps: np.ndarray) -> np.ndarray:
-    """Add up the pixels of each object, in one pass.
-
-    Args:
-        labels: int32 (H, W), 0 to n.
-        n: the highest label.
-        maps: uint8 (C, H, W).
+    """Add up the pixels of each object, in one pass, from int32 (H, W) labels, 0 to n, and uint8 (C, H, W) maps.
 
     Returns:
         int64 (n + 1, 12 + 3 C), row 0 unused. Columns: 0 area; 1 to 5 the sums of y, x, y², x² and y x; 6
@@ -72,10 +67,7 @@ def object_sums(labels: np.ndarray, n: int, maps: np.ndarray) -> np.ndarray:
 
 @compiled
 def pair_runs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Split two label maps into the runs in which neither of them changes.
-
-    Args:
-        a, b: integers (n,), n at least 1.
+    """Split two label maps, integers (n,) with at least one pixel, into the runs in which neither changes.
 
     Returns:
         int64 (k,) each: the length of each run in pixels, its label in ``a`` and its label in ``b``.
@@ -124,13 +116,9 @@ def count_matches(
 
 @compiled
 def best_ious(lengths: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the highest IoU of each object with an object of the other label map.
+    """Return the highest IoU of each object with an object of the other label map, from ``pair_runs``.
 
-    Args:
-        lengths, a, b: as for ``count_matches``.
-
-    Returns:
-        float64 (a.max() + 1,) and (b.max() + 1,), by label; 0 where nothing overlaps.
+    They are float64 (a.max() + 1,) and (b.max() + 1,), by label; 0 where nothing overlaps.
     """
     areas_a, areas_b = _areas(lengths, a), _areas(lengths, b)
     base = len(areas_b)
@@ -147,10 +135,7 @@ def best_ious(lengths: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.nda
 def shared_pairs(
     lengths: np.ndarray, a: np.ndarray, b: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the areas of all objects, and the pixels that each pair of objects shares.
-
-    Args:
-        lengths, a, b: as for ``count_matches``.
+    """Return the areas of all objects, and the pixels that each pair of objects shares, from ``pair_runs``.
 
     Returns:
         int64 (a.max() + 1,) and (b.max() + 1,), the areas by label, that of the background among them; and
@@ -194,11 +179,8 @@ def _add_shared(
 ) -> bool:
     """Add up the pixels of each pair of objects in a hash table; return False if it is more than half full.
 
-    Args:
-        lengths, a, b: as for ``count_matches``.
-        base: the key of a pair is ``base * a + b``.
-        keys: int64 (2 ** k,), zeros, written to; a pair of two objects never has the key 0.
-        shared: int64 (2 ** k,), zeros, written to.
+    Keys and pixels are int64 (2 ** k,), zeros, and written to. The key of a pair is ``base * a + b``, which is
+    never 0 for two objects.
     """
     room, last = len(keys) // 2, len(keys) - 1
     for i in range(len(lengths)):

@@ -14,10 +14,8 @@ SPACE, LINE = ord(" "), ord("\n")
 def column_run_starts(labels: np.ndarray) -> np.ndarray:
     """Return the pixels at which the label changes, going down the columns.
 
-    The map is read as it lies in memory, row by row; a counting sort then orders the pixels by column.
-
-    Args:
-        labels: integers (H, W), C-ordered, at least one pixel.
+    The map, integers (H, W) with at least one pixel, is read as it lies in memory, row by row; a counting sort
+    then orders the pixels by column.
 
     Returns:
         int64 (k,), each ``column * H + row``, ascending; the first is 0.
@@ -57,7 +55,7 @@ def sort_by_nucleus(starts: np.ndarray, labels: np.ndarray, size: int) -> tuple[
     """Sort runs by nucleus, those of one nucleus in the order of their pixels.
 
     Args:
-        starts: int64 (k,), what ``column_run_starts`` returned.
+        starts: what ``column_run_starts`` returned.
         labels: int64 (k,), the label of each run, 0 for background; none is much above k.
         size: number of pixels of the map.
 
@@ -147,10 +145,9 @@ def _write_number(number: int, text: np.ndarray, n: int) -> int:
 
 @compiled
 def read_rows(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Read lines of whole numbers of at most 18 digits, with single spaces between them.
+    """Read lines of whole numbers of at most 18 digits, with single spaces between them, from uint8 (b,) text.
 
-    Args:
-        text: uint8 (b,), each line with its line end.
+    Each line has its line end.
 
     Returns:
         int64 (k,), all numbers; int64 (n,), how many each line has; and whether the text has this form. If

@@ -16,7 +16,9 @@ Activation = Literal["sigmoid", "softmax"]
 class SegmentationNetwork(nn.Module):
     """A network that turns images ``float32 (B, C, H, W)`` in [0, 1] into logits ``(B, n_channels, H, W)``.
 
-    A network whose maps or loss come about otherwise overrides ``predict_maps`` and ``training_loss``.
+    A network whose maps or loss come about otherwise overrides ``predict_maps`` and ``training_loss``. All
+    networks take ``n_channels``, the number of maps; those that are drawn from random numbers here take
+    ``initialisation``, see ``nuclei.models.blocks.initialise``.
 
     Attributes:
         stride: both sides of the input must be multiples of this number of pixels.
@@ -43,10 +45,9 @@ class SegmentationNetwork(nn.Module):
     def training_loss(
         self, images: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor, loss: nn.Module
     ) -> torch.Tensor:
-        """Return the scalar loss of a batch.
+        """Return the scalar loss of a batch of images ``float32 (B, C, H, W)`` in [0, 1].
 
         Args:
-            images: ``float32 (B, C, H, W)`` in [0, 1].
             targets: ``float32 (B, n_channels, H, W)`` maps to learn, with the weights behind them for a loss
                 that takes weights.
             labels: ``int32 (B, H, W)`` label maps, for networks that learn objects.
@@ -60,14 +61,7 @@ class SegmentationNetwork(nn.Module):
         return logits.softmax(1) if self.activation == "softmax" else logits.sigmoid()
 
     def check_crop(self, crop: int) -> None:
-        """Refuse crops that the network cannot take.
-
-        Args:
-            crop: side in pixels.
-
-        Raises:
-            UserError: the side is no multiple of the network's stride.
-        """
+        """Raise a ``UserError`` where the side of crops, in pixels, is no multiple of the stride."""
         if crop < self.stride or crop % self.stride:
             raise UserError(
                 f"augment.crop={crop}: expected a multiple of {self.stride}, the stride of the network"

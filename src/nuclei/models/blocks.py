@@ -15,13 +15,8 @@ def convolutions(
 ) -> nn.Sequential:
     """Return a stack of same-padded convolutions, each followed by batch normalisation, if wanted, and ReLU.
 
-    Args:
-        in_channels: input channels.
-        features: output channels.
-        count: number of convolutions; 0 passes the input on.
-        norm: use batch normalisation.
-        dropout: probability behind the last convolution; drops single values, not whole channels.
-        kernel: side in pixels, odd.
+    Dropout stands behind the last one, and drops single values, not whole channels. The kernel's side is odd.
+    A count of 0 passes the input on.
     """
     layers: list[nn.Module] = []
     for n in range(count):
@@ -40,10 +35,8 @@ def initialise(network: nn.Module, initialisation: Initialisation) -> None:
     PyTorch's default weights are so small that the output of a deep network without normalisation hardly
     depends on its input, and training stands still at first.
 
-    Args:
-        network: changed in place.
-        initialisation: ``glorot``, uniform (Glorot and Bengio 2010), is the default of Keras; ``he``, normal
-            (He et al. 2015), keeps the variance through layers with ReLU.
+    ``glorot``, uniform (Glorot and Bengio 2010), is the default of Keras; ``he``, normal (He et al. 2015),
+    keeps the variance through layers with ReLU.
 
     Raises:
         ValueError: another initialisation.

@@ -18,14 +18,7 @@ class Fcn(SegmentationNetwork):
 
     The paper ends at 16×16 for an input of 128×128, so there are three poolings; how the maps come back to
     the size of the image the paper does not say, and its score of 0.0072 fits maps without detail: here they
-    are interpolated bilinearly.
-
-    Args:
-        features: channels of each convolution.
-        n_channels: number of maps.
-        preprocessing: how images are shown.
-        size: side that whole images are resized to, or None.
-        initialisation: of the weights, ``glorot`` or ``he``.
+    are interpolated bilinearly. ``features`` are the channels of each convolution.
     """
 
     def __init__(
@@ -54,14 +47,7 @@ class SimpleCnn(SegmentationNetwork):
     """Batch normalisation, six convolutions of 3×3, one of 1×1 with a sigmoid (Wang 2021, section III.B.1).
 
     The text calls the six layers dense; over an image of any size a dense layer at each pixel is a
-    convolution.
-
-    Args:
-        features: channels of the six.
-        n_channels: number of maps.
-        preprocessing: how images are shown.
-        size: side that whole images are resized to, or None.
-        initialisation: of the weights, ``glorot`` or ``he``.
+    convolution. ``features`` are the channels of the six.
     """
 
     def __init__(

@@ -17,12 +17,7 @@ LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 class SegNet(SegmentationNetwork):
     """Thirteen convolutions down, thirteen up, the last of which gives the maps.
 
-    Args:
-        n_channels: number of maps.
-        width: factor of all channels; 1 is the paper's.
-        preprocessing: how images are shown.
-        size: side that whole images are resized to, or None.
-        initialisation: of the weights, ``glorot`` or ``he``.
+    ``width`` is a factor of all channels; 1 is the paper's.
     """
 
     def __init__(
@@ -65,9 +60,7 @@ class SegNet(SegmentationNetwork):
 def unpool(x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     """Put each value where ``max_pool2d`` found it, zeros elsewhere; torch's own is not deterministic.
 
-    Args:
-        x: ``(B, C, H, W)``.
-        indices: ``int64 (B, C, H, W)``, into images of ``(2H, 2W)``.
+    Values and indices, into images of ``(2H, 2W)``, are ``(B, C, H, W)``.
     """
     b, c, h, w = x.shape
     flat = x.new_zeros((b, c, 4 * h * w)).scatter(2, indices.flatten(2), x.flatten(2))

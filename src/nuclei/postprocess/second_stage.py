@@ -33,13 +33,7 @@ EXACT_AREA = 1e5  # pixels; up to there even the moments of a line fit into 64 b
 
 
 class ImageNuclei(NamedTuple):
-    """The nuclei of an image, with which each candidate is compared.
-
-    Attributes:
-        median_area: in pixels; 1 where there is none.
-        number: how many there are.
-        share: of the image that they cover, 0..1.
-    """
+    """The nuclei of an image, with which each candidate is compared; ``share`` is what they cover, 0..1."""
 
     median_area: float
     number: float
@@ -150,11 +144,7 @@ NUMERICAL = "2"
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """Trees as arrays, one after the other; for the arrays see ``nuclei.labelmap.objects.sum_of_trees``.
-
-    Attributes:
-        n_features: the number of features that the trees were grown on.
-    """
+    """Trees as arrays, one after the other; for the arrays see ``nuclei.labelmap.objects.sum_of_trees``."""
 
     n_features: int
     roots: np.ndarray
@@ -256,9 +246,7 @@ class Selection(MapWatershed):
     def __call__(self, maps: Mapping[str, np.ndarray], image: ImageNuclei | None = None) -> np.ndarray:
         """Take uint8 (H, W) maps by name and return int32 (H, W) labels.
 
-        Args:
-            maps: of an image, or of a part of it.
-            image: the nuclei of the whole image, where the maps are a part.
+        Where the maps are a part of an image, ``image`` are the nuclei of the whole one.
 
         Raises:
             UserError: the trees were grown on other maps, or are damaged.
