@@ -62,7 +62,7 @@ def marker_score(
 
 @compiled
 def local_maxima(score: np.ndarray, mask: np.ndarray, offsets: np.ndarray, tolerance: int) -> np.ndarray:
-    """Mark the pixels of a mask whose score no pixel at one of the offsets exceeds by more than ``tolerance``.
+    """Mark the pixels of a mask whose score no pixel at an offset exceeds by more than ``tolerance``.
 
     Images are uint8 (H, W). The offsets are int64 (k, 2), rows and columns, the nearest first: those rule out
     nearly all pixels.

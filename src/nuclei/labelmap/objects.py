@@ -17,7 +17,9 @@ N_SHAPE_SUMS = 12
 
 @compiled
 def object_sums(labels: np.ndarray, n: int, maps: np.ndarray) -> np.ndarray:
-    """Add up the pixels of each object, in one pass, from int32 (H, W) labels, 0 to n, and uint8 (C, H, W) maps.
+    """Add up the pixels of each object, in one pass.
+
+    The labels are int32 (H, W), 0 to n, the maps uint8 (C, H, W).
 
     Returns:
         int64 (n + 1, 12 + 3 C), row 0 unused. Columns: 0 area; 1 to 5 the sums of y, x, y², x² and y x; 6
@@ -179,8 +181,8 @@ def _add_shared(
 ) -> bool:
     """Add up the pixels of each pair of objects in a hash table; return False if it is more than half full.
 
-    Keys and pixels are int64 (2 ** k,), zeros, and written to. The key of a pair is ``base * a + b``, which is
-    never 0 for two objects.
+    Keys and pixels are int64 (2 ** k,), zeros, and written to. The key of a pair is ``base * a + b``, which
+    is never 0 for two objects.
     """
     room, last = len(keys) // 2, len(keys) - 1
     for i in range(len(lengths)):

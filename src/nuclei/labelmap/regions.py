@@ -44,8 +44,8 @@ def flagged(flags: np.ndarray) -> np.ndarray:
 def append_flagged(flags: np.ndarray, offset: int, indices: np.ndarray, n: int) -> int:
     """Append the index of each 1 among uint8 (8 k,) flags to ``indices``, int64; return the new length.
 
-    Eight zeros are skipped in one step. The first flag's index is ``offset``. The indices are ``n`` so far, and
-    need room for one more than there are ones.
+    Eight zeros are skipped in one step. The first flag's index is ``offset``. There are ``n`` indices so far;
+    they need room for one more than there are ones.
     """
     eights = flags.view(np.uint64)
     for i in range(eights.size):

@@ -14,8 +14,8 @@ SPACE, LINE = ord(" "), ord("\n")
 def column_run_starts(labels: np.ndarray) -> np.ndarray:
     """Return the pixels at which the label changes, going down the columns.
 
-    The map, integers (H, W) with at least one pixel, is read as it lies in memory, row by row; a counting sort
-    then orders the pixels by column.
+    The map, integers (H, W) with at least one pixel, is read as it lies in memory, row by row; a counting
+    sort then orders the pixels by column.
 
     Returns:
         int64 (k,), each ``column * H + row``, ascending; the first is 0.
@@ -145,9 +145,9 @@ def _write_number(number: int, text: np.ndarray, n: int) -> int:
 
 @compiled
 def read_rows(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Read lines of whole numbers of at most 18 digits, with single spaces between them, from uint8 (b,) text.
+    """Read lines of whole numbers of at most 18 digits, with single spaces between them.
 
-    Each line has its line end.
+    The text is uint8 (b,); each line has its line end.
 
     Returns:
         int64 (k,), all numbers; int64 (n,), how many each line has; and whether the text has this form. If
