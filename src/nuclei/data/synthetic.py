@@ -69,10 +69,9 @@ def draw_tissue(
         turn = direction + rng.normal(0, 0.2) if kind.aligned else None
         if _place(labels, _outline(rng, x, y, r, kind.width, turn), len(classes)):
             classes.append(number + 1)
-    strength = np.array(
-        [0.0, *(kinds[k - 1].stain * np.clip(rng.normal(1, 0.12), 0.7, 1.3) for k in classes[1:])]
-    )
-    return labels, np.array(classes), _stained(rng, labels, _density(rng, labels, strength))
+    stains = (kinds[k - 1].stain * np.clip(rng.normal(1, 0.12), 0.7, 1.3) for k in classes[1:])
+    strength = np.array([0.0, *stains])
+    return labels, np.array(classes), draw_histology(rng, labels, _density(rng, labels, strength))
 
 
 def _place(labels: np.ndarray, outline: np.ndarray, number: int) -> bool:
@@ -107,10 +106,9 @@ def _centre(
 def _outline(
     rng: Rng, x: float, y: float, r: float, width: tuple[float, float], turn: float | None = None
 ) -> np.ndarray:
-    """Return the slightly uneven outline of an ellipse, x and y, float64 (48, 2).
+    """Return the slightly uneven outline of an ellipse, x and y, float64 (48, 2); see ``NucleusKind.width``.
 
-    ``width`` are the limits of its width as a share of its length, ``turn`` is its direction in radians, by
-    default any.
+    ``turn`` is its direction in radians, by default any.
     """
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     unevenness = 1 + sum(rng.normal(0, 0.05 / k) * np.cos(k * t + rng.uniform(0, 6.3)) for k in (2, 3, 4))
@@ -165,13 +163,11 @@ def draw_fluorescence(rng: Rng, labels: np.ndarray) -> np.ndarray:
     return _rgb(grey[..., None] * np.ones(3))
 
 
-def draw_histology(rng: Rng, labels: np.ndarray) -> np.ndarray:
-    """Draw purple nuclei in a pink stroma, on white or on purple; ``uint8 (H, W, 3)``."""
-    return _stained(rng, labels)
+def draw_histology(rng: Rng, labels: np.ndarray, density: np.ndarray | None = None) -> np.ndarray:
+    """Draw purple nuclei in a pink stroma, on white or on purple; ``uint8 (H, W, 3)``.
 
-
-def _stained(rng: Rng, labels: np.ndarray, density: np.ndarray | None = None) -> np.ndarray:
-    """Return the picture of nuclei in a stroma, ``uint8 (H, W, 3)``; by default all are stained alike."""
+    ``density`` is that of the stain, float32 (H, W); by default all nuclei are stained about alike.
+    """
     on_white = rng.random() < 0.5
     ground = np.array((238, 234, 240) if on_white else (196, 168, 220), np.float32)
     stroma = np.array((60, 105, 55) if on_white else (30, 45, 18), np.float32)
@@ -179,9 +175,8 @@ def _stained(rng: Rng, labels: np.ndarray, density: np.ndarray | None = None) ->
     stain = np.array((135, 150, 75), np.float32) * rng.uniform(0.75, 1.05)
     nucleus = (_stain_density(rng, labels, 0.15) if density is None else density)[..., None]
     colour = ground - stroma * fibres * (1 - 0.6 * np.minimum(nucleus, 1)) - stain * nucleus
-    return _rgb(
-        colour + rng.normal(0, 3, (*labels.shape, 3)) + 5 * _texture(rng, labels.shape, 50)[..., None]
-    )
+    noise = rng.normal(0, 3, (*labels.shape, 3))
+    return _rgb(colour + noise + 5 * _texture(rng, labels.shape, 50)[..., None])
 
 
 def draw_brightfield(rng: Rng, labels: np.ndarray) -> np.ndarray:

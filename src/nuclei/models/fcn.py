@@ -39,7 +39,6 @@ class Fcn(SegmentationNetwork):
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         return nn.functional.interpolate(self.body(x), x.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -65,5 +64,4 @@ class SimpleCnn(SegmentationNetwork):
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         return self.body(x)

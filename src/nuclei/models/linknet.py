@@ -50,7 +50,6 @@ class LinkNet(SegmentationNetwork):
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         skips = []
         for encoder in self.encoders:
             x = encoder(x)

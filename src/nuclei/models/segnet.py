@@ -47,7 +47,6 @@ class SegNet(SegmentationNetwork):
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         indices = []
         for level in self.down:
             x, index = max_pool2d(level(x), 2, return_indices=True)

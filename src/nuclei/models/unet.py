@@ -71,7 +71,6 @@ class UNet(SegmentationNetwork):
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         if self.stems is not None:
             x = self.stems(x)
         skips: list[torch.Tensor] = []

@@ -44,7 +44,6 @@ class Tile(Item):
         return self._cut(_read_picture(self.picture))
 
     def modality(self, image: np.ndarray) -> str:
-        """Return ``histology``."""
         return "histology"
 
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
@@ -56,7 +55,6 @@ class Tile(Item):
         return (dense.reshape(shape) + (present[0] != 0)).astype(np.int32)
 
     def classes(self, labels: np.ndarray) -> list[int]:
-        """Return the class of nucleus 1, 2 and so on."""
         numbers, types = _read_annotation(self.annotation)
         return [types[int(number)] for number in np.unique(self._cut(numbers)) if number]
 

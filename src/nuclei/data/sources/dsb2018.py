@@ -36,7 +36,6 @@ class Dsb2018Item(Item):
     archive: str | None = None
 
     def read_image(self) -> np.ndarray:
-        """Return ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``."""
         return decode_image(self._read(self.image), self.image)
 
     def read_mask(self, member: str) -> np.ndarray:
@@ -44,7 +43,6 @@ class Dsb2018Item(Item):
         return decode_mask(self._read(member), member)
 
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
-        """Return ``int32 (H, W)``; see ``merge_masks``."""
         return merge_masks(map(self.read_mask, self.masks), shape, counts)
 
     def _read(self, member: str) -> bytes:

@@ -65,7 +65,6 @@ class AnnotatedImage(Item):
     entries: tuple[Mapping[str, Any], ...] = ()
 
     def read_image(self) -> np.ndarray:
-        """Return ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``."""
         return np.asarray(_read(self.image, self.channel).shown)
 
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:

@@ -43,11 +43,9 @@ class Section(Item):
         return f"{self.split}_block_{self.page // BLOCK}"
 
     def read_image(self) -> np.ndarray:
-        """Return ``uint8 (H, W)``."""
         return pages(self.volume)[self.page]
 
     def modality(self, image: np.ndarray) -> str:
-        """Return ``electron``."""
         return "electron"
 
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
