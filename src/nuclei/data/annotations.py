@@ -27,10 +27,7 @@ Ring = Sequence[Sequence[float]]
 
 
 def read_label_map(path: Path) -> np.ndarray:
-    """Read a label map from TIFF, PNG and similar formats, or a NumPy file.
-
-    Returns:
-        Integers ``(H, W)``, 0 background; gaps in the numbering are allowed.
+    """Read a label map, integers ``(H, W)`` with any numbering, from TIFF, PNG, NumPy and similar files.
 
     Raises:
         UserError: the file cannot be read, or holds a picture and no label map.
@@ -77,11 +74,8 @@ def merge_pixels(objects: Sequence[np.ndarray], shape: tuple[int, int], counts: 
     ``overlapping``, the smaller nucleus keeps the pixels, since the larger would swallow it; a nucleus
     ``covered`` completely by smaller ones is left out.
 
-    Args:
-        objects: indices ``(k,)`` into the flattened image, of each nucleus.
-
-    Returns:
-        ``int32 (H, W)``, 0 is background, 1..N the nuclei in the order of the objects.
+    Objects are indices ``(k,)`` into the flattened image. The result is ``int32 (H, W)``, 0 is background,
+    1..N the nuclei in the order of the objects.
     """
     kept = [pixels for pixels in objects if pixels.size]
     counts["empty"] += len(objects) - len(kept)
@@ -126,10 +120,7 @@ def read_geojson(path: Path, shape: tuple[int, int], counts: Counter[str]) -> np
 
     Regions are left out: where there are detections, all annotations; an annotation that has two others in
     it; and what QuPath's own classes for regions name, which end in an asterisk, such as ``Region*``. These,
-    points and lines are counted in ``counts``, beside what ``merge_pixels`` counts.
-
-    Returns:
-        ``int32 (H, W)``, numbered without gaps.
+    points and lines are counted in ``counts``, beside what ``merge_pixels`` counts, which makes the result.
 
     Raises:
         UserError: the file is damaged, or a polygon lies outside of the image.
@@ -188,10 +179,9 @@ def _load_json(path: Path) -> Any:
 
 
 def read_coco(path: Path) -> dict[str, list[Mapping[str, Any]]] | None:
-    """Read a COCO file; None where the JSON is of another kind.
+    """Return a COCO file's entries by ``file_name``: the image's own, then its annotations.
 
-    Returns:
-        For each image's ``file_name`` its own entry, then its annotations.
+    None where the JSON is of another kind.
 
     Raises:
         UserError: the file is damaged, or an annotation is of no image.

@@ -54,7 +54,7 @@ def make_folds(
     n_clusters: int,
     fewer: bool = False,
 ) -> list[FoldRow]:
-    """Assign each training image of ``store`` to one of ``n_folds`` folds.
+    """Assign each training image of ``store``, in its order, to one of ``n_folds`` folds.
 
     Tiles of one larger picture and near-duplicates form a group, which is never split (see
     ``related_pairs``). Strata are modality by quartile of the nucleus count. With ``n_clusters`` whole
@@ -65,9 +65,6 @@ def make_folds(
         correlation, jump: see ``related_pairs``.
         fewer: whether to make as many folds as there are groups where these are fewer than ``n_folds``,
             down to a single one.
-
-    Returns:
-        A row for each image, in the order of the store.
 
     Raises:
         UserError: there are fewer groups than folds.

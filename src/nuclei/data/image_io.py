@@ -182,7 +182,7 @@ def _bioio_stacks(file: Path) -> Iterator[Stack]:
 
 
 def _zarr_stacks(path: Path, large: float) -> Iterator[Stack]:
-    """Yield each image of an OME-Zarr folder: NGFF 0.1 to 0.5, series of Bio-Formats, plates; at its full size.
+    """Yield each image of an OME-Zarr folder at its full size: NGFF 0.1 to 0.5, plates, Bio-Formats' series.
 
     Raises:
         ValueError: there is no image in it.
@@ -234,11 +234,9 @@ def _zarr_stack(group: Any, suffix: str, large: float) -> Stack:
     sizes = {a: n for a, n in zip(letters, array.shape, strict=True) if a not in "YX"}
     channels = (attributes.get("omero") or {}).get("channels") or []
     names = [str(c.get("label") or "") for c in channels]
-    photograph = (
-        tuple(str(c.get("color")).upper() for c in channels) == PHOTOGRAPH and array.dtype == np.uint8
-    )
-    colour = sizes.get("C") == 3 and photograph and not any(map(NUCLEAR.search, names))
-    if colour:
+    photograph = tuple(str(c.get("color")).upper() for c in channels) == PHOTOGRAPH
+    dyes = any(map(NUCLEAR.search, names)) or array.dtype != np.uint8
+    if colour := sizes.get("C") == 3 and photograph and not dyes:
         del sizes["C"]
 
     def read(position: Mapping[str, int]) -> Pixels:

@@ -72,7 +72,7 @@ def in_channels(preprocessing: Preprocessing) -> int:
 
 
 def preprocess(image: np.ndarray, preprocessing: Preprocessing, hints: ImageHints = NO_HINTS) -> np.ndarray:
-    """Bring an image to the form in which a network sees it.
+    """Bring an image to the form in which a network sees it, ``uint8`` with ``in_channels`` channels.
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
@@ -82,9 +82,6 @@ def preprocess(image: np.ndarray, preprocessing: Preprocessing, hints: ImageHint
             ``nuclei_rgb``: the same for each colour; ``grey``: the mean of the colours, inverted if it is
             bright on average (Haigh et al. 2018); ``plain``: the same, never inverted; ``rgb``: unchanged.
             Grey images are repeated where three channels are expected.
-
-    Returns:
-        ``uint8 (H, W)`` or ``(H, W, 3)``; see ``in_channels``.
     """
     return choose_preprocessing(image, preprocessing, hints)(image)
 
@@ -93,9 +90,6 @@ def choose_preprocessing(
     image: np.ndarray, preprocessing: Preprocessing, hints: ImageHints = NO_HINTS
 ) -> Transform:
     """Decide from an image, or from a sample of its pixels, what ``preprocess`` does with each of its parts.
-
-    Returns:
-        From ``uint8 (h, w)`` or ``(h, w, 3)``, any part of the image, to what the network sees of it.
 
     Raises:
         UserError: the user says what has no effect on this preprocessing.
@@ -227,21 +221,15 @@ def to_8_bits(image: np.ndarray) -> tuple[np.ndarray, str]:
     """Scale numbers of any type linearly to 0..255, but for a few pixels far outside the others' range.
 
     The range is that between the percentiles 0.5 and 99.5 of the finite pixels, widened by as much on either
-    side, within minimum and maximum. Pixels that are no finite number get the median. ``uint8`` stays.
-
-    Returns:
-        ``uint8`` of the same shape, and a warning; empty where nothing was cut or replaced.
+    side, within minimum and maximum. Pixels that are no finite number get the median. ``uint8`` stays. With
+    the result comes a warning, which is empty where nothing was cut or replaced.
     """
     convert, warning = choose_8_bits(image)
     return convert(image), warning
 
 
 def choose_8_bits(image: np.ndarray) -> tuple[Transform, str]:
-    """Decide from an image, or from a sample of its pixels, what ``to_8_bits`` does with each of its parts.
-
-    Returns:
-        From any part of the image to ``uint8`` of its shape, and the warning.
-    """
+    """Decide from an image, or from a sample of it, what ``to_8_bits`` does with each of its parts."""
     if image.dtype == np.uint8:
         return lambda part: part, ""
     if image.dtype == bool:

@@ -31,13 +31,8 @@ def targets(
     their class, the first of them of class 1. ``weight`` is no map to learn but the weight of each pixel's
     loss; see ``border_weights``.
 
-    Args:
-        labels: ``int32 (H, W)``, 0 background; gaps in the numbering are allowed.
-        channels: names, in the order of the result.
-        classes: ``(N + 1,)``, the class of each label; only for the channels ``class_…``.
-
-    Returns:
-        ``float32 (C, H, W)`` in [0, 1]; weights are 1 and more.
+    Labels are ``int32 (H, W)``, with any numbering; ``classes``, ``(N + 1,)``, are theirs. The result is
+    ``float32 (C, H, W)`` in [0, 1]; weights are 1 and more.
     """
     inside = labels > 0
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))

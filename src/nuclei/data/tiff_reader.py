@@ -336,7 +336,7 @@ def _channels(
         ]
         waves = [float(c.get("EmissionWavelength") or 0) for c in channels]
         blue = [n for n, wave in enumerate(waves) if 400 <= wave <= 480] or [
-            n for n, c in enumerate(channels) if _is_blue(int(c.get("Color") or 0))
+            n for n, c in enumerate(channels) if _is_blue(*_rgb_of_ome(c.get("Color")))
         ]
         return names, blue[0] if len(blue) == 1 else None
     if count == 1:
@@ -346,11 +346,7 @@ def _channels(
         lead = _leading_axes(series)
         stride = math.prod(series.shape[lead.index("C") + 1 : len(lead)]) if "C" in lead else 1
         return [labels[min(n * stride, len(labels) - 1)].split("\n")[0] for n in range(count)], None
-    blues = [
-        n
-        for n, lut in enumerate(_list(metadata.get("LUTs")))
-        if lut[2, -1] > 128 > max(lut[0, -1], lut[1, -1])
-    ]
+    blues = [n for n, lut in enumerate(_list(metadata.get("LUTs"))) if _is_blue(*lut[:, -1])]
     if tif.is_qpi:
         pages = [getattr(p, "description", "") for p in tif.pages[:count]]
         found = [re.search(r"<(?:Biomarker|Name)>([^<]+)<", str(text)) for text in pages]
@@ -360,10 +356,13 @@ def _channels(
     return (), blues[0] if len(blues) == 1 else None
 
 
-def _is_blue(colour: int) -> bool:
-    """Return whether an OME colour, RGBA in a signed 32-bit number, is blue."""
-    red, green, blue, _ = (colour & 0xFFFFFFFF).to_bytes(4, "big")
+def _is_blue(red: int, green: int, blue: int) -> bool:
     return blue > 128 > max(red, green)
+
+
+def _rgb_of_ome(colour: Any) -> bytes:
+    """Return red, green and blue of an OME colour, RGBA in a signed 32-bit number."""
+    return (int(colour or 0) & 0xFFFFFFFF).to_bytes(4, "big")[:3]
 
 
 def _ome_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, Any]:

@@ -260,9 +260,6 @@ def sum_of_trees(
         thresholds: float64 (nodes,), the highest value that goes left.
         left, right: int32 (nodes,), the next node; a negative number ``~i`` means leaf i.
         leaves: float64 (leaves,), their values.
-
-    Returns:
-        float64 (n,).
     """
     total = np.zeros(len(rows))
     for i in range(len(rows)):

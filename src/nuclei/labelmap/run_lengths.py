@@ -115,9 +115,6 @@ def write_rows(prefix: np.ndarray, numbers: np.ndarray, ends: np.ndarray) -> np.
         prefix: uint8 (p,), text.
         numbers: int64 (2k,), each 1 or more: start, length, start, length …
         ends: int64 (n + 2,): nucleus i has the numbers ``2 * ends[i]`` to ``2 * ends[i + 1]``.
-
-    Returns:
-        uint8 (b,), text.
     """
     text, n = np.empty(20 * len(numbers) + (len(prefix) + 1) * len(ends), np.uint8), 0
     for nucleus in range(1, len(ends) - 1):

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import Initialisation, convolutions, initialise
+from nuclei.models.base import Initialisation, SegmentationNetwork, convolutions, initialise
 
 
 class Fcn(SegmentationNetwork):

@@ -18,8 +18,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import keep_depthwise_in_float32
+from nuclei.models.base import SegmentationNetwork, keep_depthwise_in_float32
 from nuclei.models.pretrained import timm_features
 
 Norm = Literal["group", "frozen"]

@@ -7,8 +7,7 @@ from torch import nn
 from torch.nn.functional import max_pool2d
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import Initialisation, convolutions, initialise
+from nuclei.models.base import Initialisation, SegmentationNetwork, convolutions, initialise
 
 # Channels and number of the 13 convolutions of VGG-16.
 LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))

@@ -9,8 +9,7 @@ import torch
 
 from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import keep_depthwise_in_float32
+from nuclei.models.base import SegmentationNetwork, keep_depthwise_in_float32
 from nuclei.models.pretrained import (
     find_weights,
     load_in_order,

@@ -130,10 +130,9 @@ class FiniteLoss(L.Callback):
 
 
 class PlainProgress(L.Callback):
-    """Prints lines with the time left, ``every_s`` seconds apart, where the output is no terminal."""
+    """Prints lines with the time left, ``EVERY_S`` seconds apart, where the output is no terminal."""
 
-    def __init__(self, every_s: float = 10.0) -> None:
-        self.every_s = every_s
+    EVERY_S = 10.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock, at the step that a resumed run starts from."""
@@ -141,9 +140,9 @@ class PlainProgress(L.Callback):
         self.first = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Print how far the run is, every ``every_s`` seconds."""
+        """Print how far the run is."""
         now, total, step = time.monotonic(), int(trainer.estimated_stepping_batches), trainer.global_step
-        if now - self.last < self.every_s or step <= self.first or not trainer.is_global_zero:
+        if now - self.last < self.EVERY_S or step <= self.first or not trainer.is_global_zero:
             return
         self.last = now
         left = (now - self.start) / (step - self.first) * (total - step)

@@ -70,9 +70,6 @@ def merge_masks(masks: Iterable[np.ndarray], shape: tuple[int, int], counts: Cou
     The rules are those of ``merge_pixels``, and two more, counted in ``counts``: masks ``of another size``
     than the image are left out; a mask ``in several pieces`` stays one nucleus, as in the competition's
     solution. In a mask, ``uint8 (H, W)``, any value above 0 is the nucleus.
-
-    Returns:
-        ``int32 (H, W)``, 0 is background, 1..N the nuclei in the order of the masks.
     """
     objects = []
     for mask in masks:
