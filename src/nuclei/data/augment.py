@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from skimage.color import hed_from_rgb, rgb_from_hed
 
-from nuclei.data.preprocessing import is_grey
+from nuclei.data.preprocessing import is_grey, round_to_uint8
 from nuclei.metrics import equivalent_diameter
 
 ZOOM_LIMITS = (0.35, 2.5)
@@ -181,7 +181,7 @@ def vary_nuclei(
     # Where a window holds no background at all, the mean background of the crop stands in.
     weight = cv2.blur(outside, window) + 1e-3
     background = (cv2.blur(pixels * outside, window) + 1e-3 * mean) / weight
-    return _to_uint8(background + (pixels - background) * gain)
+    return round_to_uint8(background + (pixels - background) * gain)
 
 
 def blur_nuclei(
@@ -195,13 +195,13 @@ def blur_nuclei(
     mask = cv2.dilate(chosen[labels].astype(np.float32), np.ones((5, 5), np.uint8))
     mask = _like(cv2.GaussianBlur(mask, (0, 0), 1.5), image)
     pixels = image.astype(np.float32)
-    return _to_uint8(pixels + mask * (cv2.GaussianBlur(pixels, (0, 0), sigma) - pixels))
+    return round_to_uint8(pixels + mask * (cv2.GaussianBlur(pixels, (0, 0), sigma) - pixels))
 
 
 def light_unevenly(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
     """Multiply an image by smooth light around 1 with a standard deviation, in waves of about 100 pixels."""
     light = np.maximum(1 + deviation * smooth_noise(image.shape[:2], 96, rng), 0.1)
-    return _to_uint8(image * _like(light, image))
+    return round_to_uint8(image * _like(light, image))
 
 
 def vary_stain(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -217,7 +217,7 @@ def vary_stain(image: np.ndarray, strength: float, rng: np.random.Generator) -> 
     mixing = (hed_from_rgb * scales) @ rgb_from_hed
     levels = np.arange(256, dtype=np.float32)
     density = -np.log(np.maximum(255 - levels, 1) / 255)[image]
-    image = _to_uint8(255 - 255 * np.exp(-cv2.transform(density, mixing.T)))
+    image = round_to_uint8(255 - 255 * np.exp(-cv2.transform(density, mixing.T)))
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)  # hues are 0..179
     hue, saturated = (levels + turn) % 180, np.minimum(levels * saturation, 255)
     table = np.stack([hue, saturated, levels], 1)[:, None].astype(np.uint8)
@@ -231,7 +231,7 @@ def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if not is_grey(image):
         return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
     gains = rng.uniform(0.4, 1, 3)
-    return _to_uint8(image * (gains / gains.max()).astype(np.float32))
+    return round_to_uint8(image * (gains / gains.max()).astype(np.float32))
 
 
 def smooth_noise(shape: tuple[int, ...], spacing: int, rng: np.random.Generator) -> np.ndarray:
@@ -244,10 +244,6 @@ def smooth_noise(shape: tuple[int, ...], spacing: int, rng: np.random.Generator)
 def _like(field: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Give a field ``(H, W)`` the channels of an image."""
     return field if image.ndim == 2 else np.repeat(field[..., None], 3, 2)
-
-
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,11 @@ def label_key(path: Path) -> str:
     return path.with_name(stem.removesuffix(word)).as_posix()
 
 
+def is_mask_name(path: Path) -> bool:
+    """Return whether the name of a file says that it is a label map."""
+    return path.stem.endswith(MASK_WORDS)
+
+
 def _is_result(folder: Path, output: Path) -> bool:
     """Return whether a folder is the output, or one that the output has for label maps and pictures."""
     real, result = os.path.realpath(folder), os.path.realpath(output)

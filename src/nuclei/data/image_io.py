@@ -234,9 +234,9 @@ def _zarr_stack(group: Any, suffix: str, large: float) -> Stack:
     sizes = {a: n for a, n in zip(letters, array.shape, strict=True) if a not in "YX"}
     channels = (attributes.get("omero") or {}).get("channels") or []
     names = [str(c.get("label") or "") for c in channels]
-    photograph = tuple(str(c.get("color")).upper() for c in channels) == PHOTOGRAPH
-    dyes = any(map(NUCLEAR.search, names)) or array.dtype != np.uint8
-    if colour := sizes.get("C") == 3 and photograph and not dyes:
+    shown_in = tuple(str(c.get("color")).upper() for c in channels)
+    photograph = shown_in == PHOTOGRAPH and array.dtype == np.uint8
+    if colour := sizes.get("C") == 3 and photograph and not any(map(NUCLEAR.search, names)):
         del sizes["C"]
 
     def read(position: Mapping[str, int]) -> Pixels:

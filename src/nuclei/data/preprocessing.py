@@ -123,6 +123,11 @@ def choose_preprocessing(
     return show
 
 
+def round_to_uint8(image: np.ndarray) -> np.ndarray:
+    """Return the nearest whole numbers within 0..255, halves to the even one."""
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
 def is_grey(image: np.ndarray) -> bool:
     """Return whether an image has one channel, or channels that are equal."""
     return image.ndim == 2 or bool((image == image[..., :1]).all())

@@ -28,15 +28,7 @@ from nuclei.data.sources import SPLITS, Item, Source, Split
 from nuclei.errors import UserError
 from nuclei.progress import parallel_map, track
 
-ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-)
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 """Exceptions that reading a damaged zip file raises."""
 WEBP_SIDE = 16383
 """Most pixels along a side of an image in WebP."""
@@ -243,33 +235,29 @@ class Store:
 
     def image(self, image_id: str) -> np.ndarray:
         """Return ``uint8 (H, W)``, or RGB ``(H, W, 3)`` for colour images."""
-        from cv2 import IMREAD_COLOR
-
         is_grey = self.row(image_id).channels == 1
-        image = self._decode(f"image/{image_id}.webp", IMREAD_COLOR)
+        image = self._decode(f"image/{image_id}.webp")
         return np.ascontiguousarray(image[..., 0] if is_grey else image[..., ::-1])
 
     def labels(self, image_id: str) -> np.ndarray:
         """Return ``int32 (H, W)``: 0 background, 1..N nuclei; of training images only."""
-        from cv2 import IMREAD_UNCHANGED
-
         if self.row(image_id).split != "train":
             raise UserError(f"image {image_id} is a test image; its nuclei are not known")
-        return self._decode(f"labels/{image_id}.png", IMREAD_UNCHANGED).astype(np.int32)
+        return self._decode(f"labels/{image_id}.png").astype(np.int32)
 
     def classes(self, image_id: str) -> np.ndarray:
         """Return the class of each label, ``uint8 (N + 1,)``, 0 for the background; all 0 without classes."""
         row = self.row(image_id)
         return np.array([0, *(row.classes or [0] * row.nuclei)], np.uint8)
 
-    def _decode(self, member: str, flags: int) -> np.ndarray:
+    def _decode(self, member: str) -> np.ndarray:
         import cv2
 
         try:
             self._zip = self._zip or zipfile.ZipFile(self.path)
-            pixels = cv2.imdecode(np.frombuffer(self._zip.read(member), np.uint8), flags)
+            data = np.frombuffer(self._zip.read(member), np.uint8)
+            if (pixels := cv2.imdecode(data, cv2.IMREAD_UNCHANGED)) is None:
+                raise ValueError("no image")
         except ZIP_ERRORS as e:
             raise UserError(DAMAGED.format(path=self.path, member=member)) from e
-        if pixels is None:
-            raise UserError(DAMAGED.format(path=self.path, member=member))
         return pixels

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from skimage.measure import regionprops_table
 
+from nuclei.data.preprocessing import round_to_uint8
+
 Rng = np.random.Generator
 
 
@@ -160,7 +162,7 @@ def draw_fluorescence(rng: Rng, labels: np.ndarray) -> np.ndarray:
     ground = rng.uniform(4, 18)
     noise = rng.normal(0, 0.8 + 0.025 * gain, labels.shape)
     grey = (ground + haze + gain * _stain_density(rng, labels, 0.25) + debris) * light + noise
-    return _rgb(grey[..., None] * np.ones(3))
+    return round_to_uint8(grey[..., None] * np.ones(3))
 
 
 def draw_histology(rng: Rng, labels: np.ndarray, density: np.ndarray | None = None) -> np.ndarray:
@@ -176,7 +178,7 @@ def draw_histology(rng: Rng, labels: np.ndarray, density: np.ndarray | None = No
     nucleus = (_stain_density(rng, labels, 0.15) if density is None else density)[..., None]
     colour = ground - stroma * fibres * (1 - 0.6 * np.minimum(nucleus, 1)) - stain * nucleus
     noise = rng.normal(0, 3, (*labels.shape, 3))
-    return _rgb(colour + noise + 5 * _texture(rng, labels.shape, 50)[..., None])
+    return round_to_uint8(colour + noise + 5 * _texture(rng, labels.shape, 50)[..., None])
 
 
 def draw_brightfield(rng: Rng, labels: np.ndarray) -> np.ndarray:
@@ -186,8 +188,4 @@ def draw_brightfield(rng: Rng, labels: np.ndarray) -> np.ndarray:
     cell = cv2.GaussianBlur((distance < reach).astype(np.float32), (0, 0), 1.0)
     granules = 10 * np.maximum(_texture(rng, labels.shape, 1.2), 0) * cell
     grey = 228 - 45 * cell - granules - rng.uniform(75, 105) * _stain_density(rng, labels, 0.12)
-    return _rgb((grey + rng.normal(0, 3, labels.shape))[..., None] * np.ones(3))
-
-
-def _rgb(a: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(a), 0, 255).astype(np.uint8)
+    return round_to_uint8((grey + rng.normal(0, 3, labels.shape))[..., None] * np.ones(3))

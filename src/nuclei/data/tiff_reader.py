@@ -39,12 +39,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd 
 
 
 class PartOfSet(UserError):
-    """A file whose planes are read with another file of the same set.
-
-    Attributes:
-        file: the file.
-        first: the other one.
-    """
+    """A file whose planes are read with another file of the same set, the ``first``."""
 
     def __init__(self, file: Path, first: Path) -> None:
         super().__init__(f"{file} is read with {first.name}, which is of the same set")

@@ -45,11 +45,7 @@ def marker_score(
     border_weight: float,
     distance_weight: float,
 ) -> np.ndarray:
-    """Blend uint8 (H, W) maps into the uint8 (H, W) score whose peaks are the watershed's markers.
-
-    The score is ``(1 - distance_weight) * max(nucleus - border_weight * border, 0) + distance_weight *
-    distance``, rounded and cut off at 255.
-    """
+    """Blend uint8 (H, W) maps into the score of ``nuclei.postprocess.watershed.MapWatershed``, uint8 too."""
     score = np.empty(nucleus.shape, np.uint8)
     b, d, rest = np.float32(border_weight), np.float32(distance_weight), np.float32(1 - distance_weight)
     zero, half, top = np.float32(0), np.float32(0.5), np.float32(255)

@@ -27,7 +27,6 @@ class Environment:
         commit: of the code; empty without git.
         changed: ``yes`` where the code differed from the commit, else ``no``.
         store_sha256: hash of the prepared images.
-        python: version of Python.
         system: of the machine, and its processor.
         packages: version of each installed package.
     """

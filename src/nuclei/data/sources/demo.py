@@ -12,15 +12,9 @@ import cv2
 import numpy as np
 
 from nuclei.atomic import atomic_folder
+from nuclei.data import synthetic
 from nuclei.data.sources import Split
 from nuclei.data.sources.dsb2018 import Dsb2018, Dsb2018Item
-from nuclei.data.synthetic import (
-    draw_brightfield,
-    draw_fluorescence,
-    draw_histology,
-    draw_nuclei,
-    shape_classes,
-)
 from nuclei.progress import track
 from nuclei.submission import rle
 
@@ -38,14 +32,14 @@ class Specimen:
 
 # Magnifications as in the competition.
 SPECIMENS = (
-    Specimen(draw_fluorescence, 7.0, 70),
-    Specimen(draw_fluorescence, 11.0, 40),
-    Specimen(draw_histology, 11.0, 45),
-    Specimen(draw_fluorescence, 18.0, 16),
-    Specimen(draw_brightfield, 8.0, 30),
-    Specimen(draw_fluorescence, 6.0, 140),
-    Specimen(draw_histology, 15.0, 22),
-    Specimen(draw_fluorescence, 9.0, 5),
+    Specimen(synthetic.draw_fluorescence, 7.0, 70),
+    Specimen(synthetic.draw_fluorescence, 11.0, 40),
+    Specimen(synthetic.draw_histology, 11.0, 45),
+    Specimen(synthetic.draw_fluorescence, 18.0, 16),
+    Specimen(synthetic.draw_brightfield, 8.0, 30),
+    Specimen(synthetic.draw_fluorescence, 6.0, 140),
+    Specimen(synthetic.draw_histology, 15.0, 22),
+    Specimen(synthetic.draw_fluorescence, 9.0, 5),
 )
 
 
@@ -54,7 +48,7 @@ class DemoItem(Dsb2018Item):
 
     def classes(self, labels: np.ndarray) -> list[int]:
         """Return 1 for small, 2 for round, 3 for long nuclei; see ``shape_classes``."""
-        return shape_classes(labels)
+        return synthetic.shape_classes(labels)
 
 
 class Demo(Dsb2018):
@@ -98,7 +92,8 @@ def _draw(root: Path, split: str, n: int, seed: int) -> list[list[str]]:
     specimen = SPECIMENS[n % len(SPECIMENS)]
     shape = SIZES[int(rng.integers(len(SIZES)))]
     count = max(1, round(specimen.count * rng.uniform(0.5, 1.4)))
-    labels = draw_nuclei(rng, shape, count, specimen.radius * rng.uniform(0.85, 1.15), touching=0.45)
+    radius = specimen.radius * rng.uniform(0.85, 1.15)
+    labels = synthetic.draw_nuclei(rng, shape, count, radius, touching=0.45)
     image = specimen.draw(rng, labels)
     image_id = hashlib.sha256(f"{seed} {split} {n}".encode()).hexdigest()
     folder = root / f"stage1_{split}" / image_id

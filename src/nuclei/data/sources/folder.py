@@ -26,10 +26,10 @@ from nuclei.data.annotations import (
 )
 from nuclei.data.image_files import (
     ANNOTATIONS,
-    MASK_WORDS,
     PICKLE,
     PICTURES,
     image_name,
+    is_mask_name,
     label_key,
     walk_files,
 )
@@ -53,9 +53,8 @@ class AnnotatedImage(Item):
     """An image of one's own.
 
     Attributes:
-        image: its file.
         annotation: a label map, a GeoJSON file, or the COCO file.
-        channel: name or number of the image's channel; None for the one that ``predict`` takes.
+        channel: see ``Folder``.
         entries: of the COCO file, the image's own and its annotations; empty for other annotations.
     """
 
@@ -164,7 +163,7 @@ def _sort_files(root: Path) -> _Files:
         inner, ending = file.relative_to(root), file.suffix.lower()
         folders = inner.parts[:-1]
         key = label_key(Path(*(part for part in folders if part not in (IMAGES, *ANNOTATIONS)), inner.name))
-        annotated = any(part in ANNOTATIONS for part in folders) or file.stem.endswith(MASK_WORDS)
+        annotated = any(part in ANNOTATIONS for part in folders) or is_mask_name(file)
         if ending == ".geojson" or (ending in LABEL_SUFFIXES and annotated and IMAGES not in folders):
             _add(files.annotations, key, file, "annotations of one image; keep one of them")
         elif file.name.endswith(PICKLE):

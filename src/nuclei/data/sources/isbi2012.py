@@ -25,13 +25,7 @@ BLOCK = 6
 
 @dataclass(frozen=True)
 class Section(Item):
-    """One page of the volume, and of the labels; test sections have no labels.
-
-    Attributes:
-        volume: the TIFF file of the images.
-        page: number of the page, from 0.
-        annotation: the TIFF file of the labels, or None.
-    """
+    """One page, counted from 0, of a volume and of its labels; test sections have no labels."""
 
     volume: Path
     page: int
