@@ -259,11 +259,7 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
             return _colour(whole, channel) if rgb and channel != ALL else whole
 
         pixels = read(index)
-        sample = sample_pixels(pixels)
-        convert, warning = choose_8_bits(sample)
-        if warning and sample.shape != pixels.shape:
-            warning = f"in a sample of the image: {warning}"
-        shown = pixels.map(convert) if isinstance(pixels, RegionImage) else convert(pixels)
+        shown, warning = _in_8_bits(pixels)
         if shown.ndim == 3 and is_grey(sample_pixels(shown)):
             pixels, shown = _colour(pixels, 0), _colour(shown, 0)
         grey = colours and pixels.ndim == 2
@@ -278,6 +274,15 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
             (*stack.notes, *chosen),
             (*doubts, warning) if warning else tuple(doubts),
         )
+
+
+def _in_8_bits(image: Pixels) -> tuple[Pixels, str]:
+    """Return what ``to_8_bits`` does; a sample of a large image decides."""
+    sample = sample_pixels(image)
+    convert, warning = choose_8_bits(sample)
+    if warning and sample.shape != image.shape:
+        warning = f"in a sample of the image: {warning}"
+    return (image.map(convert) if isinstance(image, RegionImage) else convert(image)), warning
 
 
 def _colour(image: Pixels, index: int) -> Pixels:

@@ -124,15 +124,9 @@ def _is_level(small: tifffile.TiffPageSeries, large: tifffile.TiffPageSeries) ->
     """Return whether a series has a half, a quarter, and so on of another's size."""
     a, b = large.keyframe, small.keyframe
     factor = 2 ** round(np.log2(a.imagewidth / b.imagewidth))
-    same = all(
-        abs(m / factor - n) <= 1 for m, n in ((a.imagewidth, b.imagewidth), (a.imagelength, b.imagelength))
-    )
-    return (
-        factor > 1
-        and same
-        and a.samplesperpixel == b.samplesperpixel
-        and len(small.pages) == len(large.pages)
-    )
+    sides = (a.imagewidth, b.imagewidth), (a.imagelength, b.imagelength)
+    alike = a.samplesperpixel == b.samplesperpixel and len(small.pages) == len(large.pages)
+    return factor > 1 and alike and all(abs(m / factor - n) <= 1 for m, n in sides)
 
 
 def _stack(
@@ -148,9 +142,8 @@ def _stack(
     axes = _leading_axes(series)
     sizes = dict(zip(axes, series.shape, strict=False))
     samples = page.samplesperpixel - _alphas(page)
-    colour = (samples >= 3 and _photometric(page) in ("RGB", "YCBCR", "SEPARATED", "CIELAB")) or (
-        _photometric(page) == "PALETTE" and _ramp(page.colormap) == 0
-    )
+    palette = _photometric(page) == "PALETTE" and _ramp(page.colormap) == 0
+    colour = palette or (samples >= 3 and _photometric(page) in ("RGB", "YCBCR", "SEPARATED", "CIELAB"))
     if not colour and samples > 1:
         sizes["C"] = samples
     for axis, n in zip(page.axes, page.shape, strict=True):
@@ -182,11 +175,8 @@ def _stack(
     warnings = [uneven] if uneven else []
     if series.kind == "ome" and (missing := sum(one is None for one in series.pages)):
         warnings.append(f"{missing} of {len(series.pages)} planes that the file names are missing, and black")
-    if (
-        colour
-        and (further := page.samplesperpixel - 3 - _opacities(page)) > 0
-        and _photometric(page) == "RGB"
-    ):
+    further = page.samplesperpixel - 3 - _opacities(page)
+    if colour and further > 0 and _photometric(page) == "RGB":
         notes = (*notes, f"{further} further samples beside red, green and blue left out")
     return Stack(sizes, read, colour, names, nuclear, pixel_size, suffix, notes, tuple(warnings))
 
@@ -324,11 +314,8 @@ def _channels(
     """Return the names of the channels, and which the other metadata tell to be the nuclear one."""
     if pixels := _ome_pixels(tif, series):
         channels = _list(pixels.get("Channel"))
-        names = [str(c.get("Name") or c.get("Fluor") or "") for c in channels]
-        names = [
-            n if not c.get("Fluor") or c["Fluor"] in n else f"{n} {c['Fluor']}"
-            for n, c in zip(names, channels, strict=True)
-        ]
+        pairs = [(str(c.get("Name") or c.get("Fluor") or ""), c.get("Fluor") or "") for c in channels]
+        names = [name if dye in name else f"{name} {dye}" for name, dye in pairs]
         waves = [float(c.get("EmissionWavelength") or 0) for c in channels]
         blue = [n for n, wave in enumerate(waves) if 400 <= wave <= 480] or [
             n for n, c in enumerate(channels) if _is_blue(*_rgb_of_ome(c.get("Color")))

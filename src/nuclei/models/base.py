@@ -18,8 +18,7 @@ class SegmentationNetwork(nn.Module):
     """A network that turns images ``float32 (B, C, H, W)`` in [0, 1] into logits ``(B, n_channels, H, W)``.
 
     A network whose maps or loss come about otherwise overrides ``predict_maps`` and ``training_loss``. All
-    networks take ``n_channels``, the number of maps; those that are drawn from random numbers here take
-    ``initialisation``, see ``initialise``.
+    take ``n_channels``, the number of maps; those of the papers also ``initialisation``, see ``initialise``.
 
     Attributes:
         stride: both sides of the input must be multiples of this number of pixels.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -29,11 +30,8 @@ class Fcn(SegmentationNetwork):
         initialisation: Initialisation = "he",
     ) -> None:
         super().__init__(2 ** len(features), preprocessing, size)
-        inputs = [in_channels(preprocessing), *features[:-1]]
-        levels = (
-            nn.Sequential(convolutions(a, b, 1), nn.MaxPool2d(2))
-            for a, b in zip(inputs, features, strict=True)
-        )
+        pairs = pairwise([in_channels(preprocessing), *features])
+        levels = (nn.Sequential(convolutions(a, b, 1), nn.MaxPool2d(2)) for a, b in pairs)
         self.body = nn.Sequential(*levels, nn.Conv2d(features[-1], n_channels, 1))
         initialise(self, initialisation)
 
@@ -57,9 +55,9 @@ class SimpleCnn(SegmentationNetwork):
         initialisation: Initialisation = "he",
     ) -> None:
         super().__init__(1, preprocessing, size)
-        inputs = [in_channels(preprocessing), *features[:-1]]
-        convs = (convolutions(a, b, 1) for a, b in zip(inputs, features, strict=True))
-        self.body = nn.Sequential(nn.BatchNorm2d(inputs[0]), *convs, nn.Conv2d(features[-1], n_channels, 1))
+        inputs = in_channels(preprocessing)
+        convs = (convolutions(a, b, 1) for a, b in pairwise([inputs, *features]))
+        self.body = nn.Sequential(nn.BatchNorm2d(inputs), *convs, nn.Conv2d(features[-1], n_channels, 1))
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -46,7 +46,7 @@ class RunResult:
 
     Attributes:
         images: number of held-out images.
-        mean_precision: mean average precision of the held-out images; None where there are none.
+        mean_precision: their mean average precision; None where there are none.
         seconds: of training and prediction.
         tta: dihedral views averaged in predicting.
         diameter: in pixels, to which nuclei were rescaled; None for images as they are.

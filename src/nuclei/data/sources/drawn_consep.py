@@ -40,11 +40,7 @@ class DrawnConsep(Consep):
         self.seed, self.n_train, self.n_test = seed, n_train, n_test
 
     def fetch(self) -> None:
-        """Draw the files if they are not there.
-
-        Raises:
-            UserError: the folder cannot be written.
-        """
+        """Draw the files if they are not there."""
         if not self.root.exists():
             draw_consep(self.root, self.seed, {"Train": self.n_train, "Test": self.n_test})
 
