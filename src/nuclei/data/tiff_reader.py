@@ -314,8 +314,9 @@ def _channels(
     """Return the names of the channels, and which the other metadata tell to be the nuclear one."""
     if pixels := _ome_pixels(tif, series):
         channels = _list(pixels.get("Channel"))
-        pairs = [(str(c.get("Name") or c.get("Fluor") or ""), c.get("Fluor") or "") for c in channels]
-        names = [name if dye in name else f"{name} {dye}" for name, dye in pairs]
+        dyes = [str(c.get("Fluor") or "") for c in channels]  # tifffile makes numbers of those like 405
+        names = [str(c.get("Name") or dye) for c, dye in zip(channels, dyes, strict=True)]
+        names = [name if dye in name else f"{name} {dye}" for name, dye in zip(names, dyes, strict=True)]
         waves = [float(c.get("EmissionWavelength") or 0) for c in channels]
         blue = [n for n, wave in enumerate(waves) if 400 <= wave <= 480] or [
             n for n, c in enumerate(channels) if _is_blue(*_rgb_of_ome(c.get("Color")))
