@@ -105,10 +105,8 @@ class LabelledImages(Dataset[dict[str, np.ndarray]]):
 
     def __getitem__(self, n: int) -> dict[str, np.ndarray]:
         image_id = self.ids[n]
-        return {
-            "image": preprocess(self.store.image(image_id), self.preprocessing),
-            "labels": self.store.labels(image_id),
-        }
+        image = preprocess(self.store.image(image_id), self.preprocessing)
+        return {"image": image, "labels": self.store.labels(image_id)}
 
 
 class NucleiData(L.LightningDataModule):
@@ -180,9 +178,8 @@ class NucleiData(L.LightningDataModule):
         """Return ``val_crops`` crops of the held-out images, augmented, the same each time; None for 0."""
         if not self.val_crops or not self.val_ids:
             return None
-        return DataLoader(
-            Subset(self._crops(self.val_ids), range(self.val_crops)), batch_size=self.batch_size
-        )
+        crops = Subset(self._crops(self.val_ids), range(self.val_crops))
+        return DataLoader(crops, batch_size=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return this process's share of the held-out images, one at a time as their sizes differ."""

@@ -117,7 +117,7 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
         UserError: ``data`` is no image, or is damaged.
     """
     if data[:4] == b"GIF8":
-        return _pillow_frames(data, name)
+        return _pillow_frames(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error as e:
@@ -127,7 +127,7 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
     if not data or data.startswith((b"\x89PNG", b"\xff\xd8\xff")):  # others read half of a damaged one
         raise UserError(f"{name} is damaged or no image; replace it")
     with suppress(Exception):  # Pillow and imagecodecs fail in many ways on what is no image
-        return _pillow_frames(data, name)
+        return _pillow_frames(data)
     with suppress(Exception):
         import imagecodecs  # Kaggle's notebooks lack it, and need it not
 
@@ -135,7 +135,7 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
     raise UserError(f"{name} is no image; expected one of {', '.join(SUFFIXES)}")
 
 
-def _pillow_frames(data: bytes, name: str) -> list[np.ndarray]:
+def _pillow_frames(data: bytes) -> list[np.ndarray]:
     """Decode all frames of what Pillow reads."""
     with Image.open(io.BytesIO(data)) as image:
         return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]

@@ -46,11 +46,7 @@ class ImageHints:
 
     @classmethod
     def with_pixel_size(
-        cls,
-        modality: Modality | None,
-        invert: bool | None,
-        diameter: float | None,
-        pixel_size: float | None,
+        cls, modality: Modality | None, invert: bool | None, diameter: float | None, pixel_size: float | None
     ) -> ImageHints:
         """Return hints whose diameter is given in µm where the side of a pixel is, in µm too."""
         check_pixel_size(pixel_size)
@@ -243,9 +239,8 @@ def choose_8_bits(image: np.ndarray) -> tuple[Transform, str]:
     known = image[finite] if not finite.all() else image.reshape(-1)
     if not known.size:
         return lambda part: np.zeros(part.shape, np.uint8), "no pixel is a finite number"
-    low, middle, high = (
-        float(p) for p in np.percentile(known[:: max(1, known.size // 2**22)], (0.5, 50, 99.5))
-    )
+    sample = known[:: max(1, known.size // 2**22)]
+    low, middle, high = map(float, np.percentile(sample, (0.5, 50, 99.5)))
     darkest, brightest = float(known.min()), float(known.max())
     span = (high - low) or (brightest - darkest)
     start, stop = max(darkest, low - span), min(brightest, high + span)

@@ -205,9 +205,6 @@ class Store:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_zip": None}  # each process opens the file itself
 
-    def __len__(self) -> int:
-        return len(self.index)
-
     @property
     def state(self) -> str:
         """State of the source's files when the store was made; see ``Source.state``."""

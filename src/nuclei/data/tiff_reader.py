@@ -146,9 +146,7 @@ def _stack(
     colour = palette or (samples >= 3 and _photometric(page) in ("RGB", "YCBCR", "SEPARATED", "CIELAB"))
     if not colour and samples > 1:
         sizes["C"] = samples
-    for axis, n in zip(page.axes, page.shape, strict=True):
-        if axis not in "YXS":
-            sizes[axis] = n
+    sizes |= {axis: n for axis, n in zip(page.axes, page.shape, strict=True) if axis not in "YXS"}
 
     def read(position: Mapping[str, int]) -> Pixels:
         at = tuple(position[a] for a in axes)

@@ -93,11 +93,7 @@ def fit(
 
 
 def _trainer(
-    data: NucleiData,
-    folder: Path,
-    averaging: Callback,
-    callbacks: Sequence[Callback],
-    arguments: Mapping[str, Any],
+    data: NucleiData, folder: Path, averaging: Callback, callbacks: Sequence[Callback], arguments: Any
 ) -> L.Trainer:
     """Return Lightning's Trainer, which writes into ``folder``."""
     last = ModelCheckpoint(

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -54,14 +54,17 @@ class Item(ABC):
         return []
 
 
-class Source(Protocol):
+class Source(ABC):
     """A data set: the files below ``root``."""
 
-    root: Path
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
 
+    @abstractmethod
     def fetch(self) -> None:
         """Make sure that the files are there, or raise a ``UserError`` that says how to get them."""
 
+    @abstractmethod
     def items(self, split: Split) -> Sequence[Item]:
         """Return all images of a split."""
 

@@ -95,14 +95,10 @@ class Consep(Source):
     """
 
     def __init__(self, root: str | Path, tile: int = 256) -> None:
-        self.root, self.tile = Path(root), tile
+        super().__init__(root)
+        self.tile = tile
 
     def fetch(self) -> None:
-        """Check that the files are there.
-
-        Raises:
-            UserError: there is no picture.
-        """
         if not self._pictures():
             raise UserError(
                 f"no Train/Images/*.png in {self.root}; get CoNSeP from the Tissue Image Analytics Centre "

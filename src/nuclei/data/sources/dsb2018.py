@@ -91,15 +91,8 @@ class Dsb2018(Source):
     without a ``stage1_train/`` level), the same unpacked into folders, or one big zip of the folders.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-
     def fetch(self) -> None:
-        """Check that the files are there; nothing is fetched, as the competition's data needs an account.
-
-        Raises:
-            UserError: there is nothing at ``root``.
-        """
+        """Check that the files are there; nothing is fetched, as the competition's data needs an account."""
         if not self.root.exists():
             raise UserError(
                 f"no competition data at {self.root}; run ./run.sh download, "
@@ -172,12 +165,9 @@ def find_test_images(root: Path) -> list[Dsb2018Item]:
         return [Dsb2018Item(i, "test", _image_file(folder / i)) for i in ids]
     if not archive.is_file():
         raise UserError(f"{root} has neither stage1_test.zip nor a folder stage1_test")
-    names = [
-        n
-        for n in _open(str(archive), os.getpid()).namelist()
-        if PurePosixPath(n).match("*/images/[!.]*.*") and "__MACOSX" not in PurePosixPath(n).parts
-    ]
-    return sorted(_group(names, "test", str(archive)), key=lambda item: item.image_id)
+    members = map(PurePosixPath, _open(str(archive), os.getpid()).namelist())
+    images = (m for m in members if m.match("*/images/[!.]*.*") and "__MACOSX" not in m.parts)
+    return sorted(_group(map(str, images), "test", str(archive)), key=lambda item: item.image_id)
 
 
 def _image_of(image_id: str, files: Iterable[str]) -> str:

@@ -109,14 +109,11 @@ class Folder(Source):
     """
 
     def __init__(self, root: str | Path, channel: str | int | None = None) -> None:
-        self.root, self.channel = Path(root).expanduser(), channel
+        super().__init__(Path(root).expanduser())
+        self.channel = channel
 
     def fetch(self) -> None:
-        """Check that the folder is there.
-
-        Raises:
-            UserError: it is not, or it holds a training and a test set.
-        """
+        """Check that the folder is there, and does not hold a training and a test set."""
         if not self.root.is_dir():
             raise UserError(f"no folder {self.root}; name that of your images: data.root=FOLDER")
         if (self.root / "train").is_dir() and (self.root / "test").is_dir():

@@ -65,15 +65,7 @@ def pages(path: Path) -> list[np.ndarray]:
 class Isbi2012(Source):
     """Images and labels of the challenge's three TIFF volumes, which lie in the folder ``root``."""
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-
     def fetch(self) -> None:
-        """Check that the files are there.
-
-        Raises:
-            UserError: one is missing.
-        """
         for name in FILES:
             if not (self.root / name).is_file():
                 raise UserError(
