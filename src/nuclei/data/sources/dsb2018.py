@@ -165,13 +165,13 @@ def find_test_images(root: Path) -> list[Dsb2018Item]:
         return [Dsb2018Item(i, "test", _image_file(folder / i)) for i in ids]
     if not archive.is_file():
         raise UserError(f"{root} has neither stage1_test.zip nor a folder stage1_test")
-    members = map(PurePosixPath, _open(str(archive), os.getpid()).namelist())
-    images = (m for m in members if m.match("*/images/[!.]*.*") and "__MACOSX" not in m.parts)
-    return sorted(_group(map(str, images), "test", str(archive)), key=lambda item: item.image_id)
+    names = (n for n in _open(str(archive), os.getpid()).namelist() if "__MACOSX" not in n.split("/"))
+    images = (n for n in names if PurePosixPath(n).match("*/images/[!.]*.*"))
+    return sorted(_group(images, "test", str(archive)), key=lambda item: item.image_id)
 
 
 def _image_of(image_id: str, files: Iterable[str]) -> str:
-    """Return which file is the image, as other pictures may lie beside it: one that can be read, so named."""
+    """Return which file is the image: one with the ImageId as its name, if any, of those that can be read."""
 
     def rank(file: str) -> tuple[bool, bool, str]:
         path = PurePosixPath(file)
