@@ -51,7 +51,7 @@ def _confusion(runs: Runs | None) -> np.ndarray:
 
 
 def _runs(truth: np.ndarray, prediction: np.ndarray) -> Runs | None:
-    """Return what the functions of ``labelmap.overlap`` take; None for images without pixels."""
+    """Return what the functions of ``labelmap.objects`` take; None for images without pixels."""
     for name, labels in (("truth", truth), ("prediction", prediction)):
         if labels.dtype.kind not in "iu":
             raise ValueError(f"{name}: expected integer labels of 0 or more, got {labels.dtype}")

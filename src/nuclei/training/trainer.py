@@ -64,7 +64,8 @@ def fit(
     Raises:
         UserError: the checkpoint is damaged, or a loader worker died.
     """
-    folder, checkpoint = Path(folder), Path(folder) / "last.ckpt"
+    folder = Path(folder)
+    checkpoint = folder / "last.ckpt"
     _quiet()
     averaging = WeightAveraging(multi_avg_fn=warm_average(ema_decay))
     run = _trainer(data, folder, averaging, callbacks, trainer)

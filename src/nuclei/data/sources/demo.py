@@ -59,12 +59,10 @@ class Demo(Dsb2018):
         self.seed, self.n_train, self.n_test = seed, n_train, n_test
 
     def fetch(self) -> None:
-        """Draw the files if they are not there."""
         if not self.root.exists():
             draw_demo(self.root, self.seed, self.n_train, self.n_test)
 
     def items(self, split: Split) -> list[Dsb2018Item]:
-        """Return all images of ``split``, sorted by ImageId."""
         return [DemoItem(**vars(item)) for item in super().items(split)]
 
 

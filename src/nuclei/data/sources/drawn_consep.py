@@ -40,7 +40,6 @@ class DrawnConsep(Consep):
         self.seed, self.n_train, self.n_test = seed, n_train, n_test
 
     def fetch(self) -> None:
-        """Draw the files if they are not there."""
         if not self.root.exists():
             draw_consep(self.root, self.seed, {"Train": self.n_train, "Test": self.n_test})
 
