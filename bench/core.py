@@ -18,9 +18,8 @@ from bench import peers
 from nuclei.ensemble.evaluate import Case, Evaluator
 from nuclei.ensemble.tune import Effort, Images, Space, stratified, tune
 from nuclei.metrics import average_precision, confusion
-from nuclei.postprocess.candidate_features import candidate_features
 from nuclei.postprocess.pipeline import postprocess
-from nuclei.postprocess.second_stage import SHIFTS, Selection
+from nuclei.postprocess.second_stage import SHIFTS, Selection, candidate_features
 from nuclei.submission import rle
 from nuclei.submission.csv_files import read_submission, write_submission
 

@@ -91,8 +91,7 @@ def segment(
         nuclei.UserError: there is no such channel or modality, or a size is not positive.
     """
     from nuclei.data.image_appearance import find_colour_map
-    from nuclei.data.image_regions import sample_pixels
-    from nuclei.data.image_stacks import channel_of
+    from nuclei.data.image_stacks import channel_of, sample_pixels
     from nuclei.data.preprocessing import ImageHints, choose_8_bits
     from nuclei.inference.large_images import segment as segment_image
 

@@ -16,7 +16,7 @@ from operator import add
 
 import numpy as np
 
-from nuclei.labelmap.overlap import count_matches, pair_runs, shared_pairs
+from nuclei.labelmap.objects import count_matches, pair_runs, shared_pairs
 from nuclei.labelmap.regions import compact_labels
 
 Runs = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -50,7 +50,7 @@ def _confusion(runs: Runs | None) -> np.ndarray:
 
 
 def _runs(truth: np.ndarray, prediction: np.ndarray) -> Runs | None:
-    """Return what the functions of ``labelmap.overlap`` take; None for images without pixels."""
+    """Return what the functions of ``labelmap.objects`` take; None for images without pixels."""
     for name, labels in (("truth", truth), ("prediction", prediction)):
         if labels.dtype.kind not in "iu":
             raise ValueError(f"{name}: expected integer labels of 0 or more, got {labels.dtype}")

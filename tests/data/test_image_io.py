@@ -1,11 +1,17 @@
-"""Image files: names, pages, depths."""
+"""Image files: names, pages, depths; and OME-Zarr of both versions: plates, series, photographs."""
+
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import zarr
 
+from nuclei.data import image_io
 from nuclei.data.image_files import find_images
 from nuclei.data.image_io import decode_image, decode_mask, read_image, read_images
+from nuclei.data.image_stacks import PlaneSelection, RegionImage
 from nuclei.errors import UserError
 
 
@@ -71,3 +77,102 @@ def test_masks_are_grey():
     assert np.argwhere(decode_mask(png(colour), "m.png")).tolist() == [[1, 2]]
     with pytest.raises(UserError, match=r"mask m.png is damaged"):
         decode_mask(b"junk", "m.png")
+
+
+STACK = np.random.default_rng(0).integers(0, 4000, (2, 3, 90, 70), np.uint16)
+AXES = [
+    {"name": "c", "type": "channel"},
+    *({"name": a, "type": "space", "unit": "micrometer"} for a in "zyx"),
+]
+
+
+def write_image(group: Any, pixels: np.ndarray, version: str, axes: Any = AXES, **more: Any) -> None:
+    """Write an image at its full and at half its size."""
+    datasets = []
+    for n, level in enumerate((pixels, pixels[..., ::2, ::2])):
+        chunks = (*[1] * (level.ndim - 2), 32, 32)
+        group.create_array(str(n), shape=level.shape, chunks=chunks, dtype=level.dtype)[:] = level
+        scale = {"type": "scale", "scale": [*[1.0] * (level.ndim - 2), 0.5 * 2**n, 0.5 * 2**n]}
+        datasets.append({"path": str(n), "coordinateTransformations": [scale]})
+    multiscale = {"version": version, "datasets": datasets} | ({"axes": axes} if axes else {})
+    metadata = {"multiscales": [multiscale], **more}
+    group.attrs.update({"ome": {**metadata, "version": version}} if version >= "0.5" else metadata)
+
+
+def new(path: Path, version: str = "0.4") -> zarr.Group:
+    return zarr.create_group(path, zarr_format=3 if version >= "0.5" else 2)
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.4", "0.5"])
+def test_an_image_of_each_version(tmp_path, version):
+    path = tmp_path / "a.ome.zarr"
+    omero = {"channels": [{"label": "WGA"}, {"label": "DAPI"}]}
+    old = version == "0.1"
+    write_image(
+        new(path, version), STACK[None] if old else STACK, version, None if old else AXES, omero=omero
+    )
+    assert list(find_images(tmp_path).files.values()) == [path] == list(find_images(path).files.values())
+    for large, kind in ((1000, RegionImage), (10**6, np.ndarray)):
+        (image,) = read_images(path, large=large)
+        assert isinstance(image.pixels, kind) and image.channels == ("WGA", "DAPI")
+        assert image.pixel_size == (None if old else 0.5)
+        assert np.array_equal(image.pixels[30:60, 11:50], STACK[1].max(axis=0)[30:60, 11:50])
+    assert np.array_equal(read_image(path, channel="wga", z=2).pixels, STACK[0, 1])
+
+
+def test_a_photograph_is_read_in_colour(tmp_path):
+    rgb = np.random.default_rng(1).integers(0, 255, (3, 90, 70), np.uint8)
+    channels = [{"label": str(n), "color": c} for n, c in enumerate(image_io.PHOTOGRAPH)]
+    write_image(new(tmp_path / "a.zarr"), rgb, "0.4", [AXES[0], *AXES[2:]], omero={"channels": channels})
+    (image,) = read_images(tmp_path / "a.zarr", large=1000)
+    assert image.pixels.shape == (90, 70, 3) and np.array_equal(
+        np.asarray(image.pixels), rgb.transpose(1, 2, 0)
+    )
+    assert image.channels == ("red", "green", "blue")
+    green = read_image(tmp_path / "a.zarr", channel="green")
+    assert np.array_equal(green.pixels, rgb[1])
+
+
+def test_each_field_of_a_plate_and_each_series_is_an_image(tmp_path):
+    plate = new(tmp_path / "p.zarr")
+    plate.attrs["plate"] = {"wells": [{"path": "A/1"}, {"path": "B/2"}]}
+    for n, well in enumerate(("A/1", "B/2")):
+        fields = range(2 - n)
+        plate.create_group(well).attrs["well"] = {"images": [{"path": str(f)} for f in fields]}
+        for f in fields:
+            write_image(plate.create_group(f"{well}/{f}"), STACK + n + 10 * f, "0.4")
+    images = list(read_images(tmp_path / "p.zarr", PlaneSelection(channel=1, z=1)))
+    assert [i.suffix for i in images] == ["_A1_field1", "_A1_field2", "_B2"]
+    assert [int(np.asarray(i.pixels)[0, 0] - STACK[0, 0, 0, 0]) for i in images] == [0, 10, 1]
+
+    series = new(tmp_path / "s.zarr")
+    series.attrs["bioformats2raw.layout"] = 3
+    series.create_group("OME")
+    for n in range(11):
+        write_image(series.create_group(str(n)), STACK + n, "0.4")
+    images = list(read_images(tmp_path / "s.zarr", PlaneSelection(channel=1, z=1)))
+    assert [i.suffix for i in images] == [f"_series{n}" for n in range(1, 12)]
+    assert int(np.asarray(images[10].pixels)[0, 0] - STACK[0, 0, 0, 0]) == 10
+
+
+def test_a_folder_that_is_no_image_is_named_in_one_line(tmp_path):
+    zarr.create_array(tmp_path / "array.zarr", shape=(9, 9), dtype="u1")
+    new(tmp_path / "group.zarr")
+    (tmp_path / "empty.zarr").mkdir()
+    damaged = "is damaged or no image that can be read"
+    problems = {
+        "array": f"{damaged}: a bare Zarr array",
+        "group": f"{damaged}: no multiscales",
+        "empty": ": No group found",
+    }
+    for name, problem in problems.items():
+        with pytest.raises(UserError, match=rf"{name}\.zarr ?{problem}") as error:
+            list(read_images(tmp_path / f"{name}.zarr"))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("nanometer", 1e-3), ("millimeter", 1e3), ("parsec", None)])
+def test_units_are_spelt_out(tmp_path: Path, unit: str, factor: float | None) -> None:
+    axes = [{"name": name, "type": "space", "unit": unit} for name in "yx"]
+    write_image(new(tmp_path / "a.zarr"), STACK[0, 0], "0.4", axes)
+    assert read_image(tmp_path / "a.zarr").pixel_size == (factor and pytest.approx(0.5 * factor))

@@ -1,16 +1,24 @@
-"""Which planes of a stack are taken."""
+"""Which planes of a stack are taken; and that regions of images are what arrays give."""
+
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from nuclei.data import image_stacks
 from nuclei.data.image_stacks import (
     EVERYTHING,
     UNNAMED,
     PlaneSelection,
+    RegionImage,
     Stack,
     channel_of,
+    combine,
+    image_by_region,
     images_of,
+    keep_rows,
     maximum,
+    sample_pixels,
 )
 from nuclei.errors import UserError
 
@@ -67,3 +75,91 @@ def test_channels_of_arrays() -> None:
 
 def test_the_maximum_passes_over_what_is_no_number() -> None:
     assert maximum(iter([np.array([np.nan, 1]), np.array([2, np.nan])])).tolist() == [2, 1]
+
+
+WHOLE = np.arange(60 * 50 * 3, dtype=np.uint16).reshape(60, 50, 3)
+
+
+class Reader:
+    """Reads regions of an array and keeps which ones."""
+
+    def __init__(self, whole):
+        self.whole, self.regions = whole, []
+
+    def __call__(self, rows, columns):
+        self.regions.append((rows.start, rows.stop, columns.start, columns.stop))
+        return self.whole[rows, columns]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.s_[10:20, 5:9],
+        np.s_[:, :],
+        np.s_[7:],
+        np.s_[::7, ::3],
+        np.s_[3:50:4, 2:],
+        np.s_[-5:, :-40],
+        np.s_[9:9, :],
+    ],
+)
+@pytest.mark.parametrize("whole", [WHOLE, WHOLE[..., 0]])
+def test_slices_are_those_of_the_array(monkeypatch, key, whole):
+    monkeypatch.setattr(image_stacks, "_band", lambda width, step: 3 * step)
+    image = image_by_region((60, 50), Reader(whole), large=100)
+    assert image.shape == whole.shape and image.dtype == whole.dtype and image.size == whole.size
+    assert np.array_equal(image[key], whole[key])
+    assert np.array_equal(np.asarray(image), whole)
+
+
+def test_only_the_region_is_read_and_a_small_image_at_once():
+    reader = Reader(WHOLE)
+    image = image_by_region((60, 50), reader, large=2999)
+    assert isinstance(image, RegionImage)
+    image[10:20, 5:9]
+    assert reader.regions == [(0, 1, 0, 1), (10, 20, 5, 9)]
+    assert image_by_region((60, 50), reader, large=3000) is not image
+    assert isinstance(image_by_region((60, 50), reader, large=3000), np.ndarray)
+
+
+def test_every_kth_pixel_takes_the_memory_of_one_band(monkeypatch):
+    monkeypatch.setattr(image_stacks, "_band", lambda width, step: 1000)
+    image = RegionImage(
+        (20_000, 1000), np.dtype(np.uint8), lambda r, c: np.ones((r.stop - r.start, 1000), np.uint8)
+    )
+    tracemalloc.start()
+    try:
+        assert image[::10, ::10].shape == (2000, 100)
+        assert tracemalloc.get_traced_memory()[1] < 4e6  # a band has 1 MB, the image 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_strips_side_by_side_are_read_once():
+    reader = Reader(WHOLE)
+    read = keep_rows(reader, 50)
+    for columns in (slice(0, 9), slice(9, 50)):
+        assert np.array_equal(read(slice(4, 8), columns), WHOLE[4:8, columns])
+    assert reader.regions == [(4, 8, 0, 50)]
+    assert np.array_equal(read(slice(5, 8), slice(0, 9)), WHOLE[5:8, :9])
+
+
+def test_a_mapped_image_and_its_sample(monkeypatch):
+    monkeypatch.setattr(image_stacks, "SAMPLE", 800)
+    reader = Reader(WHOLE)
+    green = image_by_region((60, 50), reader, large=0).map(lambda part: part[..., 1])
+    assert green.shape == (60, 50) and np.array_equal(green[5:9, 3:8], WHOLE[5:9, 3:8, 1])
+    reads = len(reader.regions)
+    assert np.array_equal(sample_pixels(green), WHOLE[::2, ::2, 1])
+    assert sample_pixels(green) is sample_pixels(green) and len(reader.regions) == reads + 1
+    assert np.array_equal(sample_pixels(WHOLE), WHOLE[::2, ::2])
+    monkeypatch.setattr(image_stacks, "SAMPLE", 3000)
+    assert np.array_equal(sample_pixels(WHOLE), WHOLE)
+
+
+@pytest.mark.parametrize("large", [0, 10**6])
+def test_images_are_combined_by_region(large):
+    planes = (image_by_region((60, 50), Reader(p), large) for p in (WHOLE, WHOLE[::-1]))
+    highest = combine(planes, lambda parts: np.maximum(*parts))
+    assert isinstance(highest, RegionImage) == (large == 0)
+    assert np.array_equal(highest[20:30, 5:9], np.maximum(WHOLE, WHOLE[::-1])[20:30, 5:9])

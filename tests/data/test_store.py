@@ -3,12 +3,11 @@
 import pickle
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nuclei.data.sources.protocols import Item, Source
+from nuclei.data.sources import Item, Source
 from nuclei.data.store import Store, encode_image, encode_labels, prepare, read_index, write_store
 from nuclei.errors import UserError
 
@@ -127,8 +126,6 @@ class Square(Item):
 
 
 class Squares(Source):
-    root = Path("squares")
-
     def fetch(self):
         pass
 
@@ -137,7 +134,7 @@ class Squares(Source):
 
 
 def test_prepare_encodes_and_counts(tmp_path):
-    counts = prepare(Squares(), tmp_path / "s.store", workers=1)
+    counts = prepare(Squares("squares"), tmp_path / "s.store", workers=1)
     assert counts == {"train": 2, "test": 2, "nuclei": 2, "empty": 2}
     store = Store(tmp_path / "s.store")
     assert [row.image_id for row in store.index] == ["train0", "train1", "test0", "test1"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
 
 from nuclei.data import tiff_reader
 from nuclei.data.image_io import read_images
-from nuclei.data.image_regions import RegionImage
-from nuclei.data.image_stacks import PlaneSelection
+from nuclei.data.image_stacks import PlaneSelection, RegionImage
 from nuclei.data.tiff_reader import PartOfSet
 from nuclei.errors import UserError
 
@@ -172,3 +173,11 @@ def test_pixels_that_are_not_square_have_no_size(tmp_path, resolution):
     tifffile.imwrite(tmp_path / "a.tif", GREY, imagej=True, resolution=resolution, metadata={"unit": "um"})
     (image,) = read_images(tmp_path / "a.tif")
     assert (image.pixel_size == 0.5) == (resolution == (2, 2)) != bool(image.warnings)
+
+
+def test_a_dye_that_is_called_by_a_number_is_a_name(tmp_path: Path) -> None:
+    channels = {"Name": ["nuclei", "membrane"], "Fluor": ["405", "488"]}
+    planes = np.zeros((2, 8, 8), np.uint8)
+    tifffile.imwrite(tmp_path / "a.ome.tif", planes, metadata={"axes": "CYX", "Channel": channels})
+    (image,) = read_images(tmp_path / "a.ome.tif", PlaneSelection("membrane"))
+    assert image.channels == ("nuclei 405", "membrane 488")

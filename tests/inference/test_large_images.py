@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from nuclei.api import load_model
-from nuclei.data.image_regions import RegionImage
+from nuclei.data.image_stacks import RegionImage
 from nuclei.data.preprocessing import ImageHints
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 from nuclei.errors import UserError
@@ -24,7 +24,7 @@ from nuclei.inference.large_images import (
 )
 from nuclei.inference.measure import LabelPart, classes_of, measure, measure_parts, polygons, write_rois
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
-from nuclei.labelmap.overlap import best_ious, pair_runs
+from nuclei.labelmap.objects import best_ious, pair_runs
 from nuclei.models.base import SegmentationNetwork
 from nuclei.postprocess.components import Components
 from nuclei.submission.rle import to_lines

@@ -8,7 +8,7 @@ import zarr
 
 from nuclei.data.annotations import read_label_map
 from nuclei.data.image_io import read_image
-from nuclei.data.image_regions import RegionImage
+from nuclei.data.image_stacks import RegionImage
 from nuclei.data.synthetic import draw_nuclei
 from nuclei.inference import result_files
 from nuclei.inference.result_files import write_labels, write_overlay, write_zarr

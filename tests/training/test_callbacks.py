@@ -91,7 +91,7 @@ def test_a_resumed_run_goes_on_in_the_table_of_metrics(tmp_path, module):
 def test_progress_tells_the_time_that_is_left_from_where_a_run_went_on(module, capsys, monkeypatch):
     clock = iter((0.0, 5.0, 20.0))
     monkeypatch.setattr("nuclei.training.callbacks.time.monotonic", lambda: next(clock))
-    progress = PlainProgress(every_s=10)
+    progress = PlainProgress()
     progress.on_train_start(trainer(0, global_step=2), module)
     progress.on_train_batch_end(trainer(0, global_step=3), module)
     progress.on_train_batch_end(trainer(0, global_step=4), module)

@@ -28,7 +28,7 @@ from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.optimize import linear_sum_assignment
 from skimage.metrics import contingency_table
 
-from nuclei.labelmap.overlap import pair_runs, shared_pairs
+from nuclei.labelmap.objects import pair_runs, shared_pairs
 from nuclei.labelmap.regions import compact_labels
 
 ERROR_TYPES = ("merge", "split", "wrong outline", "miss", "false find", "inexact outline")

@@ -27,10 +27,7 @@ Ring = Sequence[Sequence[float]]
 
 
 def read_label_map(path: Path) -> np.ndarray:
-    """Read a label map from TIFF, PNG and similar formats, or a NumPy file.
-
-    Returns:
-        Integers ``(H, W)``, 0 background; gaps in the numbering are allowed.
+    """Read a label map, integers ``(H, W)`` with any numbering, from TIFF, PNG, NumPy and similar files.
 
     Raises:
         UserError: the file cannot be read, or holds a picture and no label map.
@@ -77,13 +74,8 @@ def merge_pixels(objects: Sequence[np.ndarray], shape: tuple[int, int], counts: 
     ``overlapping``, the smaller nucleus keeps the pixels, since the larger would swallow it; a nucleus
     ``covered`` completely by smaller ones is left out.
 
-    Args:
-        objects: indices ``(k,)`` into the flattened image, of each nucleus.
-        shape: (H, W) of the image.
-        counts: added to.
-
-    Returns:
-        ``int32 (H, W)``, 0 is background, 1..N the nuclei in the order of the objects.
+    Objects are indices ``(k,)`` into the flattened image. The result is ``int32 (H, W)``, 0 is background,
+    1..N the nuclei in the order of the objects.
     """
     kept = [pixels for pixels in objects if pixels.size]
     counts["empty"] += len(objects) - len(kept)
@@ -99,11 +91,9 @@ def merge_pixels(objects: Sequence[np.ndarray], shape: tuple[int, int], counts: 
 
 
 def polygon_pixels(parts: Sequence[Sequence[Ring]], shape: tuple[int, int]) -> np.ndarray:
-    """Return the pixels of a nucleus, ascending indices ``(k,)`` into the flattened image.
+    """Return the pixels of a nucleus within the image, ascending indices ``(k,)`` into it flattened.
 
-    Args:
-        parts: polygons, each an outline and its holes, rings of (x, y).
-        shape: (H, W) of the image; what lies outside of it is cut off.
+    The parts are polygons, each an outline and its holes, rings of (x, y).
 
     Raises:
         ValueError: a ring is none.
@@ -129,15 +119,8 @@ def read_geojson(path: Path, shape: tuple[int, int], counts: Counter[str]) -> np
     """Read the nuclei that QuPath wrote as GeoJSON.
 
     Regions are left out: where there are detections, all annotations; an annotation that has two others in
-    it; and what QuPath's own classes for regions name, which end in an asterisk, such as ``Region*``.
-
-    Args:
-        path: a FeatureCollection, or a list of features.
-        shape: (H, W) of the image.
-        counts: see ``merge_pixels``; and what is left out: points, lines, regions around detections.
-
-    Returns:
-        ``int32 (H, W)``, numbered without gaps.
+    it; and what QuPath's own classes for regions name, which end in an asterisk, such as ``Region*``. These,
+    points and lines are counted in ``counts``, beside what ``merge_pixels`` counts, which makes the result.
 
     Raises:
         UserError: the file is damaged, or a polygon lies outside of the image.
@@ -196,10 +179,9 @@ def _load_json(path: Path) -> Any:
 
 
 def read_coco(path: Path) -> dict[str, list[Mapping[str, Any]]] | None:
-    """Read a COCO file; None where the JSON is of another kind.
+    """Return a COCO file's entries by ``file_name``: the image's own, then its annotations.
 
-    Returns:
-        For each image's ``file_name`` its own entry, then its annotations.
+    None where the JSON is of another kind.
 
     Raises:
         UserError: the file is damaged, or an annotation is of no image.
@@ -231,11 +213,7 @@ def coco_labels(
 ) -> np.ndarray:
     """Return the label map of one image of a COCO file, ``int32 (H, W)``, numbered without gaps.
 
-    Args:
-        entries: of ``read_coco``.
-        shape: (H, W) of the image.
-        counts: see ``merge_pixels``; and crowds (``iscrowd``), which are left out.
-        name: of file and image, for messages.
+    Crowds (``iscrowd``) are left out, and counted beside what ``merge_pixels`` counts.
 
     Raises:
         UserError: the image has another size, or an annotation has no outline or one that lies elsewhere.
@@ -303,16 +281,10 @@ def pieces(mask: np.ndarray) -> np.ndarray:
 
 
 def nuclei_of(labels: np.ndarray, name: str, counts: Counter[str]) -> np.ndarray:
-    """Number the nuclei of a label map without gaps; of a mask of one value they are its connected pieces.
+    """Number the nuclei of a label map ``(H, W)`` without gaps, as int32.
 
-    Args:
-        labels: integers ``(H, W)``, 0 background.
-        name: of the file, for messages.
-        counts: added to: masks of one value, nuclei ``in several pieces``, and those that are larger than
-            half of their image, as in masks that are inverted.
-
-    Returns:
-        ``int32 (H, W)``.
+    The nuclei of a mask of one value are its connected pieces. Counted in ``counts`` are such masks, nuclei
+    ``in several pieces``, and those larger than half of their image, as in masks that are inverted.
 
     Raises:
         UserError: there is no background, or the values are classes of pixels and no nuclei.

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from skimage.color import hed_from_rgb, rgb_from_hed
 
+from nuclei.data.preprocessing import is_grey, round_to_uint8
 from nuclei.metrics import equivalent_diameter
 
 ZOOM_LIMITS = (0.35, 2.5)
@@ -84,16 +85,10 @@ class Augment:
         return A.Compose(steps)
 
     def __call__(self, image: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return one augmented crop.
+        """Return one augmented crop; the same seed gives the same crop.
 
-        Args:
-            image: ``uint8 (H, W)`` or ``(H, W, 3)``.
-            labels: ``int32 (H, W)``, numbered without gaps.
-            seed: the same seed gives the same crop.
-
-        Returns:
-            ``uint8 (crop, crop)`` or ``(crop, crop, 3)``, and ``int32 (crop, crop)``; a nucleus and its
-            mirror image at an edge keep one number.
+        Images are ``uint8 (H, W)`` or ``(H, W, 3)``, labels ``int32 (H, W)``, numbered without gaps; H and W
+        become ``crop``. A nucleus and its mirror image at an edge keep one number.
         """
         rng = np.random.default_rng(seed)
         image, labels = self._cut(image, labels, rng)
@@ -159,12 +154,8 @@ def deform(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Deform an image and its label map elastically (Ronneberger et al. 2015, section 3.1).
 
-    Args:
-        image: ``uint8 (H, W)`` or ``(H, W, 3)``.
-        labels: ``int32 (H, W)``.
-        deviation: standard deviation of the displacement along each axis, in pixels.
-        rng: source of the displacements.
-        spacing: of the points that move independently of one another, in pixels.
+    The standard deviation of the displacement along each axis, and the spacing of the points that move
+    independently of one another, are in pixels.
     """
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     dx, dy = (deviation * smooth_noise(labels.shape, spacing, rng) for _ in range(2))
@@ -178,11 +169,7 @@ def vary_nuclei(
 ) -> np.ndarray:
     """Scale the contrast of each nucleus to the background around it: dim ones lie beside bright ones.
 
-    Args:
-        image: ``uint8 (H, W)`` or ``(H, W, 3)``.
-        labels: ``int32 (H, W)``.
-        factors: least and greatest; one is drawn for each nucleus, uniformly on a logarithmic scale.
-        rng: source of the factors.
+    Its factor is drawn between the least and the greatest, uniformly on a logarithmic scale.
     """
     low, high = np.log(factors)
     gain = np.exp(rng.uniform(low, high, int(labels.max(initial=0)) + 1)).astype(np.float32)
@@ -194,7 +181,7 @@ def vary_nuclei(
     # Where a window holds no background at all, the mean background of the crop stands in.
     weight = cv2.blur(outside, window) + 1e-3
     background = (cv2.blur(pixels * outside, window) + 1e-3 * mean) / weight
-    return _to_uint8(background + (pixels - background) * gain)
+    return round_to_uint8(background + (pixels - background) * gain)
 
 
 def blur_nuclei(
@@ -208,32 +195,29 @@ def blur_nuclei(
     mask = cv2.dilate(chosen[labels].astype(np.float32), np.ones((5, 5), np.uint8))
     mask = _like(cv2.GaussianBlur(mask, (0, 0), 1.5), image)
     pixels = image.astype(np.float32)
-    return _to_uint8(pixels + mask * (cv2.GaussianBlur(pixels, (0, 0), sigma) - pixels))
+    return round_to_uint8(pixels + mask * (cv2.GaussianBlur(pixels, (0, 0), sigma) - pixels))
 
 
 def light_unevenly(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
     """Multiply an image by smooth light around 1 with a standard deviation, in waves of about 100 pixels."""
     light = np.maximum(1 + deviation * smooth_noise(image.shape[:2], 96, rng), 0.1)
-    return _to_uint8(image * _like(light, image))
+    return round_to_uint8(image * _like(light, image))
 
 
 def vary_stain(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Vary haematoxylin, eosin and DAB (Tellez et al. 2018), then hue and saturation; grey stays grey.
 
-    Args:
-        image: ``uint8 (H, W)`` or ``(H, W, 3)``, bright where much light is absorbed.
-        strength: greatest relative change of each stain and of the saturation; hues turn by at most 60
-            degrees times this.
-        rng: source of the changes.
+    The image is bright where much light is absorbed. ``strength`` is the greatest relative change of each
+    stain and of the saturation; hues turn by at most 60 degrees times this.
     """
-    if _is_grey(image):
+    if is_grey(image):
         return image
     scales = 1 + rng.uniform(-strength, strength, 3)
     turn, saturation = rng.uniform(-30, 30) * strength, 1 + rng.uniform(-strength, strength)
     mixing = (hed_from_rgb * scales) @ rgb_from_hed
     levels = np.arange(256, dtype=np.float32)
     density = -np.log(np.maximum(255 - levels, 1) / 255)[image]
-    image = _to_uint8(255 - 255 * np.exp(-cv2.transform(density, mixing.T)))
+    image = round_to_uint8(255 - 255 * np.exp(-cv2.transform(density, mixing.T)))
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)  # hues are 0..179
     hue, saturated = (levels + turn) % 180, np.minimum(levels * saturation, 255)
     table = np.stack([hue, saturated, levels], 1)[:, None].astype(np.uint8)
@@ -244,10 +228,10 @@ def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Reduce colours to three equal channels, or tint grey ones; a single channel stays as it is."""
     if image.ndim == 2:
         return image
-    if not _is_grey(image):
+    if not is_grey(image):
         return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
     gains = rng.uniform(0.4, 1, 3)
-    return _to_uint8(image * (gains / gains.max()).astype(np.float32))
+    return round_to_uint8(image * (gains / gains.max()).astype(np.float32))
 
 
 def smooth_noise(shape: tuple[int, ...], spacing: int, rng: np.random.Generator) -> np.ndarray:
@@ -257,17 +241,9 @@ def smooth_noise(shape: tuple[int, ...], spacing: int, rng: np.random.Generator)
     return (noise / max(float(np.sqrt((noise**2).mean())), 1e-6)).astype(np.float32)
 
 
-def _is_grey(image: np.ndarray) -> bool:
-    return image.ndim == 2 or bool((image == image[..., :1]).all())
-
-
 def _like(field: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Give a field ``(H, W)`` the channels of an image."""
     return field if image.ndim == 2 else np.repeat(field[..., None], 3, 2)
-
-
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -304,39 +280,25 @@ class WholeImage:
 
     @cached_property
     def _transform(self) -> A.Compose:
-        nearest = {"border_mode": cv2.BORDER_REPLICATE}
         resize = {"interpolation": cv2.INTER_AREA, "mask_interpolation": cv2.INTER_NEAREST_EXACT}
-        steps = [
-            A.Resize(self.crop, self.crop, **resize),
-            A.HorizontalFlip(p=self.horizontal_flip),
-            A.VerticalFlip(p=self.vertical_flip),
-            A.Affine(
-                rotate=(-self.rotate, self.rotate),
-                translate_percent=(-self.shift, self.shift),
-                shear=(-self.shear, self.shear),
-                scale=(1 - self.zoom, 1 + self.zoom),
-                p=1.0,
-                **nearest,
-            ),
-        ]
-        return A.Compose(steps)
+        affine = A.Affine(
+            rotate=(-self.rotate, self.rotate),
+            translate_percent=(-self.shift, self.shift),
+            shear=(-self.shear, self.shear),
+            scale=(1 - self.zoom, 1 + self.zoom),
+            border_mode=cv2.BORDER_REPLICATE,
+            p=1.0,
+        )
+        flips = A.HorizontalFlip(p=self.horizontal_flip), A.VerticalFlip(p=self.vertical_flip)
+        return A.Compose([A.Resize(self.crop, self.crop, **resize), *flips, affine])
 
     def __call__(self, image: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return one varied image.
-
-        Args:
-            image: ``uint8 (H, W)`` or ``(H, W, 3)``.
-            labels: ``int32 (H, W)``.
-            seed: the same seed gives the same result.
-
-        Returns:
-            ``uint8 (S, S)`` or ``(S, S, 3)``, and ``int32 (S, S)``, where S is ``window`` or else ``crop``.
-        """
+        """Return one varied image, as ``Augment`` does, with the side ``window`` or else ``crop``."""
         self._transform.set_random_seed(seed)
         varied = self._transform(image=image, mask=labels.astype(np.float32))  # OpenCV resizes no int32
         image, mask, rng = varied["image"], varied["mask"], np.random.default_rng(seed)
         if max(self.piecewise) > 0:
-            grid = displaced_grid(mask.shape[0], self.piecewise, rng)
+            grid = displaced_grid(self.crop, self.piecewise, rng)
             image = cv2.remap(image, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             mask = cv2.remap(mask, *grid, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         if self.elastic:
@@ -348,23 +310,15 @@ class WholeImage:
 
 
 def displaced_grid(
-    side: int, scale: tuple[float, float], rng: np.random.Generator, points: int = 4
+    side: int, scale: tuple[float, float], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each pixel comes from when points of a regular grid move and all between them follows.
+    """Return x and y from where each pixel comes when the points of a regular grid of 4×4 move.
 
     imgaug's piecewise affine deformation, with squares in place of triangles: scikit-image's takes 200 times
-    as long.
-
-    Args:
-        side: of the image in pixels.
-        scale: range of the standard deviation of the moves, as a share of the side.
-        rng: source of the moves.
-        points: of the grid, along each side.
-
-    Returns:
-        x and y, ``float32 (side, side)`` each.
+    as long. ``scale`` is the range of the standard deviation of the moves, as a share of the side. The result
+    is ``float32 (side, side)`` twice.
     """
-    moves = rng.normal(0, rng.uniform(*scale) * side, (points, points, 2)).astype(np.float32)
+    moves = rng.normal(0, rng.uniform(*scale) * side, (4, 4, 2)).astype(np.float32)
     dense = cv2.resize(moves, (side, side), interpolation=cv2.INTER_LINEAR)
     y, x = np.mgrid[:side, :side].astype(np.float32)
     return x + dense[..., 0], y + dense[..., 1]

@@ -27,15 +27,7 @@ class Crops(Dataset[Crop]):
     """Random crops; crop n is a pure function of the seed and n.
 
     Rare kinds of images are drawn more often: the weight of an image is one over the square root of the
-    number of images of the same modality and size.
-
-    Args:
-        store: where the images are.
-        ids: the images to draw from; held in memory.
-        augment: cuts and varies a crop.
-        seed: of all randomness.
-        preprocessing: of the images; see ``nuclei.data.preprocessing.preprocess``.
-        channels: of the targets; see ``nuclei.data.targets``.
+    number of images of the same modality and size. All images are held in memory.
     """
 
     def __init__(
@@ -113,25 +105,20 @@ class LabelledImages(Dataset[dict[str, np.ndarray]]):
 
     def __getitem__(self, n: int) -> dict[str, np.ndarray]:
         image_id = self.ids[n]
-        return {
-            "image": preprocess(self.store.image(image_id), self.preprocessing),
-            "labels": self.store.labels(image_id),
-        }
+        image = preprocess(self.store.image(image_id), self.preprocessing)
+        return {"image": image, "labels": self.store.labels(image_id)}
 
 
 class NucleiData(L.LightningDataModule):
     """Training crops and held-out images of one fold.
 
     Args:
-        store: where the images are.
         train_ids: images of the other folds.
         val_ids: images of this fold.
         augment: cuts and varies a crop.
         batch_size: number of crops in a step, of all processes together.
         samples_per_epoch: number of crops in an epoch.
         num_workers: number of loader processes; 0 leaves a small CPU to the network.
-        seed: of the crops.
-        preprocessing: of the images; see ``nuclei.data.preprocessing.preprocess``.
         channels: of the targets; see ``nuclei.data.targets``.
         val_crops: number of crops of the held-out images whose loss is measured.
     """
@@ -191,9 +178,8 @@ class NucleiData(L.LightningDataModule):
         """Return ``val_crops`` crops of the held-out images, augmented, the same each time; None for 0."""
         if not self.val_crops or not self.val_ids:
             return None
-        return DataLoader(
-            Subset(self._crops(self.val_ids), range(self.val_crops)), batch_size=self.batch_size
-        )
+        crops = Subset(self._crops(self.val_ids), range(self.val_crops))
+        return DataLoader(crops, batch_size=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return this process's share of the held-out images, one at a time as their sizes differ."""

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from nuclei.atomic import atomic_write
-from nuclei.data.store import Store
+from nuclei.data.store import Store, StoreRow
 from nuclei.errors import UserError
 from nuclei.metrics import equivalent_diameter
 from nuclei.progress import track
@@ -29,16 +29,11 @@ COLUMNS = ("ImageId", "fold", "group", "modality", "height", "width", "nuclei")
 
 @dataclass(frozen=True)
 class FoldRow:
-    """A line of the folds file: one training image.
+    """A line of the folds file: one training image, with what the store says of it.
 
     Attributes:
-        image_id: as in the store.
         fold: number of the fold that holds the image out.
         group: number of the group of related images, which is never split.
-        modality: kind of microscope.
-        height: in pixels.
-        width: in pixels.
-        nuclei: number of nuclei.
     """
 
     image_id: str
@@ -59,66 +54,62 @@ def make_folds(
     n_clusters: int,
     fewer: bool = False,
 ) -> list[FoldRow]:
-    """Assign each training image of ``store`` to one of ``n_folds`` folds.
+    """Assign each training image of ``store``, in its order, to one of ``n_folds`` folds.
 
     Tiles of one larger picture and near-duplicates form a group, which is never split (see
     ``related_pairs``). Strata are modality by quartile of the nucleus count. With ``n_clusters`` whole
     clusters of similar images are kept together instead (see ``cluster_images``), so that the score of a
-    fold is of images unlike those that the network was trained on.
+    fold is of images unlike those that the network was trained on; 0 keeps only groups together.
 
     Args:
-        store: the images.
-        n_folds: at least 2.
-        seed: of the shuffle.
-        correlation: see ``related_pairs``.
-        jump: see ``related_pairs``.
-        n_clusters: number of clusters; 0 keeps only groups together.
+        correlation, jump: see ``related_pairs``.
         fewer: whether to make as many folds as there are groups where these are fewer than ``n_folds``,
             down to a single one.
-
-    Returns:
-        A row for each image, sorted by ImageId.
 
     Raises:
         UserError: there are fewer groups than folds.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     ids = store.ids("train")
     images = {i: store.image(i) for i in track(ids, "folds")}
     pairs = related_pairs(images, correlation, jump) + sibling_pairs(store, ids)
     groups = connected_groups(ids, pairs)
-    if fewer and n_folds > len(set(groups)):
-        n_folds = len(set(groups))
-        print(f"{len(ids)} images in {len(set(groups))} unrelated groups: folds lowered to {n_folds}")
-    if not (fewer or n_folds >= 2) or n_folds > len(set(groups)):
-        raise UserError(
-            f"n_folds={n_folds}: expected 2 to {len(set(groups))}, the number of groups of images"
-        )
+    n_groups = len(set(groups))
+    if fewer and n_folds > n_groups:
+        n_folds = n_groups
+        print(f"{len(ids)} images in {n_groups} unrelated groups: folds lowered to {n_folds}")
+    if not (fewer or n_folds >= 2) or n_folds > n_groups:
+        raise UserError(f"n_folds={n_folds}: expected 2 to {n_groups}, the number of groups of images")
     rows = [store.row(i) for i in ids]
-    counts = [row.nuclei for row in rows]
-    quartiles = np.digitize(counts, np.quantile(counts, (0.25, 0.5, 0.75)))
-    strata = _merge_rare([(row.modality, int(q)) for row, q in zip(rows, quartiles, strict=True)], n_folds)
     together = cluster_images(store, groups, n_clusters) if n_clusters else groups
-    folds = np.zeros(len(ids), int)
-    if n_folds > 1:
-        if max(Counter(strata).values()) < n_folds:
-            strata = ["all"] * len(strata)
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        with warnings.catch_warnings():  # a stratum may have fewer images than there are folds
-            warnings.simplefilter("ignore", UserWarning)
-            for fold, (_, held_out) in enumerate(splitter.split(ids, strata, together)):
-                folds[held_out] = fold
+    folds = _split(_strata(rows, n_folds), together, n_folds, seed)
     return [
         FoldRow(row.image_id, int(fold), group, row.modality, row.height, row.width, row.nuclei)
         for row, fold, group in zip(rows, folds, groups, strict=True)
     ]
 
 
-def _merge_rare(strata: list[tuple[str, int]], minimum: int) -> list[str]:
-    """Name each image's stratum; a modality with a stratum of fewer than ``minimum`` images becomes one."""
-    rare = {modality for (modality, _), n in Counter(strata).items() if n < minimum}
-    return [modality if modality in rare else f"{modality} {quartile}" for modality, quartile in strata]
+def _strata(rows: Sequence[StoreRow], n_folds: int) -> list[str]:
+    """Name each image's stratum; a modality with a stratum of fewer images than folds becomes one."""
+    counts = [row.nuclei for row in rows]
+    quartiles = np.digitize(counts, np.quantile(counts, (0.25, 0.5, 0.75)))
+    pairs = [(row.modality, int(quartile)) for row, quartile in zip(rows, quartiles, strict=True)]
+    rare = {modality for (modality, _), n in Counter(pairs).items() if n < n_folds}
+    strata = [modality if modality in rare else f"{modality} {quartile}" for modality, quartile in pairs]
+    return strata if max(Counter(strata).values()) >= n_folds else ["all"] * len(strata)
+
+
+def _split(strata: list[str], together: list[int], n_folds: int, seed: int) -> np.ndarray:
+    """Return the number of each image's fold; images of one number in ``together`` share a fold."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = np.zeros(len(strata), int)
+    if n_folds > 1:
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():  # a stratum may have fewer images than there are folds
+            warnings.simplefilter("ignore", UserWarning)
+            for fold, (_, held_out) in enumerate(splitter.split(strata, strata, together)):
+                folds[held_out] = fold
+    return folds
 
 
 def related_pairs(images: dict[str, np.ndarray], correlation: float, jump: float) -> list[tuple[str, str]]:
@@ -128,11 +119,7 @@ def related_pairs(images: dict[str, np.ndarray], correlation: float, jump: float
     of the other: each is the other's best match, the two profiles correlate by ``correlation`` or
     more, and the step between them is below ``jump`` times the step inside the first image.
     Two images are near-duplicates when their 16×16 thumbnails correlate by 0.995 or more.
-
-    Args:
-        images: ``uint8 (H, W)`` or ``(H, W, 3)`` by ImageId.
-        correlation: least correlation of two edges.
-        jump: greatest step across the edge, relative to a step inside.
+    Images are ``uint8 (H, W)`` or ``(H, W, 3)``, by ImageId.
     """
     by_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for image_id, image in images.items():
@@ -198,18 +185,10 @@ def _correlations(a: np.ndarray, b: np.ndarray, flat: float) -> np.ndarray:
 
 
 def cluster_images(store: Store, groups: list[int], n_clusters: int) -> list[int]:
-    """Cluster the training images of ``store`` by what they look like.
+    """Return the number of each training image's cluster, of images that look alike.
 
     Ward's hierarchical clustering (scikit-learn) of standardised ``image_features``; modalities never share
-    a cluster.
-
-    Args:
-        store: the images.
-        groups: number of each training image's group, which stays in one cluster.
-        n_clusters: at most one for each group.
-
-    Returns:
-        Number of each training image's cluster.
+    a cluster, and the images of a group always do.
     """
     from sklearn.cluster import AgglomerativeClustering
     from sklearn.preprocessing import StandardScaler
@@ -226,11 +205,7 @@ def cluster_images(store: Store, groups: list[int], n_clusters: int) -> list[int
 
 
 def image_features(image: np.ndarray, labels: np.ndarray) -> list[float]:
-    """Describe an image and its nuclei by figures.
-
-    Args:
-        image: ``uint8 (H, W)`` or ``(H, W, 3)``.
-        labels: ``int32 (H, W)``.
+    """Describe an image, ``uint8 (H, W)`` or ``(H, W, 3)``, and its label map by figures.
 
     Returns:
         Median and range of each colour, contrast of nuclei to their surroundings, sharpness, and the

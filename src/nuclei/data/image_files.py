@@ -60,11 +60,8 @@ def find_images(path: Path, output: Path | None = None) -> ImageFiles:
     """Find the image files below a folder, or take the one file that ``path`` is.
 
     Linked folders are searched too, each folder once. Hidden files, what macOS and Windows leave behind,
-    annotations beside the images, and predictions of this program are left out.
-
-    Args:
-        path: a folder or a file.
-        output: folder of the results, which is not searched.
+    annotations beside the images, and predictions of this program are left out, as is the folder ``output``
+    of the results.
 
     Raises:
         UserError: there is nothing at ``path``, or no image.
@@ -159,7 +156,6 @@ def walk_files(
     """Yield the files below a folder, each folder once, however it is linked; an OME-Zarr counts as a file.
 
     Args:
-        folder: where to search.
         enter: says whether a folder below is searched.
         refused: takes a line for each folder that cannot be searched.
         seen: folders that were searched already.

@@ -19,10 +19,18 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
-from nuclei.data.image_stacks import EVERYTHING, PlaneSelection, SourceImage, Stack, images_of
-from nuclei.data.preprocessing import to_8_bits
-from nuclei.data.tiff_reader import MAGIC, read_tiff
-from nuclei.data.zarr_reader import read_zarr
+from nuclei.data.image_stacks import (
+    EVERYTHING,
+    NUCLEAR,
+    Pixels,
+    PlaneSelection,
+    SourceImage,
+    Stack,
+    image_by_region,
+    images_of,
+)
+from nuclei.data.preprocessing import is_grey, to_8_bits
+from nuclei.data.tiff_reader import MAGIC, MICROMETRES, SEGMENT, read_tiff
 from nuclei.errors import UserError
 
 PLAIN = ".png .jpg .jpeg .jpe .bmp .gif .webp .jp2 .j2k .jxl .avif .pgm .ppm"
@@ -35,9 +43,12 @@ ZARR = ".zarr"
 """Ending of the folders that are read as one file: OME-Zarr."""
 READABLE = (*SUFFIXES, *WITH_BIOIO, ZARR)
 """Endings of all of them."""
-cv2.utils.logging.setLogLevel(
-    cv2.utils.logging.LOG_LEVEL_SILENT
-)  # OpenCV's own lines on damaged files say less than the error that follows
+OLD_AXES = "tczyx"
+"""Axes of OME-Zarr before NGFF 0.3, which does not name them."""
+PHOTOGRAPH = ("FF0000", "00FF00", "0000FF")
+"""Colours of the channels of a photograph, in OME-Zarr."""
+# OpenCV's own lines on damaged files say less than the error that follows.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def read_images(
@@ -51,7 +62,6 @@ def read_images(
 
     Args:
         file: of any kind in ``READABLE``.
-        selection: which channel, slice and time point to take.
         large: number of pixels above which TIFF and OME-Zarr are read by region; see ``RegionImage``.
         stored: whether numbers stay as they are stored, for label maps; see ``read_tiff``.
         alone: whether no other file is opened that this one names.
@@ -86,7 +96,7 @@ def read_image(
 def _stacks(file: Path, large: float, stored: bool, alone: bool) -> Iterator[Stack]:
     """Yield what a file holds; its first bytes tell more than its name."""
     if file.suffix.lower() == ZARR:
-        yield from read_zarr(file, large)
+        yield from _zarr_stacks(file, large)
         return
     if file.suffix.lower() in WITH_BIOIO:
         yield from _bioio_stacks(file)
@@ -107,7 +117,7 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
         UserError: ``data`` is no image, or is damaged.
     """
     if data[:4] == b"GIF8":
-        return _pillow_frames(data, name)
+        return _pillow_frames(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error as e:
@@ -117,7 +127,7 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
     if not data or data.startswith((b"\x89PNG", b"\xff\xd8\xff")):  # others read half of a damaged one
         raise UserError(f"{name} is damaged or no image; replace it")
     with suppress(Exception):  # Pillow and imagecodecs fail in many ways on what is no image
-        return _pillow_frames(data, name)
+        return _pillow_frames(data)
     with suppress(Exception):
         import imagecodecs  # Kaggle's notebooks lack it, and need it not
 
@@ -125,7 +135,7 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
     raise UserError(f"{name} is no image; expected one of {', '.join(SUFFIXES)}")
 
 
-def _pillow_frames(data: bytes, name: str) -> list[np.ndarray]:
+def _pillow_frames(data: bytes) -> list[np.ndarray]:
     """Decode all frames of what Pillow reads."""
     with Image.open(io.BytesIO(data)) as image:
         return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
@@ -171,16 +181,89 @@ def _bioio_stacks(file: Path) -> Iterator[Stack]:
         yield Stack(sizes, read, colour, source.channel_names or (), None, size, suffix)
 
 
+def _zarr_stacks(path: Path, large: float) -> Iterator[Stack]:
+    """Yield each image of an OME-Zarr folder at its full size: NGFF 0.1 to 0.5, plates, Bio-Formats' series.
+
+    Raises:
+        ValueError: there is no image in it.
+    """
+    import zarr  # takes half a second
+
+    root = zarr.open(path, mode="r")
+    if isinstance(root, zarr.Array):
+        raise ValueError("a bare Zarr array; expected OME-Zarr, a group with multiscales")
+    for group, suffix in _zarr_images(root, ""):
+        yield _zarr_stack(group, suffix, large)
+
+
+def _ome_attributes(group: Any) -> Mapping[str, Any]:
+    """Return what OME-Zarr says of a group, which stands under ``ome`` from 0.5 on."""
+    attributes = group.attrs.asdict()
+    return attributes.get("ome", attributes)
+
+
+def _zarr_images(group: Any, suffix: str) -> Iterator[tuple[Any, str]]:
+    """Yield the images of a group, and what tells each from the others."""
+    attributes = _ome_attributes(group)
+    if "multiscales" in attributes:
+        yield group, suffix
+    elif "plate" in attributes:
+        for well in attributes["plate"]["wells"]:
+            yield from _zarr_images(group[well["path"]], f"_{well['path'].replace('/', '')}")
+    elif "well" in attributes:
+        fields = [image["path"] for image in attributes["well"]["images"]]
+        for n, field in enumerate(fields, 1):
+            yield group[field], f"{suffix}_field{n}" if len(fields) > 1 else suffix
+    else:  # one group for each series, numbered from 0
+        series = [group[name] for name in sorted(filter(str.isdecimal, group.group_keys()), key=int)]
+        if not series:
+            raise ValueError("no multiscales, plate or series in the metadata; expected OME-Zarr")
+        for n, image in enumerate(series, 1):
+            yield image, f"_series{n}" if len(series) > 1 else suffix
+
+
+def _zarr_stack(group: Any, suffix: str, large: float) -> Stack:
+    """Return the full size of an image as a stack."""
+    attributes = _ome_attributes(group)
+    multiscale = attributes["multiscales"][0]
+    level = multiscale["datasets"][0]
+    array: Any = group[level["path"]]
+    given = multiscale.get("axes") or list(OLD_AXES[-array.ndim :])
+    axes = [a if isinstance(a, dict) else {"name": a} for a in given]
+    letters = [str(a["name"]).upper() for a in axes]
+    sizes = {a: n for a, n in zip(letters, array.shape, strict=True) if a not in "YX"}
+    channels = (attributes.get("omero") or {}).get("channels") or []
+    names = [str(c.get("label") or "") for c in channels]
+    shown_in = tuple(str(c.get("color")).upper() for c in channels)
+    photograph = shown_in == PHOTOGRAPH and array.dtype == np.uint8
+    if colour := sizes.get("C") == 3 and photograph and not any(map(NUCLEAR.search, names)):
+        del sizes["C"]
+
+    def read(position: Mapping[str, int]) -> Pixels:
+        def region(rows: slice, columns: slice) -> np.ndarray:
+            at = {"Y": rows, "X": columns, "C": slice(None), **position}
+            part = np.asarray(array[tuple(at[a] for a in letters)])
+            kept = [a for a in letters if isinstance(at[a], slice)]
+            return part.transpose([kept.index(a) for a in "YXC" if a in kept])
+
+        in_one = math.prod(array.chunks) * array.dtype.itemsize > SEGMENT
+        height, width = (array.shape[letters.index(a)] for a in "YX")
+        return image_by_region((height, width), region, math.inf if in_one else large)
+
+    scale = _scale(level, array.ndim) * _scale(multiscale, array.ndim)
+    unit = MICROMETRES.get(str(axes[letters.index("X")].get("unit", "")).lower(), 0.0)
+    size = float(scale[letters.index("X")]) * unit or None
+    return Stack(sizes, read, colour, () if colour else names, None, size, suffix)
+
+
+def _scale(described: Mapping[str, Any], ndim: int) -> np.ndarray:
+    """Return the scale along each axis that a level, or all of them, is described with."""
+    transformations = described.get("coordinateTransformations") or []
+    return np.prod([np.ones(ndim), *(t["scale"] for t in transformations if t["type"] == "scale")], axis=0)
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _decode(data: bytes, flags: int) -> np.ndarray | None:
-    """Return what OpenCV decodes; None where it decodes nothing."""
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:
-        return None
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -191,10 +274,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     Raises:
         UserError: ``data`` is no image; ``name`` is the file named in the message.
     """
-    image = _decode(data, cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise UserError(f"{name} is damaged or no image; replace it or download the data again")
-    return _grey_or_rgb(image)
+    image = to_8_bits(_rgb_of_bgr(_decode(data, name, cv2.IMREAD_UNCHANGED)))[0]
+    return np.ascontiguousarray(image[..., 0]) if image.ndim == 3 and is_grey(image) else image
 
 
 def decode_mask(data: bytes, name: str) -> np.ndarray:
@@ -203,14 +284,11 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
     Raises:
         UserError: ``data`` is no image; ``name`` is the file named in the message.
     """
-    mask = _decode(data, cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise UserError(f"mask {name} is damaged or no image; replace it or download the data again")
-    return mask
+    return _decode(data, f"mask {name}", cv2.IMREAD_GRAYSCALE)
 
 
-def _grey_or_rgb(image: np.ndarray) -> np.ndarray:
-    """Bring what OpenCV decoded, BGR of any depth, to the form that ``decode_image`` describes."""
-    image = to_8_bits(_rgb_of_bgr(image))[0]
-    grey = image.ndim == 3 and (image == image[..., :1]).all()
-    return np.ascontiguousarray(image[..., 0]) if grey else image
+def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
+    with suppress(cv2.error):
+        if data and (image := cv2.imdecode(np.frombuffer(data, np.uint8), flags)) is not None:
+            return image
+    raise UserError(f"{name} is damaged or no image; replace it or download the data again")

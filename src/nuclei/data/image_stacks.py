@@ -1,19 +1,141 @@
-"""Stacks of planes with named axes, whatever file they lie in, and the images that are chosen of them."""
+"""Planes of images, whatever file they lie in: stacks with named axes, and the images chosen of them.
+
+Large planes stay in their files: what is sliced of them is read.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import product
+from functools import cached_property, partial
+from itertools import chain, product
+from typing import TypeAlias
 
 import numpy as np
 
 from nuclei.data.image_appearance import find_colour_map, most_nuclear, paint_out_scale_bars
-from nuclei.data.image_regions import Pixels, RegionImage, combine, sample_pixels
-from nuclei.data.preprocessing import COLOURS, choose_8_bits
+from nuclei.data.preprocessing import COLOURS, choose_8_bits, is_grey
 from nuclei.errors import UserError
+
+SAMPLE = 12_000_000
+"""Pixels by which the modality and the contrast of a larger image are judged."""
+BAND = 16_000_000
+"""Pixels that are read at a time where every k-th pixel is wanted."""
+Slices = tuple[slice, slice]
+Read = Callable[[slice, slice], np.ndarray]
+"""Returns the region within rows and columns, which have both ends and no step."""
+
+
+class RegionImage:
+    """An image of which regions are read when they are sliced, in the place of an array.
+
+    ``image[rows, columns]`` is an array ``(h, w)`` or RGB ``(h, w, 3)``; the slices may have steps.
+    ``np.asarray(image)`` is the whole image.
+
+    Args:
+        shape: ``(H, W)`` or ``(H, W, 3)``.
+        sample: returns what ``sample_pixels`` does, if there is a quicker way than slicing.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        read: Read,
+        sample: Callable[[], np.ndarray] | None = None,
+    ) -> None:
+        self.shape, self.dtype, self._read, self._sample = shape, dtype, read, sample
+        self.ndim, self.size = len(shape), math.prod(shape)
+
+    def __getitem__(self, key: slice | Slices) -> np.ndarray:
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        top, bottom, down = rows.indices(self.shape[0])
+        left, right, across = columns.indices(self.shape[1])
+        if (down, across) == (1, 1):
+            return self._read(slice(top, bottom), slice(left, right))
+        height = _band(right - left, down)
+        bands = [
+            # A copy, since a view would keep all pixels of the band.
+            self._read(slice(start, min(start + height, bottom)), slice(left, right))[::down, ::across].copy()
+            for start in range(top, max(bottom, top + 1), height)
+        ]
+        return np.concatenate(bands)
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:, :], dtype)
+
+    @cached_property
+    def sample(self) -> np.ndarray:
+        """Every k-th pixel of every k-th row, read once; see ``sample_pixels``."""
+        return self._sample() if self._sample else every_kth_pixel(self)
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> RegionImage:
+        """Return the image whose regions a function makes of those of this one, each pixel by itself."""
+        shown = function(self._read(slice(0, 1), slice(0, 1)))
+        return RegionImage(
+            (*self.shape[:2], *shown.shape[2:]),
+            shown.dtype,
+            lambda rows, columns: function(self._read(rows, columns)),
+            lambda: function(self.sample),
+        )
+
+
+Pixels: TypeAlias = np.ndarray | RegionImage
+"""An image, in memory or not; both have ``shape``, ``dtype``, ``ndim``, ``size`` and slices of regions."""
+
+
+def image_by_region(size: tuple[int, int], read: Read, large: float) -> Pixels:
+    """Return the image of ``size`` (H, W) that ``read`` reads, at once if it has at most ``large`` pixels."""
+    if size[0] * size[1] <= large:
+        return read(slice(0, size[0]), slice(0, size[1]))
+    corner = read(slice(0, 1), slice(0, 1))
+    return RegionImage((*size, *corner.shape[2:]), corner.dtype, read)
+
+
+def keep_rows(read: Read, width: int) -> Read:
+    """Wrap a reader of regions so that it decodes whole rows and caches those it read last.
+
+    For files in strips as wide as the image: windows side by side share their rows, which are decoded once.
+    """
+    kept: tuple[slice, np.ndarray] | None = None
+
+    def region(rows: slice, columns: slice) -> np.ndarray:
+        nonlocal kept
+        if kept is None or kept[0] != rows:
+            kept = rows, read(rows, slice(0, width))
+        return kept[1][:, columns]
+
+    return region
+
+
+def combine(images: Iterator[Pixels], function: Callable[[Iterator[np.ndarray]], np.ndarray]) -> Pixels:
+    """Return what a function makes of several images of one size, one after the other, pixel by pixel."""
+    first = next(images)
+    if isinstance(first, RegionImage):
+        planes = [first, *images]
+        return RegionImage(
+            first.shape, first.dtype, lambda rows, columns: function(plane[rows, columns] for plane in planes)
+        )
+    return function(np.asarray(plane) for plane in chain([first], images))
+
+
+def sample_pixels(image: Pixels) -> np.ndarray:
+    """Return every k-th pixel of every k-th row, at most ``SAMPLE`` of them; of a small image all."""
+    return image.sample if isinstance(image, RegionImage) else every_kth_pixel(image)
+
+
+def every_kth_pixel(image: Pixels) -> np.ndarray:
+    """Return what ``sample_pixels`` does, by slicing."""
+    step = math.ceil(math.sqrt(max(1.0, image.shape[0] * image.shape[1] / SAMPLE)))
+    return image[::step, ::step]
+
+
+def _band(width: int, step: int) -> int:
+    """Return how many rows to read at a time, a multiple of ``step``."""
+    return max(512, BAND // max(width, 1)) // step * step
+
 
 NUCLEAR = re.compile(
     r"dapi|hoechst|h33342|33342|33258|draq|syto|to-?pro|propidium|\bpi\b|7-?aad|nucle|histone|\bh2[ab]|\bh3\b"
@@ -109,13 +231,8 @@ class SourceImage:
 def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[SourceImage]:
     """Yield the images of a stack that are selected: one for each time point, page, or other axis.
 
-    Args:
-        stack: the planes.
-        selection: which to take.
-        name: of the file, for messages.
-
     Raises:
-        UserError: there is no such channel, slice or time point.
+        UserError: there is no such channel, slice or time point; the message has the file's ``name``.
     """
     sizes = {axis: n for axis, n in stack.sizes.items() if n > 1}
     numbered = isinstance(selection.channel, int) and not stack.colour
@@ -152,22 +269,7 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
     for position in product(*others.values()):
         at = dict(zip(others, position, strict=True))
         read = partial(read_channel, at=at)
-        pixels = read(index)
-        sample = sample_pixels(pixels)
-        convert, warning = choose_8_bits(sample)
-        if warning and sample.shape != pixels.shape:
-            warning = f"in a sample of the image: {warning}"
-        shown = _map(pixels, convert)
-        notes: list[str] = []
-        if shown.ndim == 3 and _is_grey(sample_pixels(shown)):
-            pixels, shown = _colour(pixels, 0), _colour(shown, 0)
-        elif shown.ndim == 3 and (found := find_colour_map(sample_pixels(shown))):
-            back, colour_map = found
-            shown = pixels = _map(shown, back)
-            notes = [f"intensities of the colour map {colour_map}"]
-        if isinstance(shown, np.ndarray) and shown.ndim == 2:
-            shown, bars = paint_out_scale_bars(shown)
-            notes += [f"{bars} scale bar{'s' * (bars > 1)} left out"] * (bars > 0)
+        pixels, shown, notes, warning = _shown(read(index))
         grey = colours and pixels.ndim == 2
         number = "".join(f"_{_word(axis)}{n + 1}" for axis, n in at.items() if len(others[axis]) > 1)
         yield SourceImage(
@@ -182,6 +284,28 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
         )
 
 
+def _shown(pixels: Pixels) -> tuple[Pixels, Pixels, list[str], str]:
+    """Return the values of an image and what is segmented of it, notes of the choice, and a warning.
+
+    Images in equal colours, or in those of a colour map, become grey. A sample of a large image decides.
+    """
+    sample = sample_pixels(pixels)
+    convert, warning = choose_8_bits(sample)
+    if warning and sample.shape != pixels.shape:
+        warning = f"in a sample of the image: {warning}"
+    shown, notes = _map(pixels, convert), []
+    if shown.ndim == 3 and is_grey(sample_pixels(shown)):
+        pixels, shown = _colour(pixels, 0), _colour(shown, 0)
+    elif shown.ndim == 3 and (found := find_colour_map(sample_pixels(shown))):
+        intensities, name = found
+        pixels = shown = _map(shown, intensities)
+        notes = [f"intensities of the colour map {name}"]
+    if isinstance(shown, np.ndarray) and shown.ndim == 2:
+        shown, bars = paint_out_scale_bars(shown)
+        notes += [f"{bars} scale bar{'s' * (bars > 1)} left out"] * (bars > 0)
+    return pixels, shown, notes, warning
+
+
 def _colour(image: Pixels, index: int) -> Pixels:
     """Return one colour of an RGB image."""
     if isinstance(image, RegionImage):
@@ -192,11 +316,6 @@ def _colour(image: Pixels, index: int) -> Pixels:
 def _map(image: Pixels, function: Callable[[np.ndarray], np.ndarray]) -> Pixels:
     """Return what a function makes of each pixel."""
     return image.map(function) if isinstance(image, RegionImage) else function(image)
-
-
-def _is_grey(image: np.ndarray) -> bool:
-    """Return whether the colours of an RGB image are equal."""
-    return bool((image == image[..., :1]).all())
 
 
 def maximum(planes: Iterator[np.ndarray]) -> np.ndarray:

@@ -33,9 +33,7 @@ COLUMNS = ("path", "image")
 def find_inputs(source: str, output: Path | None = None) -> ImageFiles:
     """Find the images of a folder, of a list of files, or of a store; or take the one that ``source`` is.
 
-    Args:
-        source: a path, or an address such as ``s3://bucket/folder``.
-        output: folder of the results, which is not searched.
+    ``source`` is a path, or an address such as ``s3://bucket/folder``; ``output`` is not searched.
 
     Raises:
         UserError: there is no image, the store is not reached, or a package is missing.

@@ -48,11 +48,7 @@ class ImageHints:
 
     @classmethod
     def with_pixel_size(
-        cls,
-        modality: Modality | None,
-        invert: bool | None,
-        diameter: float | None,
-        pixel_size: float | None,
+        cls, modality: Modality | None, invert: bool | None, diameter: float | None, pixel_size: float | None
     ) -> ImageHints:
         """Return hints whose diameter is given in µm where the side of a pixel is, in µm too."""
         check_pixel_size(pixel_size)
@@ -74,7 +70,7 @@ def in_channels(preprocessing: Preprocessing) -> int:
 
 
 def preprocess(image: np.ndarray, preprocessing: Preprocessing, hints: ImageHints = NO_HINTS) -> np.ndarray:
-    """Bring an image to the form in which a network sees it.
+    """Bring an image to the form in which a network sees it, ``uint8`` with ``in_channels`` channels.
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
@@ -84,10 +80,6 @@ def preprocess(image: np.ndarray, preprocessing: Preprocessing, hints: ImageHint
             ``nuclei_rgb``: the same for each colour; ``grey``: the mean of the colours, inverted if it is
             bright on average (Haigh et al. 2018); ``plain``: the same, never inverted; ``rgb``: unchanged.
             Grey images are repeated where three channels are expected.
-        hints: what the user says of the image.
-
-    Returns:
-        ``uint8 (H, W)`` or ``(H, W, 3)``; see ``in_channels``.
     """
     return choose_preprocessing(image, preprocessing, hints)(image)
 
@@ -96,12 +88,6 @@ def choose_preprocessing(
     image: np.ndarray, preprocessing: Preprocessing, hints: ImageHints = NO_HINTS
 ) -> Transform:
     """Decide from an image, or from a sample of its pixels, what ``preprocess`` does with each of its parts.
-
-    Args:
-        image, preprocessing, hints: see ``preprocess``.
-
-    Returns:
-        From ``uint8 (h, w)`` or ``(h, w, 3)``, any part of the image, to what the network sees of it.
 
     Raises:
         UserError: the user says what has no effect on this preprocessing.
@@ -135,6 +121,16 @@ def choose_preprocessing(
     return show
 
 
+def round_to_uint8(image: np.ndarray) -> np.ndarray:
+    """Return the nearest whole numbers within 0..255, halves to the even one."""
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def is_grey(image: np.ndarray) -> bool:
+    """Return whether an image has one channel, or channels that are equal."""
+    return image.ndim == 2 or bool((image == image[..., :1]).all())
+
+
 def _in_three_channels(image: np.ndarray) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
@@ -159,23 +155,16 @@ def _channels_and_polarity(image: np.ndarray, hints: ImageHints) -> tuple[Transf
 
 
 def guess_modality(image: np.ndarray) -> Modality:
-    """Tell ``fluorescence`` (dark ground), ``brightfield`` (grey, light ground) and ``histology`` (colour).
-
-    Args:
-        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
-    """
+    """Tell ``fluorescence`` (dark ground), ``brightfield`` (grey, light one) and ``histology`` (colour)."""
     return judge_modality(image)[0]
 
 
 def judge_modality(image: np.ndarray) -> tuple[Modality, bool]:
-    """Return the modality of an image, and whether it is doubtful.
+    """Return the modality of ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``, and whether it is doubtful.
 
     The median of grey images decides, unless the other pixels clearly lie on the wrong side of it: nuclei
     are a tail of the distribution, bright in fluorescence and dark in brightfield. Colour on a dark ground,
     or with one of red, green and blue missing, is fluorescence: stains absorb from white light.
-
-    Args:
-        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
     """
     if not image.size:
         return "fluorescence", False
@@ -200,13 +189,8 @@ def nuclear_channel(image: np.ndarray) -> tuple[Transform, str]:
     """Return what takes the channel that shows nuclei out of coloured fluorescence, and which one it is.
 
     Grey images with coloured annotations lose these; an image in shades of one colour becomes grey; of
-    several dyes the blue one is taken, as DAPI and Hoechst are blue, or else the brightest.
-
-    Args:
-        image: RGB ``uint8 (H, W, 3)`` on a dark ground.
-
-    Returns:
-        From ``uint8 (h, w, 3)`` to ``uint8 (h, w)``, and the description.
+    several dyes the blue one is taken, as DAPI and Hoechst are blue, or else the brightest. Images are RGB
+    ``uint8 (H, W, 3)`` on a dark ground.
     """
     brightest, darkest = image.max(axis=2), image.min(axis=2)
     dark, ground = np.percentile(brightest, (5, 50))
@@ -225,16 +209,7 @@ def nuclear_channel(image: np.ndarray) -> tuple[Transform, str]:
 
 
 def stretch_contrast(image: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
-    """Scale an image linearly so that two of its percentiles become 0 and 255.
-
-    Args:
-        image: ``uint8`` of any shape.
-        low: percentile that becomes 0.
-        high: percentile that becomes 255.
-
-    Returns:
-        ``uint8`` of the same shape.
-    """
+    """Scale an image, ``uint8`` of any shape, linearly so that two of its percentiles become 0 and 255."""
     return contrast_table(image, low, high)[image]
 
 
@@ -250,24 +225,15 @@ def to_8_bits(image: np.ndarray) -> tuple[np.ndarray, str]:
 
     The range is that between the percentiles 0.5 and 99.5 of the finite pixels, widened by as much on either
     side, within minimum and maximum; saturated pixels that would hide all others do not count. Pixels that
-    are no finite number get the median. ``uint8`` stays.
-
-    Args:
-        image: any shape; whole or floating-point numbers, or bool.
-
-    Returns:
-        ``uint8`` of the same shape, and a warning; empty where nothing was cut or replaced.
+    are no finite number get the median. ``uint8`` stays. With the result comes a warning, which is empty
+    where nothing was cut or replaced.
     """
     convert, warning = choose_8_bits(image)
     return convert(image), warning
 
 
 def choose_8_bits(image: np.ndarray) -> tuple[Transform, str]:
-    """Decide from an image, or from a sample of its pixels, what ``to_8_bits`` does with each of its parts.
-
-    Returns:
-        From any part of the image to ``uint8`` of its shape, and the warning.
-    """
+    """Decide from an image, or from a sample of it, what ``to_8_bits`` does with each of its parts."""
     if image.dtype == np.uint8:
         return lambda part: part, ""
     if image.dtype == bool:

@@ -24,19 +24,11 @@ from typing import Any
 import numpy as np
 
 from nuclei.atomic import atomic_write
-from nuclei.data.sources.protocols import SPLITS, Item, Source, Split
+from nuclei.data.sources import SPLITS, Item, Source, Split
 from nuclei.errors import UserError
 from nuclei.progress import parallel_map, track
 
-ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-)
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 """Exceptions that reading a damaged zip file raises."""
 WEBP_SIDE = 16383
 """Most pixels along a side of an image in WebP."""
@@ -46,19 +38,7 @@ DAMAGED = "{path} is damaged at {member}; delete it and run ./run.sh prepare dat
 
 @dataclass(frozen=True)
 class StoreRow:
-    """What the index says of an image.
-
-    Attributes:
-        image_id: unique in the store.
-        split: ``train`` images have labels.
-        height: in pixels.
-        width: in pixels.
-        channels: 1 or 3.
-        nuclei: number of labels.
-        modality: kind of microscope.
-        parent: name of the picture that the image was cut from; images of one parent share a fold.
-        classes: class of nucleus 1, 2 and so on; empty when there are no classes.
-    """
+    """What the index says of an image, with the number of its nuclei; see ``Item`` for the other columns."""
 
     image_id: str
     split: Split
@@ -165,12 +145,9 @@ def encode_labels(labels: np.ndarray) -> bytes:
 
 
 def write_store(path: str | Path, entries: Iterable[Entry], state: str = "") -> None:
-    """Write a store, completely or not at all; the same entries give the same bytes.
+    """Write a store, completely or not at all; the same entries, training images first, give the same bytes.
 
-    Args:
-        path: of the file.
-        entries: images, training images first.
-        state: of the source, see ``Source.state``; kept as the zip's comment.
+    The zip's comment is the ``Source.state``.
     """
     index = io.StringIO()
     table = csv.writer(index, lineterminator="\n")
@@ -213,13 +190,7 @@ def _parse(line: list[str]) -> StoreRow:
 
 
 class Store:
-    """Random access to a store.
-
-    Args:
-        path: the file that ``prepare`` wrote.
-
-    Attributes:
-        index: a row for each image, training images first.
+    """Random access to the images of a file that ``prepare`` wrote; ``index`` has a row for each.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -233,9 +204,6 @@ class Store:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_zip": None}  # each process opens the file itself
-
-    def __len__(self) -> int:
-        return len(self.index)
 
     @property
     def state(self) -> str:
@@ -264,33 +232,29 @@ class Store:
 
     def image(self, image_id: str) -> np.ndarray:
         """Return ``uint8 (H, W)``, or RGB ``(H, W, 3)`` for colour images."""
-        from cv2 import IMREAD_COLOR
-
         is_grey = self.row(image_id).channels == 1
-        image = self._decode(f"image/{image_id}.webp", IMREAD_COLOR)
+        image = self._decode(f"image/{image_id}.webp")
         return np.ascontiguousarray(image[..., 0] if is_grey else image[..., ::-1])
 
     def labels(self, image_id: str) -> np.ndarray:
         """Return ``int32 (H, W)``: 0 background, 1..N nuclei; of training images only."""
-        from cv2 import IMREAD_UNCHANGED
-
         if self.row(image_id).split != "train":
             raise UserError(f"image {image_id} is a test image; its nuclei are not known")
-        return self._decode(f"labels/{image_id}.png", IMREAD_UNCHANGED).astype(np.int32)
+        return self._decode(f"labels/{image_id}.png").astype(np.int32)
 
     def classes(self, image_id: str) -> np.ndarray:
         """Return the class of each label, ``uint8 (N + 1,)``, 0 for the background; all 0 without classes."""
         row = self.row(image_id)
         return np.array([0, *(row.classes or [0] * row.nuclei)], np.uint8)
 
-    def _decode(self, member: str, flags: int) -> np.ndarray:
+    def _decode(self, member: str) -> np.ndarray:
         import cv2
 
         try:
             self._zip = self._zip or zipfile.ZipFile(self.path)
-            pixels = cv2.imdecode(np.frombuffer(self._zip.read(member), np.uint8), flags)
+            data = np.frombuffer(self._zip.read(member), np.uint8)
+            if (pixels := cv2.imdecode(data, cv2.IMREAD_UNCHANGED)) is None:
+                raise ValueError("no image")
         except ZIP_ERRORS as e:
             raise UserError(DAMAGED.format(path=self.path, member=member)) from e
-        if pixels is None:
-            raise UserError(DAMAGED.format(path=self.path, member=member))
         return pixels

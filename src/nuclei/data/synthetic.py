@@ -9,21 +9,16 @@ import cv2
 import numpy as np
 from skimage.measure import regionprops_table
 
+from nuclei.data.preprocessing import round_to_uint8
+
 Rng = np.random.Generator
 
 
 def draw_nuclei(rng: Rng, shape: tuple[int, int], count: int, radius: float, touching: float) -> np.ndarray:
-    """Scatter nuclei of about ``radius`` pixels over an image.
+    """Scatter nuclei of about ``radius`` pixels over an image; return its label map, ``int32 (H, W)``.
 
-    Args:
-        rng: source of all randomness.
-        shape: (H, W).
-        count: nuclei to place; those that find no room are left out.
-        radius: mean, in pixels; single ones vary by a quarter.
-        touching: probability that a nucleus is placed beside an earlier one.
-
-    Returns:
-        ``int32 (H, W)``, 1..N; each nucleus is one connected piece of at least 20 pixels.
+    A nucleus is placed beside an earlier one with the probability ``touching``; those that find no room are
+    left out. Each is one connected piece of at least 20 pixels.
     """
     labels = np.zeros(shape, np.int32)
     placed: list[tuple[float, float, float]] = []
@@ -57,11 +52,7 @@ def draw_tissue(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw an H&E section with nuclei of several kinds, each kind in patches of its own.
 
-    Args:
-        rng: source of all randomness.
-        shape: (H, W).
-        kinds: of the classes 1, 2 and so on.
-        count: nuclei to place; those that find no room are left out.
+    The kinds are those of the classes 1, 2 and so on. Nuclei that find no room are left out.
 
     Returns:
         Label map ``int32 (H, W)``, 1..N; classes ``int64 (N + 1,)``, 0 for background; and RGB
@@ -80,20 +71,13 @@ def draw_tissue(
         turn = direction + rng.normal(0, 0.2) if kind.aligned else None
         if _place(labels, _outline(rng, x, y, r, kind.width, turn), len(classes)):
             classes.append(number + 1)
-    strength = np.array(
-        [0.0, *(kinds[k - 1].stain * np.clip(rng.normal(1, 0.12), 0.7, 1.3) for k in classes[1:])]
-    )
-    return labels, np.array(classes), _stained(rng, labels, _density(rng, labels, strength))
+    stains = (kinds[k - 1].stain * np.clip(rng.normal(1, 0.12), 0.7, 1.3) for k in classes[1:])
+    strength = np.array([0.0, *stains])
+    return labels, np.array(classes), draw_histology(rng, labels, _density(rng, labels, strength))
 
 
 def _place(labels: np.ndarray, outline: np.ndarray, number: int) -> bool:
-    """Draw a nucleus where nothing is yet, if there is room; return whether there was.
-
-    Args:
-        labels: ``int32 (H, W)``, changed in place.
-        outline: ``float64 (n, 2)``, x and y.
-        number: label of the nucleus.
-    """
+    """Draw a nucleus into ``labels`` where nothing is yet, if there is room; return whether there was."""
     x, y = np.floor(outline.min(axis=0)).astype(int) - 2
     right, bottom = np.ceil(outline.max(axis=0)).astype(int) + 2
     full = np.zeros((bottom - y, right - x), np.uint8)
@@ -124,10 +108,9 @@ def _centre(
 def _outline(
     rng: Rng, x: float, y: float, r: float, width: tuple[float, float], turn: float | None = None
 ) -> np.ndarray:
-    """Return the slightly uneven outline of an ellipse, x and y, float64 (48, 2).
+    """Return the slightly uneven outline of an ellipse, x and y, float64 (48, 2); see ``NucleusKind.width``.
 
-    ``width`` are the limits of its width as a share of its length, ``turn`` is its direction in radians, by
-    default any.
+    ``turn`` is its direction in radians, by default any.
     """
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     unevenness = 1 + sum(rng.normal(0, 0.05 / k) * np.cos(k * t + rng.uniform(0, 6.3)) for k in (2, 3, 4))
@@ -141,9 +124,6 @@ def shape_classes(labels: np.ndarray) -> list[int]:
     """Return the class of each nucleus by its shape: 1 small, 2 round, 3 long.
 
     Small nuclei have less than 0.6 of the median area in the image; long ones are 1.3 times as long as wide.
-
-    Args:
-        labels: ``int32 (H, W)``, 1..N.
     """
     if not labels.any():
         return []
@@ -182,16 +162,14 @@ def draw_fluorescence(rng: Rng, labels: np.ndarray) -> np.ndarray:
     ground = rng.uniform(4, 18)
     noise = rng.normal(0, 0.8 + 0.025 * gain, labels.shape)
     grey = (ground + haze + gain * _stain_density(rng, labels, 0.25) + debris) * light + noise
-    return _rgb(grey[..., None] * np.ones(3))
+    return round_to_uint8(grey[..., None] * np.ones(3))
 
 
-def draw_histology(rng: Rng, labels: np.ndarray) -> np.ndarray:
-    """Draw purple nuclei in a pink stroma, on white or on purple; ``uint8 (H, W, 3)``."""
-    return _stained(rng, labels)
+def draw_histology(rng: Rng, labels: np.ndarray, density: np.ndarray | None = None) -> np.ndarray:
+    """Draw purple nuclei in a pink stroma, on white or on purple; ``uint8 (H, W, 3)``.
 
-
-def _stained(rng: Rng, labels: np.ndarray, density: np.ndarray | None = None) -> np.ndarray:
-    """Return the picture of nuclei in a stroma, ``uint8 (H, W, 3)``; by default all are stained alike."""
+    ``density`` is that of the stain, float32 (H, W); by default all nuclei are stained about alike.
+    """
     on_white = rng.random() < 0.5
     ground = np.array((238, 234, 240) if on_white else (196, 168, 220), np.float32)
     stroma = np.array((60, 105, 55) if on_white else (30, 45, 18), np.float32)
@@ -199,9 +177,8 @@ def _stained(rng: Rng, labels: np.ndarray, density: np.ndarray | None = None) ->
     stain = np.array((135, 150, 75), np.float32) * rng.uniform(0.75, 1.05)
     nucleus = (_stain_density(rng, labels, 0.15) if density is None else density)[..., None]
     colour = ground - stroma * fibres * (1 - 0.6 * np.minimum(nucleus, 1)) - stain * nucleus
-    return _rgb(
-        colour + rng.normal(0, 3, (*labels.shape, 3)) + 5 * _texture(rng, labels.shape, 50)[..., None]
-    )
+    noise = rng.normal(0, 3, (*labels.shape, 3))
+    return round_to_uint8(colour + noise + 5 * _texture(rng, labels.shape, 50)[..., None])
 
 
 def draw_brightfield(rng: Rng, labels: np.ndarray) -> np.ndarray:
@@ -211,8 +188,4 @@ def draw_brightfield(rng: Rng, labels: np.ndarray) -> np.ndarray:
     cell = cv2.GaussianBlur((distance < reach).astype(np.float32), (0, 0), 1.0)
     granules = 10 * np.maximum(_texture(rng, labels.shape, 1.2), 0) * cell
     grey = 228 - 45 * cell - granules - rng.uniform(75, 105) * _stain_density(rng, labels, 0.12)
-    return _rgb((grey + rng.normal(0, 3, labels.shape))[..., None] * np.ones(3))
-
-
-def _rgb(a: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(a), 0, 255).astype(np.uint8)
+    return round_to_uint8((grey + rng.normal(0, 3, labels.shape))[..., None] * np.ones(3))

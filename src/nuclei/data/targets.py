@@ -9,18 +9,19 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 CHANNELS = ("nucleus", "border", "distance")
+W0, SIGMA = 10.0, 5.0
+"""Greatest added weight of ``border_weights``, and the pixels over which it falls."""
 
 
 def targets(
     labels: np.ndarray,
     channels: Sequence[str] = CHANNELS,
     classes: np.ndarray | None = None,
-    reach: int = 2,
 ) -> np.ndarray:
     """Return the maps of a label map that ``channels`` name.
 
     ``nucleus`` is 1 inside nuclei. ``border`` is 1 on the outermost pixels of each nucleus and
-    wherever two nuclei are within ``reach`` pixels. ``distance`` is the distance to the edge of the nucleus,
+    wherever two nuclei are within two pixels. ``distance`` is the distance to the edge of the nucleus,
     divided by the greatest such distance in that nucleus: 1 at its core, so nuclei of all
     sizes give equally high markers. ``centre`` is 1 where ``distance`` exceeds 0.6. ``offset_y`` and
     ``offset_x`` are a pixel's position in the bounding box of its nucleus, 0 at the top (left) and 1 at the
@@ -30,20 +31,14 @@ def targets(
     their class, the first of them of class 1. ``weight`` is no map to learn but the weight of each pixel's
     loss; see ``border_weights``.
 
-    Args:
-        labels: ``int32 (H, W)``, 0 background; gaps in the numbering are allowed.
-        channels: names, in the order of the result.
-        classes: ``(N + 1,)``, the class of each label; only for the channels ``class_…``.
-        reach: in pixels.
-
-    Returns:
-        ``float32 (C, H, W)`` in [0, 1]; weights are 1 and more.
+    Labels are ``int32 (H, W)``, with any numbering; ``classes``, ``(N + 1,)``, are theirs. The result is
+    ``float32 (C, H, W)`` in [0, 1]; weights are 1 and more.
     """
     inside = labels > 0
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     values = labels.astype(np.float32)  # OpenCV's morphology has no int32; exact below 2**24
     edge = inside & (cv2.erode(values, cross) != cv2.dilate(values, cross))
-    border = edge | _between(values, reach)
+    border = edge | _between(values, 2)
     maps = {"nucleus": inside, "border": border}
     if "background" in channels:
         first = border if "border" in channels else np.zeros_like(border)
@@ -81,28 +76,20 @@ def _offsets(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return y, x
 
 
-def border_weights(labels: np.ndarray, w0: float = 10.0, sigma: float = 5.0) -> np.ndarray:
-    """Return the original U-Net's weight map: background between two close nuclei weighs most.
+def border_weights(labels: np.ndarray) -> np.ndarray:
+    """Return the original U-Net's weights, ``float32 (H, W)``: background between close nuclei weighs most.
 
-    ``1 + w0 * exp(-(d1 + d2)**2 / (2 * sigma**2))`` outside nuclei, with the distances d1 and d2 to the
+    ``1 + W0 * exp(-(d1 + d2)**2 / (2 * SIGMA**2))`` outside nuclei, with the distances d1 and d2 to the
     nearest and the second nearest nucleus (Ronneberger et al. 2015, equation 2; its class balance is left
     out, for the competition's images differ too much in it). Nuclei that touch have no background between
     them: their edges count as gaps.
-
-    Args:
-        labels: ``int32 (H, W)``.
-        w0: greatest added weight.
-        sigma: in pixels.
-
-    Returns:
-        ``float32 (H, W)``, 1 and more.
     """
     boxes = [(number, box) for number, box in enumerate(find_objects(labels), 1) if box is not None]
     weight = np.ones(labels.shape, np.float32)
     if len(boxes) < 2:
         return weight
     nearest = np.full((2, *labels.shape), np.float32(1e6))
-    margin = int(4 * sigma) + 1  # further off the weight is 1
+    margin = int(4 * SIGMA) + 1  # further off the weight is 1
     for number, (rows, columns) in boxes:
         box = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in (rows, columns))
         d = cv2.distanceTransform((labels[box] != number).astype(np.uint8), cv2.DIST_L2, 5)
@@ -110,7 +97,7 @@ def border_weights(labels: np.ndarray, w0: float = 10.0, sigma: float = 5.0) -> 
         nearest[1][box] = np.minimum(second, np.maximum(first, d))
         nearest[0][box] = np.minimum(first, d)
     gap = (labels == 0) | _between(labels.astype(np.float32), 1)
-    return weight + gap * w0 * np.exp(-(nearest.sum(0) ** 2) / (2 * sigma**2)).astype(np.float32)
+    return weight + gap * W0 * np.exp(-(nearest.sum(0) ** 2) / (2 * SIGMA**2)).astype(np.float32)
 
 
 def _between(values: np.ndarray, reach: int) -> np.ndarray:

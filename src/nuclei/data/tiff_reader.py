@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from nuclei.data.image_regions import Pixels, image_by_region, keep_rows
-from nuclei.data.image_stacks import Stack
+from nuclei.data.image_stacks import Pixels, Stack, image_by_region, keep_rows
 from nuclei.errors import UserError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -40,12 +39,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd 
 
 
 class PartOfSet(UserError):
-    """A file whose planes are read with another file of the same set.
-
-    Attributes:
-        file: the file.
-        first: the other one.
-    """
+    """A file whose planes are read with another file of the same set, the ``first``."""
 
     def __init__(self, file: Path, first: Path) -> None:
         super().__init__(f"{file} is read with {first.name}, which is of the same set")
@@ -60,7 +54,6 @@ def read_tiff(
     Of pyramids only the full size is taken, and no label, macro or thumbnail picture.
 
     Args:
-        path: of the file.
         large: number of pixels above which planes are read by region.
         stored: whether grey planes keep the file's numbers, which say what a label is, where a tag or a
             look-up table shows large ones dark.
@@ -131,15 +124,9 @@ def _is_level(small: tifffile.TiffPageSeries, large: tifffile.TiffPageSeries) ->
     """Return whether a series has a half, a quarter, and so on of another's size."""
     a, b = large.keyframe, small.keyframe
     factor = 2 ** round(np.log2(a.imagewidth / b.imagewidth))
-    same = all(
-        abs(m / factor - n) <= 1 for m, n in ((a.imagewidth, b.imagewidth), (a.imagelength, b.imagelength))
-    )
-    return (
-        factor > 1
-        and same
-        and a.samplesperpixel == b.samplesperpixel
-        and len(small.pages) == len(large.pages)
-    )
+    sides = (a.imagewidth, b.imagewidth), (a.imagelength, b.imagelength)
+    alike = a.samplesperpixel == b.samplesperpixel and len(small.pages) == len(large.pages)
+    return factor > 1 and alike and all(abs(m / factor - n) <= 1 for m, n in sides)
 
 
 def _stack(
@@ -152,18 +139,14 @@ def _stack(
 ) -> Stack:
     """Return one series as a stack."""
     page = series.keyframe
-    lead = len(series.axes) - len(page.axes)
-    axes, shape = series.axes[:lead], series.shape[:lead]
-    sizes = dict(zip(axes, shape, strict=True))
+    axes = _leading_axes(series)
+    sizes = dict(zip(axes, series.shape, strict=False))
     samples = page.samplesperpixel - _alphas(page)
-    colour = (samples >= 3 and _photometric(page) in ("RGB", "YCBCR", "SEPARATED", "CIELAB")) or (
-        _photometric(page) == "PALETTE" and _ramp(page.colormap) == 0
-    )
+    palette = _photometric(page) == "PALETTE" and _ramp(page.colormap) == 0
+    colour = palette or (samples >= 3 and _photometric(page) in ("RGB", "YCBCR", "SEPARATED", "CIELAB"))
     if not colour and samples > 1:
         sizes["C"] = samples
-    for axis, n in zip(page.axes, page.shape, strict=True):
-        if axis not in "YXS":
-            sizes[axis] = n
+    sizes |= {axis: n for axis, n in zip(page.axes, page.shape, strict=True) if axis not in "YXS"}
 
     def read(position: Mapping[str, int]) -> Pixels:
         at = tuple(position[a] for a in axes)
@@ -190,11 +173,8 @@ def _stack(
     warnings = [uneven] if uneven else []
     if series.kind == "ome" and (missing := sum(one is None for one in series.pages)):
         warnings.append(f"{missing} of {len(series.pages)} planes that the file names are missing, and black")
-    if (
-        colour
-        and (further := page.samplesperpixel - 3 - _opacities(page)) > 0
-        and _photometric(page) == "RGB"
-    ):
+    further = page.samplesperpixel - 3 - _opacities(page)
+    if colour and further > 0 and _photometric(page) == "RGB":
         notes = (*notes, f"{further} further samples beside red, green and blue left out")
     return Stack(sizes, read, colour, names, nuclear, pixel_size, suffix, notes, tuple(warnings))
 
@@ -274,8 +254,12 @@ def _checked_page(
 
 def _has_directories(series: tifffile.TiffPageSeries) -> bool:
     """Return whether each page has a directory of its own in the file."""
-    lead = series.shape[: len(series.axes) - len(series.keyframe.axes)]
-    return len(series.pages) == math.prod(lead)
+    return len(series.pages) == math.prod(series.shape[: len(_leading_axes(series))])
+
+
+def _leading_axes(series: tifffile.TiffPageSeries) -> str:
+    """Return the axes along which the pages of a series stand."""
+    return series.axes[: len(series.axes) - len(series.keyframe.axes)]
 
 
 def _photometric(page: tifffile.TiffPage) -> str:
@@ -328,32 +312,22 @@ def _channels(
     """Return the names of the channels, and which the other metadata tell to be the nuclear one."""
     if pixels := _ome_pixels(tif, series):
         channels = _list(pixels.get("Channel"))
-        names = [str(c.get("Name") or c.get("Fluor") or "") for c in channels]
-        names = [
-            n if not c.get("Fluor") or c["Fluor"] in n else f"{n} {c['Fluor']}"
-            for n, c in zip(names, channels, strict=True)
-        ]
+        dyes = [str(c.get("Fluor") or "") for c in channels]  # tifffile makes numbers of those like 405
+        names = [str(c.get("Name") or dye) for c, dye in zip(channels, dyes, strict=True)]
+        names = [name if dye in name else f"{name} {dye}" for name, dye in zip(names, dyes, strict=True)]
         waves = [float(c.get("EmissionWavelength") or 0) for c in channels]
         blue = [n for n, wave in enumerate(waves) if 400 <= wave <= 480] or [
-            n for n, c in enumerate(channels) if _is_blue(int(c.get("Color") or 0))
+            n for n, c in enumerate(channels) if _is_blue(*_rgb_of_ome(c.get("Color")))
         ]
         return names, blue[0] if len(blue) == 1 else None
     if count == 1:
         return (), None
     metadata = tif.imagej_metadata or {}
     if (labels := [str(label) for label in _list(metadata.get("Labels"))]) and len(labels) >= count:
-        lead = series.axes[: len(series.axes) - len(series.keyframe.axes)]
-        stride = (
-            int(np.prod([series.shape[n] for n in range(lead.index("C") + 1, len(lead))]))
-            if "C" in lead
-            else 1
-        )
+        lead = _leading_axes(series)
+        stride = math.prod(series.shape[lead.index("C") + 1 : len(lead)]) if "C" in lead else 1
         return [labels[min(n * stride, len(labels) - 1)].split("\n")[0] for n in range(count)], None
-    blues = [
-        n
-        for n, lut in enumerate(_list(metadata.get("LUTs")))
-        if lut[2, -1] > 128 > max(lut[0, -1], lut[1, -1])
-    ]
+    blues = [n for n, lut in enumerate(_list(metadata.get("LUTs"))) if _is_blue(*lut[:, -1])]
     if tif.is_qpi:
         pages = [getattr(p, "description", "") for p in tif.pages[:count]]
         found = [re.search(r"<(?:Biomarker|Name)>([^<]+)<", str(text)) for text in pages]
@@ -363,10 +337,13 @@ def _channels(
     return (), blues[0] if len(blues) == 1 else None
 
 
-def _is_blue(colour: int) -> bool:
-    """Return whether an OME colour, RGBA in a signed 32-bit number, is blue."""
-    red, green, blue, _ = (colour & 0xFFFFFFFF).to_bytes(4, "big")
+def _is_blue(red: int, green: int, blue: int) -> bool:
     return blue > 128 > max(red, green)
+
+
+def _rgb_of_ome(colour: Any) -> bytes:
+    """Return red, green and blue of an OME colour, RGBA in a signed 32-bit number."""
+    return (int(colour or 0) & 0xFFFFFFFF).to_bytes(4, "big")[:3]
 
 
 def _ome_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, Any]:

@@ -12,12 +12,11 @@ import numpy as np
 from nuclei.ensemble.ensemble_file import Score
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting, blend
 from nuclei.ensemble.tune import Tuned
-from nuclei.labelmap.overlap import best_ious, pair_runs
+from nuclei.labelmap.objects import best_ious, pair_runs
 from nuclei.metrics import THRESHOLDS
-from nuclei.postprocess.candidate_features import candidate_features, feature_maps
 from nuclei.postprocess.components import RemoveSmall
 from nuclei.postprocess.pipeline import Step, by_name, with_parameters
-from nuclei.postprocess.second_stage import Selection
+from nuclei.postprocess.second_stage import Selection, candidate_features, feature_maps
 from nuclei.postprocess.watershed import MapWatershed
 from nuclei.progress import track
 

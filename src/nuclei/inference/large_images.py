@@ -20,16 +20,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import find_objects
 
-from nuclei.data.image_regions import Pixels, RegionImage, sample_pixels
+from nuclei.data.image_stacks import Pixels, RegionImage, sample_pixels
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_preprocessing
 from nuclei.errors import UserError
 from nuclei.inference.measure import LabelPart
 from nuclei.inference.predict_maps import Window, pad, windows, within_window
 from nuclei.inference.rescale import busiest_windows
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
-from nuclei.postprocess.candidate_features import ImageNuclei
 from nuclei.postprocess.pipeline import by_name
-from nuclei.postprocess.second_stage import Selection
+from nuclei.postprocess.second_stage import ImageNuclei, Selection
 from nuclei.progress import track
 
 LARGE = 12_000_000

@@ -14,7 +14,7 @@ from roifile import ImagejRoi, roiwrite
 from skimage.measure import find_contours, regionprops, regionprops_table
 from skimage.segmentation import find_boundaries
 
-from nuclei.data.image_regions import Pixels
+from nuclei.data.image_stacks import Pixels
 from nuclei.data.preprocessing import check_pixel_size
 
 MEASUREMENTS = {

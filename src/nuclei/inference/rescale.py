@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nuclei.data.image_regions import Pixels
+from nuclei.data.image_stacks import Pixels
 from nuclei.inference.predict_maps import VIEWS, Network, View, predict, resize_maps
 from nuclei.metrics import equivalent_diameter
 from nuclei.postprocess.pipeline import by_name

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from nuclei.atomic import atomic_folder, atomic_write
-from nuclei.data.image_regions import Pixels, RegionImage
+from nuclei.data.image_stacks import Pixels, RegionImage
 from nuclei.data.preprocessing import stretch_contrast
 from nuclei.inference.measure import outline
 from nuclei.inference.predict_maps import windows

@@ -15,8 +15,7 @@ import numpy as np
 from nuclei.atomic import atomic_write
 from nuclei.data.image_files import File
 from nuclei.data.image_io import read_images
-from nuclei.data.image_regions import sample_pixels
-from nuclei.data.image_stacks import EVERYTHING, PlaneSelection, SourceImage
+from nuclei.data.image_stacks import EVERYTHING, PlaneSelection, SourceImage, sample_pixels
 from nuclei.data.image_stores import local_copy
 from nuclei.data.preprocessing import (
     NO_HINTS,

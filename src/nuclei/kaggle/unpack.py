@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from nuclei.data.sources import SPLITS, Split
 from nuclei.data.sources.dsb2018 import Dsb2018
-from nuclei.data.sources.protocols import SPLITS, Split
 from nuclei.data.store import ZIP_ERRORS
 from nuclei.errors import UserError
 from nuclei.progress import track

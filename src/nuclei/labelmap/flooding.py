@@ -18,14 +18,9 @@ CHUNK = 4096
 
 @compiled
 def weighted_mean(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean of maps, rounded to the nearest integer, halves to the even one.
+    """Return the weighted mean of uint8 (members, n) maps, rounded to uint8 (n,), halves to the even number.
 
-    Args:
-        maps: uint8 (members, n).
-        weights: float32 (members,) with the sum 1; maps with the weight 0 are not read.
-
-    Returns:
-        uint8 (n,).
+    The weights are float32 (members,) with the sum 1; maps with the weight 0 are not read.
     """
     size = maps.shape[1]
     mean, buffer = np.empty(size, np.uint8), np.empty(CHUNK, np.float32)
@@ -50,11 +45,7 @@ def marker_score(
     border_weight: float,
     distance_weight: float,
 ) -> np.ndarray:
-    """Blend uint8 (H, W) maps into the uint8 (H, W) score whose peaks are the watershed's markers.
-
-    The score is ``(1 - distance_weight) * max(nucleus - border_weight * border, 0) + distance_weight *
-    distance``, rounded and cut off at 255.
-    """
+    """Blend uint8 (H, W) maps into the score of ``nuclei.postprocess.watershed.MapWatershed``, uint8 too."""
     score = np.empty(nucleus.shape, np.uint8)
     b, d, rest = np.float32(border_weight), np.float32(distance_weight), np.float32(1 - distance_weight)
     zero, half, top = np.float32(0), np.float32(0.5), np.float32(255)
@@ -67,16 +58,10 @@ def marker_score(
 
 @compiled
 def local_maxima(score: np.ndarray, mask: np.ndarray, offsets: np.ndarray, tolerance: int) -> np.ndarray:
-    """Mark the pixels of a mask that no pixel at one of the offsets exceeds by more than ``tolerance``.
+    """Mark the pixels of a mask whose score no pixel at an offset exceeds by more than ``tolerance``.
 
-    Args:
-        score: uint8 (H, W).
-        mask: uint8 (H, W), 0 or 1.
-        offsets: int64 (k, 2), rows and columns, the nearest first: those rule out nearly all pixels.
-        tolerance: in units of the score.
-
-    Returns:
-        uint8 (H, W), 0 or 1.
+    Images are uint8 (H, W). The offsets are int64 (k, 2), rows and columns, the nearest first: those rule out
+    nearly all pixels.
     """
     height, width = score.shape
     maxima = np.zeros((height, width), np.uint8)
@@ -104,9 +89,8 @@ def flood(score: np.ndarray, seeds: np.ndarray, mask: np.ndarray) -> np.ndarray:
     images of each other, and no rule could decide between them: such a pixel stays background.
 
     Args:
-        score: uint8 (H, W).
+        score, mask: uint8 (H, W), the mask 0 or 1.
         seeds: uint8 (H, W), 0 or 1; each 4-connected region within the mask is one marker.
-        mask: uint8 (H, W), 0 or 1.
 
     Returns:
         int32 (H, W), 1..N: one object for each marker, then one for each region that no marker reaches.

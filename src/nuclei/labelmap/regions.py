@@ -42,13 +42,10 @@ def flagged(flags: np.ndarray) -> np.ndarray:
 
 @compiled
 def append_flagged(flags: np.ndarray, offset: int, indices: np.ndarray, n: int) -> int:
-    """Append the index of each 1 among the flags, plus ``offset``, to ``indices``; return the new length.
+    """Append the index of each 1 among uint8 (8 k,) flags to ``indices``, int64; return the new length.
 
-    Args:
-        flags: uint8 (8 k,), 0 or 1; eight zeros are skipped in one step.
-        offset: index of the first flag.
-        indices: int64, written to from ``n`` on; needs room for one index more than there are ones.
-        n: length of ``indices`` so far.
+    Eight zeros are skipped in one step. The first flag's index is ``offset``. There are ``n`` indices so far;
+    they need room for one more than there are ones.
     """
     eights = flags.view(np.uint64)
     for i in range(eights.size):
@@ -67,7 +64,6 @@ def label_regions(free: np.ndarray, starts: np.ndarray, labels: np.ndarray, n: i
         free: uint8 mask of 0 or 1 with a rim; pixels that get a label are set to 0.
         starts: int64 (k,), indices; only regions that hold one of them are labelled.
         labels: int32 with a rim, written to.
-        n: the last label in use.
         width: of the image with its rim.
     """
     stack = np.empty(free.sum(), np.int32)
@@ -98,15 +94,9 @@ def regions_with_seed(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 
 @compiled
 def remove_small_objects(labels: np.ndarray, highest: int, min_area: int) -> np.ndarray:
-    """Remove objects of fewer than ``min_area`` pixels and close the gaps in the numbering.
+    """Remove objects of fewer than ``min_area`` pixels, 1 or more, from int32 (n,) labels up to ``highest``.
 
-    Args:
-        labels: int32 (n,), 0 to ``highest``.
-        highest: the highest label.
-        min_area: 1 or more.
-
-    Returns:
-        int32 (n,).
+    The gaps in the numbering are closed.
     """
     areas, new_labels, n = np.zeros(highest + 1, np.int64), np.zeros(highest + 1, np.int32), 0
     for label in labels:
@@ -128,13 +118,8 @@ def squared_distances(mask: np.ndarray, limit: int) -> np.ndarray:
 
     The distance along the column comes first, then the minimum along the row (Saito and Toriwaki 1994). The
     search along the row ends at the best distance so far, so the time grows with the width of the objects.
-
-    Args:
-        mask: uint8 (H, W), 0 or 1; there is no background beyond the image.
-        limit: in pixels, at most 254; greater distances count as ``limit``.
-
-    Returns:
-        int32 (H, W), 0 to ``limit`` squared.
+    The mask is uint8 (H, W), 0 or 1, with no background beyond the image; the result is int32 (H, W).
+    Distances greater than ``limit``, which is at most 254 pixels, count as ``limit``.
     """
     height, width = mask.shape
     in_column = np.full((height, width), limit, np.int32)
@@ -162,12 +147,8 @@ def squared_distances(mask: np.ndarray, limit: int) -> np.ndarray:
 def compact_labels(labels: np.ndarray, name: str = "labels") -> np.ndarray:
     """Return labels that can be used as indices, as int64.
 
-    Labels are kept as they are unless one is much larger than their count; then the gaps between them are
-    closed, in their order.
-
-    Args:
-        labels: integers (k,), for instance the label of each run.
-        name: what the labels are, for the error.
+    Labels, integers (k,), are kept as they are unless one is much larger than their count; then the gaps
+    between them are closed, in their order.
 
     Raises:
         ValueError: a label is negative.

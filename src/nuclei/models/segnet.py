@@ -7,8 +7,7 @@ from torch import nn
 from torch.nn.functional import max_pool2d
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import Initialisation, convolutions, initialise
+from nuclei.models.base import Initialisation, SegmentationNetwork, convolutions, initialise
 
 # Channels and number of the 13 convolutions of VGG-16.
 LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -17,12 +16,7 @@ LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 class SegNet(SegmentationNetwork):
     """Thirteen convolutions down, thirteen up, the last of which gives the maps.
 
-    Args:
-        n_channels: number of maps.
-        width: factor of all channels; 1 is the paper's.
-        preprocessing: how images are shown.
-        size: side that whole images are resized to, or None.
-        initialisation: of the weights, ``glorot`` or ``he``.
+    ``width`` is a factor of all channels; 1 is the paper's.
     """
 
     def __init__(
@@ -52,7 +46,6 @@ class SegNet(SegmentationNetwork):
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         indices = []
         for level in self.down:
             x, index = max_pool2d(level(x), 2, return_indices=True)
@@ -65,9 +58,7 @@ class SegNet(SegmentationNetwork):
 def unpool(x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     """Put each value where ``max_pool2d`` found it, zeros elsewhere; torch's own is not deterministic.
 
-    Args:
-        x: ``(B, C, H, W)``.
-        indices: ``int64 (B, C, H, W)``, into images of ``(2H, 2W)``.
+    Values and indices, into images of ``(2H, 2W)``, are ``(B, C, H, W)``.
     """
     b, c, h, w = x.shape
     flat = x.new_zeros((b, c, 4 * h * w)).scatter(2, indices.flatten(2), x.flatten(2))

@@ -9,11 +9,9 @@ import torch
 
 from nuclei.data.preprocessing import Preprocessing
 from nuclei.errors import UserError
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import keep_depthwise_in_float32
+from nuclei.models.base import SegmentationNetwork, keep_depthwise_in_float32
 from nuclei.models.pretrained import (
-    announce_download,
-    installed_package,
+    find_weights,
     load_in_order,
     no_weights,
     read_packaged_weights,
@@ -26,12 +24,12 @@ OPTIONS = ("decoder_", "encoder_depth", "encoder_output_stride", "upsampling")
 class SmpNetwork(SegmentationNetwork):
     """A network of segmentation-models-pytorch behind the scaling of the input that its encoder expects.
 
+    A single plane is repeated three times.
+
     Args:
         arch: name of the class in segmentation-models-pytorch: ``Unet``, ``Linknet`` …
         encoder: ``resnet18`` …, or ``tu-NAME`` for timm's.
         encoder_weights: ``imagenet`` …; None trains from scratch.
-        n_channels: number of maps.
-        preprocessing: how images are shown; a single plane is repeated three times.
         **options: more of the architecture's arguments, such as ``encoder_depth`` and ``decoder_channels``.
 
     Raises:
@@ -55,10 +53,7 @@ class SmpNetwork(SegmentationNetwork):
             raise UserError(f"model.network.{other[0]}: expected options of the decoder, or encoder_depth")
         import segmentation_models_pytorch as smp
 
-        package = installed_package(encoder) if encoder_weights == "imagenet" else None
-        fetched = encoder_weights if encoder_weights and not package else None
-        if fetched:
-            announce_download(encoder, fetched)
+        package, fetched = find_weights(encoder, encoder_weights)
         try:
             self.body = smp.create_model(
                 arch,
@@ -72,17 +67,16 @@ class SmpNetwork(SegmentationNetwork):
             raise no_weights(encoder, encoder_weights, "model.encoder_weights", e) from e
         except (KeyError, TypeError, ValueError, RuntimeError) as e:
             raise UserError(f"model.arch={arch} encoder={encoder}: {str(e).splitlines()[0]}") from e
-        mean, std = [0.0] * 3, [1.0] * 3
+        scaling = {"mean": [0.0] * 3, "std": [1.0] * 3}
         if encoder_weights:
             scaling = smp.encoders.get_preprocessing_params(encoder, encoder_weights)
-            mean, std = scaling["mean"], scaling["std"]
         if package:
             load_in_order(self.body.encoder.model, read_packaged_weights(package))
         keep_depthwise_in_float32(self.body)
         self.mean: torch.Tensor
         self.std: torch.Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(scaling["mean"]).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(scaling["std"]).view(1, -1, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``(B, n_channels, H, W)`` of images ``(B, 1 or 3, H, W)`` in [0, 1]."""

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from nuclei.data.preprocessing import Preprocessing, in_channels
-from nuclei.models.base import SegmentationNetwork
-from nuclei.models.blocks import Initialisation, convolutions, initialise
+from nuclei.models.base import Initialisation, SegmentationNetwork, convolutions, initialise
 
 
 class UNet(SegmentationNetwork):
@@ -18,9 +17,6 @@ class UNet(SegmentationNetwork):
 
     Args:
         features: channels of each level, from full resolution down to the lowest.
-        n_channels: number of maps.
-        preprocessing: how images are shown; ``rgb`` takes three channels.
-        size: side that whole images are resized to, or None.
         convs: convolutions of a level on the way down.
         convs_up: the same on the way up.
         last_convs: the same on the highest level of the way up; None for ``convs_up``.
@@ -32,7 +28,6 @@ class UNet(SegmentationNetwork):
         dropout: probability, behind the convolutions of each level.
         softmax: exactly one channel is true at each pixel.
         stems: separate first convolutions for grey and for coloured images.
-        initialisation: of the weights, ``glorot`` or ``he``.
     """
 
     def __init__(
@@ -75,7 +70,6 @@ class UNet(SegmentationNetwork):
         initialise(self, initialisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, n_channels, H, W)`` of images ``(B, C, H, W)``."""
         if self.stems is not None:
             x = self.stems(x)
         skips: list[torch.Tensor] = []
@@ -88,11 +82,7 @@ class UNet(SegmentationNetwork):
 
 
 class Stems(nn.Module):
-    """One first convolution for grey images and one for coloured ones, the rest shared (Haigh et al. 2018).
-
-    Args:
-        features: output channels.
-    """
+    """One first convolution for grey images, one for coloured ones, the rest shared (Haigh et al. 2018)."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -107,11 +97,7 @@ class Stems(nn.Module):
 def upsampling(inputs: int, features: int, method: str, kernel: int) -> nn.Module:
     """Return a layer that doubles the resolution.
 
-    Args:
-        inputs: input channels.
-        features: output channels of a transposed convolution; interpolation keeps ``inputs``.
-        method: ``transpose`` or ``bilinear``.
-        kernel: side of the transposed convolution, 2 or 3.
+    ``transpose`` is a transposed convolution with a kernel of 2 or 3; ``bilinear`` keeps the input channels.
 
     Raises:
         ValueError: another method.

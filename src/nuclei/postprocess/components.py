@@ -78,7 +78,6 @@ class Components:
     high: float
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         return label_mask(hysteresis_mask(maps["nucleus"], self.low, self.high))
 
 
@@ -91,7 +90,6 @@ class OtsuComponents:
     """
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         return label_mask(otsu_threshold(maps["nucleus"]))
 
 
@@ -111,6 +109,5 @@ class RemoveSmall:
     min_area: int
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
-        """Take int32 (H, W) labels and return new ones."""
         highest = int(labels.max(initial=0))
         return remove_small_objects(labels.ravel(), highest, max(self.min_area, 1)).reshape(labels.shape)

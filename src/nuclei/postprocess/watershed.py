@@ -44,7 +44,6 @@ class MapWatershed:
     sigma: float = 1.0
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         mask = hysteresis_mask(maps["nucleus"], self.low, self.high)
         score = smooth(self.score(maps), self.sigma)
         return flood(score, (score > uint8_threshold(self.marker_threshold)).view(np.uint8), mask)
@@ -69,7 +68,6 @@ class OffsetWatershed(MapWatershed):
     """
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         if {"offset_y", "offset_x"} <= maps.keys():
             maps = {**maps, "border": offset_border(maps["offset_y"], maps["offset_x"])}
         return super().__call__(maps)
@@ -91,7 +89,6 @@ class DistanceWatershed:
     peak_distance: int
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Take uint8 (H, W) maps by name and return int32 (H, W) labels."""
         mask = hysteresis_mask(maps["nucleus"], self.low, self.high)
         score = smooth(mask_distances(mask), self.sigma)
         return flood(score, local_maxima(score, mask, disc_offsets(self.peak_distance), TOLERANCE), mask)

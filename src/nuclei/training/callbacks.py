@@ -23,13 +23,8 @@ def warm_average(decay: float) -> Callable[..., None]:
 
     The decay at step n is min(``decay``, (1 + n) / (10 + n)), as in TensorFlow's
     ``ExponentialMovingAverage`` with ``num_updates``: a fixed one would keep much of the untrained weights in
-    runs of a few hundred steps.
-
-    Args:
-        decay: 0 keeps the last weights.
-
-    Returns:
-        ``multi_avg_fn`` for ``torch.optim.swa_utils.AveragedModel``.
+    runs of a few hundred steps. A decay of 0 keeps the last weights. The result is the ``multi_avg_fn`` of
+    ``torch.optim.swa_utils.AveragedModel``.
     """
 
     def average(averaged: list[torch.Tensor], current: list[torch.Tensor], n: torch.Tensor | int) -> None:
@@ -46,10 +41,7 @@ class MetricsTable(L.Callback):
     """Keeps ``metrics.csv``: a line for each epoch; a resumed run goes on in the same table.
 
     Lightning's ``CSVLogger`` starts the file anew when a run resumes, and gives each call of ``log`` a line.
-
-    Args:
-        path: the file.
-        held_out: batches that are scored after each epoch, for the columns ``val_…``; None for none.
+    Batches of ``held_out`` are scored after each epoch, for the columns ``val_…``.
     """
 
     COLUMNS = ("epoch", "step", "seconds", "lr", "loss", "val_loss", "val_accuracy", "val_iou", "mAP")
@@ -71,10 +63,9 @@ class MetricsTable(L.Callback):
         if not trainer.is_global_zero:
             return
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        held_out = ("", "", "")
+        held_out: tuple[str, ...] = ("", "", "")
         if self.held_out is not None:
-            scores = pl_module.held_out_scores(self.held_out)
-            held_out = (f"{scores.loss:.4f}", f"{scores.accuracy:.4f}", f"{scores.iou:.4f}")
+            held_out = tuple(f"{score:.4f}" for score in pl_module.held_out_scores(self.held_out))
         values = (
             str(trainer.current_epoch),
             str(trainer.global_step),
@@ -106,9 +97,6 @@ class SeededSteps(L.Callback):
 
     To seed an epoch is not enough: between its start and its first step a resumed run draws other random
     numbers than one that was not stopped.
-
-    Args:
-        seed: of the run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -123,8 +111,7 @@ class SeededSteps(L.Callback):
 class FiniteLoss(L.Callback):
     """Stops a training whose loss is no number, before a step is made or a checkpoint written with it.
 
-    Args:
-        step_ids: gives the ImageIds of the crops of a step.
+    ``step_ids`` gives the ImageIds of the crops of a step.
     """
 
     def __init__(self, step_ids: Callable[[int], list[str]]) -> None:
@@ -143,14 +130,9 @@ class FiniteLoss(L.Callback):
 
 
 class PlainProgress(L.Callback):
-    """Prints lines with the time left, where the output is no terminal.
+    """Prints lines with the time left, ``EVERY_S`` seconds apart, where the output is no terminal."""
 
-    Args:
-        every_s: seconds between two lines.
-    """
-
-    def __init__(self, every_s: float = 10.0) -> None:
-        self.every_s = every_s
+    EVERY_S = 10.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock, at the step that a resumed run starts from."""
@@ -158,9 +140,9 @@ class PlainProgress(L.Callback):
         self.first = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Print how far the run is, every ``every_s`` seconds."""
+        """Print how far the run is."""
         now, total, step = time.monotonic(), int(trainer.estimated_stepping_batches), trainer.global_step
-        if now - self.last < self.every_s or step <= self.first or not trainer.is_global_zero:
+        if now - self.last < self.EVERY_S or step <= self.first or not trainer.is_global_zero:
             return
         self.last = now
         left = (now - self.start) / (step - self.first) * (total - step)

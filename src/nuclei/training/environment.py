@@ -27,7 +27,6 @@ class Environment:
         commit: of the code; empty without git.
         changed: ``yes`` where the code differed from the commit, else ``no``.
         store_sha256: hash of the prepared images.
-        python: version of Python.
         system: of the machine, and its processor.
         packages: version of each installed package.
     """
@@ -70,13 +69,7 @@ def code_state(folder: str | Path) -> tuple[str, str]:
 
 
 def current_environment(command: str, words: tuple[str, ...], root: Path, store_sha256: str) -> Environment:
-    """Return today's environment.
-
-    Args:
-        command, words: see ``Environment``.
-        root: the folder of the project.
-        store_sha256: hash of the prepared images.
-    """
+    """Return today's environment; ``root`` is the folder of the project."""
     packages = {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name or "") if d.name}
     system = f"{platform.system()} {platform.machine()}"
     python = platform.python_version()

@@ -14,7 +14,7 @@ from nuclei.models.base import Activation
 
 
 class MapLoss(nn.Module):
-    """Base class of losses.
+    """Base class of losses, scalars of ``(B, C, H, W)`` logits and targets in [0, 1].
 
     Attributes:
         activation: of the networks that the loss is for.
@@ -31,6 +31,9 @@ class BceDice(MapLoss):
     Args:
         bce: weight of each channel's cross-entropy; soft targets are allowed.
         dice: weight of each channel's dice loss, over the whole batch.
+
+    Raises:
+        UserError: when called, if there are not as many weights as channels.
     """
 
     def __init__(self, bce: Sequence[float], dice: Sequence[float]) -> None:
@@ -41,11 +44,6 @@ class BceDice(MapLoss):
         self.register_buffer("dice", torch.tensor(list(dice)), persistent=False)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1].
-
-        Raises:
-            UserError: there are not as many weights as channels.
-        """
         if not len(self.bce) == len(self.dice) == logits.shape[1]:
             given = f"{len(self.bce)} and {len(self.dice)}"
             raise UserError(
@@ -67,7 +65,6 @@ class BceLogDice(MapLoss):
     """Binary cross-entropy minus the logarithm of the dice coefficient (Arra et al. 2018, section 3.2)."""
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1]."""
         logits = logits.float()
         dice = 1 - soft_dice_loss(logits.sigmoid(), target)
         return F.binary_cross_entropy_with_logits(logits, target) - dice.log().mean()
@@ -77,36 +74,35 @@ class Bce(MapLoss):
     """Binary cross-entropy, the mean over pixels and channels."""
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1]."""
         return F.binary_cross_entropy_with_logits(logits.float(), target)
 
 
 class WeightedBce(MapLoss):
-    """Binary cross-entropy with the original U-Net's weight map (``nuclei.data.targets.border_weights``)."""
+    """Binary cross-entropy with the original U-Net's weight map (``nuclei.data.targets.border_weights``).
+
+    The last of the C + 1 targets are weights.
+    """
 
     extra_channels: ClassVar[tuple[str, ...]] = ("weight",)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the scalar loss of ``(B, C, H, W)`` logits; the last of the C + 1 targets are weights."""
         target, weight = target[:, :-1], target[:, -1:]
         return F.binary_cross_entropy_with_logits(logits.float(), target, weight.expand_as(target))
 
 
 class CrossEntropy(MapLoss):
-    """Softmax cross-entropy of exclusive channels."""
+    """Softmax cross-entropy of exclusive channels: one of the targets is 1 at each pixel."""
 
     activation: ClassVar[Activation] = "softmax"
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the scalar loss of ``(B, C, H, W)`` logits and targets, one of which is 1 at each pixel."""
         return F.cross_entropy(logits.float(), target)
 
 
 class SoftIou(MapLoss):
-    """One minus the soft intersection over union (Wang 2021, figure 7)."""
+    """One minus the soft intersection over union (Wang 2021, figure 7), the mean over channels."""
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the scalar loss of ``(B, C, H, W)`` logits and targets in [0, 1], the mean over channels."""
         p = logits.float().sigmoid()
         both = (p * target).sum((0, 2, 3))
         return (1 - (both + 1) / ((p + target).sum((0, 2, 3)) - both + 1)).mean()

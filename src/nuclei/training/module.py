@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -24,8 +23,7 @@ WholeImage = Mapping[str, np.ndarray]
 """An ``image`` after the network's preprocessing and its ``labels``."""
 
 
-@dataclass(frozen=True)
-class CropScores:
+class CropScores(NamedTuple):
     """Scores of crops that are not trained on.
 
     Attributes:
@@ -43,7 +41,6 @@ class Segmentation(L.LightningModule):
     """Trains a network on crops and validates it on whole images.
 
     Args:
-        network: to train.
         loss: of logits and targets; see ``nuclei.training.losses``.
         optimizer: makes an optimizer of parameters.
         schedule: of the learning rate, ``cosine`` down to zero or ``constant``.
@@ -117,13 +114,8 @@ class Segmentation(L.LightningModule):
 def class_confusion(truth: torch.Tensor, maps: torch.Tensor, activation: Activation) -> np.ndarray:
     """Count pixels by their true class (row) and their predicted class (column), ``int64 (n, n)``.
 
-    Classes are the channels where exactly one is true at each pixel, background first; otherwise the first
-    map, cut at 0.5, tells nucleus from background.
-
-    Args:
-        truth: ``float32 (B, C, H, W)``.
-        maps: probabilities ``float32 (B, C, H, W)``.
-        activation: of the network.
+    Truth and maps are ``float32 (B, C, H, W)``. Classes are the channels where exactly one is true at each
+    pixel, background first; otherwise the first map, cut at 0.5, tells nucleus from background.
     """
     if activation == "softmax":
         n, true, predicted = maps.shape[1], truth.argmax(1), maps.argmax(1)

@@ -17,12 +17,7 @@ def has_gpu() -> bool:
 
 
 def choose_recipe(recipe: str, has_small: bool, gpu: bool) -> str:
-    """Return which recipe to train with, and why.
-
-    Args:
-        recipe: ``full``, ``small`` or ``auto``, or an earlier choice with its reason.
-        has_small: whether the data set has a smaller recipe.
-        gpu: whether there is a GPU.
+    """Return which recipe to train with, and why; a choice that was made before, with its reason, stays.
 
     Raises:
         UserError: there is no such recipe.
@@ -38,16 +33,6 @@ def choose_recipe(recipe: str, has_small: bool, gpu: bool) -> str:
 
 
 def small_settings(small: Mapping[str, str | int], chosen: Collection[str]) -> dict[str, str | int]:
-    """Return the settings of ``train`` that a smaller recipe changes.
-
-    Args:
-        small: the data set's ``model``, ``batch_size``, ``samples_per_epoch`` and ``max_epochs``.
-        chosen: settings that the user has chosen, which stay.
-    """
-    settings = {
-        "batch_size": small["batch_size"],
-        "samples_per_epoch": small["samples_per_epoch"],
-        "trainer.max_epochs": small["max_epochs"],
-        "model": small["model"],
-    }
-    return {name: value for name, value in settings.items() if name not in chosen}
+    """Return the settings of ``train`` that a data set's smaller recipe changes, but for ``chosen`` ones."""
+    names = ("batch_size", "samples_per_epoch", "trainer.max_epochs", "model")
+    return {name: small[name.removeprefix("trainer.")] for name in names if name not in chosen}

@@ -46,7 +46,7 @@ class RunResult:
 
     Attributes:
         images: number of held-out images.
-        mean_precision: mean average precision of the held-out images; None where there are none.
+        mean_precision: their mean average precision; None where there are none.
         seconds: of training and prediction.
         tta: dihedral views averaged in predicting.
         diameter: in pixels, to which nuclei were rescaled; None for images as they are.
@@ -109,13 +109,7 @@ def locked(folder: FoldFolder) -> Iterator[None]:
 def claim(folder: FoldFolder, settings: Settings, free: Sequence[str]) -> bool:
     """Write ``settings`` as the folder's config, or check that they are the ones it was begun with.
 
-    Args:
-        folder: of the fold.
-        settings: all of them, resolved.
-        free: keys that may differ, with all below them.
-
-    Returns:
-        Whether the folder was not begun yet.
+    The keys in ``free``, and all below them, may differ. Returns whether the folder was not begun yet.
 
     Raises:
         UserError: the folder was begun with other settings; the message names the first three.
@@ -143,9 +137,7 @@ def claim(folder: FoldFolder, settings: Settings, free: Sequence[str]) -> bool:
 def different_settings(folder: FoldFolder, settings: Settings) -> dict[str, tuple[Any, Any]]:
     """Return the settings of a fold that differ from others, but for the paths of files: its own, the other.
 
-    Args:
-        folder: of the fold.
-        settings: the others, resolved, without the hashes of folds file and store.
+    The others are without the hashes of folds file and store.
     """
     before, now = _flat(read_json(folder.settings)), _flat(settings)
     free = ("paths", "folds_sha256", "store_sha256", "recipe")  # the recipe's own settings are compared
@@ -218,17 +210,18 @@ def checked_weights(folder: FoldFolder) -> Path:
     Raises:
         UserError: the weights are missing or damaged.
     """
-    path = folder.weights
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-    if sha256 != _result(folder)[1]:
-        raise _damaged(path, folder, f"-f {path} {folder.result}")
-    return path
+    if _weights_sha256(folder) != _result(folder)[1]:
+        raise _damaged(folder.weights, folder, f"-f {folder.weights} {folder.result}")
+    return folder.weights
+
+
+def _weights_sha256(folder: FoldFolder) -> str | None:
+    path = folder.weights  # Otsu has none
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def write_result(folder: FoldFolder, result: RunResult) -> None:
     """Mark the fold as finished, with its figures and the hash of its weights; a training's last file."""
     values = asdict(result)
-    values = {"images": values.pop("images"), "mAP": values.pop("mean_precision"), **values}
-    weights = folder.weights.read_bytes() if folder.weights.is_file() else None  # Otsu has none
-    values["weights_sha256"] = None if weights is None else hashlib.sha256(weights).hexdigest()
-    write_json(folder.result, values)
+    first = {"images": values.pop("images"), "mAP": values.pop("mean_precision")}
+    write_json(folder.result, first | values | {"weights_sha256": _weights_sha256(folder)})

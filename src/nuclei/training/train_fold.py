@@ -102,14 +102,8 @@ class FoldTraining:
 def train_fold(training: FoldTraining, first: bool = True) -> RunResult | None:
     """Train, predict the held-out images, and keep their maps.
 
-    A fold whose weights are there is only predicted, and a training that was killed goes on.
-
-    Args:
-        training: of one fold.
-        first: whether this is the first of those that train together, which alone writes and predicts.
-
-    Returns:
-        The result; None in the other processes.
+    A fold whose weights are there is only predicted, and a training that was killed goes on. ``first`` is the
+    first of the processes that train together, which alone writes, predicts and returns a result.
 
     Raises:
         UserError: settings that do not fit one another, a damaged file, or a full disk.

@@ -52,8 +52,6 @@ def fit(
     """Train ``module`` on ``data``, going on from ``folder/last.ckpt`` where there is one.
 
     Args:
-        module: network, loss, optimizer.
-        data: the loaders of one fold.
         folder: takes ``last.ckpt``, ``metrics.csv`` and ``tensorboard/``.
         ema_decay: highest decay of the moving average of the weights; see ``warm_average``.
         callbacks: added to those that write these files.
@@ -67,37 +65,17 @@ def fit(
         UserError: the checkpoint is damaged, or a loader worker died.
     """
     folder = Path(folder)
-    _quiet()
-    bar: Callback = TQDMProgressBar() if sys.stderr.isatty() else PlainProgress()
-    averaging = WeightAveraging(multi_avg_fn=warm_average(ema_decay))
-    run = L.Trainer(
-        use_distributed_sampler=False,  # the data module shares the samples out
-        sync_batchnorm=torch.cuda.is_available(),  # on several devices; PyTorch has none for CPUs
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=[
-            SeededSteps(data.seed),
-            FiniteLoss(data.step_ids),
-            averaging,
-            ModelCheckpoint(
-                folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
-            ),
-            MetricsTable(folder / "metrics.csv", data.held_out_crops()),
-            bar,
-            *callbacks,
-        ],
-        enable_progress_bar=sys.stderr.isatty(),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        plugins=[WholeCheckpoints()],
-        **trainer,
-    )
     checkpoint = folder / "last.ckpt"
-    if checkpoint.exists():
+    _quiet()
+    averaging = WeightAveraging(multi_avg_fn=warm_average(ema_decay))
+    run = _trainer(data, folder, averaging, callbacks, trainer)
+    begun = checkpoint.exists()
+    if begun:
         check_checkpoint(checkpoint)
-    if checkpoint.exists() and run.is_global_zero:
-        print(f"going on from {checkpoint}", file=sys.stderr)
+        if run.is_global_zero:
+            print(f"going on from {checkpoint}", file=sys.stderr)
     try:
-        run.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
+        run.fit(module, data, ckpt_path=str(checkpoint) if begun else None, weights_only=True)
     except UnpicklingError as e:
         raise UserError(f"{checkpoint} holds more than numbers; delete it to train from the start") from e
     except RuntimeError as e:
@@ -113,6 +91,34 @@ def fit(
     if run.is_global_zero:
         estimate_statistics(module, data, run.precision_plugin.forward_context)
     return module.network.eval()
+
+
+def _trainer(
+    data: NucleiData, folder: Path, averaging: Callback, callbacks: Sequence[Callback], arguments: Any
+) -> L.Trainer:
+    """Return Lightning's Trainer, which writes into ``folder``."""
+    last = ModelCheckpoint(
+        folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return L.Trainer(
+        use_distributed_sampler=False,  # the data module shares the samples out
+        sync_batchnorm=torch.cuda.is_available(),  # on several devices; PyTorch has none for CPUs
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        callbacks=[
+            SeededSteps(data.seed),
+            FiniteLoss(data.step_ids),
+            averaging,
+            last,
+            MetricsTable(folder / "metrics.csv", data.held_out_crops()),
+            TQDMProgressBar() if sys.stderr.isatty() else PlainProgress(),
+            *callbacks,
+        ],
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[WholeCheckpoints()],
+        **arguments,
+    )
 
 
 def estimate_statistics(
@@ -158,10 +164,10 @@ def precision(setting: str) -> str:
 
 def _quiet() -> None:
     """Silence Lightning's advice on workers, intervals and hardware, which this project has settled."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning.*")
-    warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for module in ("lightning.*", "torch.optim.lr_scheduler"):
+        warnings.filterwarnings("ignore", module=module)
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -173,12 +179,7 @@ def save_weights(network: nn.Module, path: Path) -> None:
 def start_from(network: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
     """Put those weights into a network that fit by name and shape; the others begin anew.
 
-    Another run's last layer does not fit when its maps are others.
-
-    Args:
-        network: to change.
-        weights: tensors by name.
-        source: where they come from, for messages.
+    Another run's last layer does not fit when its maps are others. ``source`` is where the weights come from.
 
     Raises:
         UserError: less than ``LEAST_SHARE`` of the network's weights fit.

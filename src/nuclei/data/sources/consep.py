@@ -20,21 +20,13 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from nuclei.data.image_io import decode_image
-from nuclei.data.sources.protocols import Item, Source, Split
+from nuclei.data.sources import Item, Source, Split
 from nuclei.errors import UserError
 
 
 @dataclass(frozen=True)
 class Tile(Item):
-    """A square of one picture.
-
-    Attributes:
-        picture: the image file.
-        annotation: the label file.
-        y: first row of the tile.
-        x: first column of the tile.
-        side: in pixels.
-    """
+    """A square of one picture: its first row and column and its side in pixels."""
 
     picture: Path
     annotation: Path
@@ -52,7 +44,6 @@ class Tile(Item):
         return self._cut(_read_picture(self.picture))
 
     def modality(self, image: np.ndarray) -> str:
-        """Return ``histology``."""
         return "histology"
 
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
@@ -64,7 +55,6 @@ class Tile(Item):
         return (dense.reshape(shape) + (present[0] != 0)).astype(np.int32)
 
     def classes(self, labels: np.ndarray) -> list[int]:
-        """Return the class of nucleus 1, 2 and so on."""
         numbers, types = _read_annotation(self.annotation)
         return [types[int(number)] for number in np.unique(self._cut(numbers)) if number]
 
@@ -101,22 +91,14 @@ class Consep(Source):
 
     All pictures with labels are training images, those of ``Test`` too, for out-of-fold scores: the report of
     Zhao et al. (2020) pools its 41 pictures as well. A picture of 1000 pixels gives four tiles of 256 a side,
-    sixteen in all, which overlap by eight pixels.
-
-    Args:
-        root: the folder of ``Train`` and ``Test``; either may be missing.
-        tile: side in pixels.
+    sixteen in all, which overlap by eight pixels. Either of ``Train`` and ``Test`` may be missing.
     """
 
     def __init__(self, root: str | Path, tile: int = 256) -> None:
-        self.root, self.tile = Path(root), tile
+        super().__init__(root)
+        self.tile = tile
 
     def fetch(self) -> None:
-        """Check that the files are there.
-
-        Raises:
-            UserError: there is no picture.
-        """
         if not self._pictures():
             raise UserError(
                 f"no Train/Images/*.png in {self.root}; get CoNSeP from the Tissue Image Analytics Centre "

@@ -12,15 +12,9 @@ import cv2
 import numpy as np
 
 from nuclei.atomic import atomic_folder
+from nuclei.data import synthetic
+from nuclei.data.sources import Split
 from nuclei.data.sources.dsb2018 import Dsb2018, Dsb2018Item
-from nuclei.data.sources.protocols import Split
-from nuclei.data.synthetic import (
-    draw_brightfield,
-    draw_fluorescence,
-    draw_histology,
-    draw_nuclei,
-    shape_classes,
-)
 from nuclei.progress import track
 from nuclei.submission import rle
 
@@ -29,13 +23,7 @@ SIZES = ((256, 256), (256, 320), (192, 256), (256, 256), (300, 300))
 
 @dataclass(frozen=True)
 class Specimen:
-    """How one kind of image is drawn.
-
-    Attributes:
-        draw: turns a label map into an image.
-        radius: mean radius of the nuclei in pixels.
-        count: mean number of nuclei.
-    """
+    """How one kind of image is drawn: by what, with which mean radius in pixels and number of nuclei."""
 
     draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]
     radius: float
@@ -44,14 +32,14 @@ class Specimen:
 
 # Magnifications as in the competition.
 SPECIMENS = (
-    Specimen(draw_fluorescence, 7.0, 70),
-    Specimen(draw_fluorescence, 11.0, 40),
-    Specimen(draw_histology, 11.0, 45),
-    Specimen(draw_fluorescence, 18.0, 16),
-    Specimen(draw_brightfield, 8.0, 30),
-    Specimen(draw_fluorescence, 6.0, 140),
-    Specimen(draw_histology, 15.0, 22),
-    Specimen(draw_fluorescence, 9.0, 5),
+    Specimen(synthetic.draw_fluorescence, 7.0, 70),
+    Specimen(synthetic.draw_fluorescence, 11.0, 40),
+    Specimen(synthetic.draw_histology, 11.0, 45),
+    Specimen(synthetic.draw_fluorescence, 18.0, 16),
+    Specimen(synthetic.draw_brightfield, 8.0, 30),
+    Specimen(synthetic.draw_fluorescence, 6.0, 140),
+    Specimen(synthetic.draw_histology, 15.0, 22),
+    Specimen(synthetic.draw_fluorescence, 9.0, 5),
 )
 
 
@@ -60,30 +48,21 @@ class DemoItem(Dsb2018Item):
 
     def classes(self, labels: np.ndarray) -> list[int]:
         """Return 1 for small, 2 for round, 3 for long nuclei; see ``shape_classes``."""
-        return shape_classes(labels)
+        return synthetic.shape_classes(labels)
 
 
 class Demo(Dsb2018):
-    """The competition's layout, with files that are drawn when they are first needed.
-
-    Args:
-        root: the folder to draw into.
-        seed: the same seed gives the same pixels.
-        n_train: number of training images.
-        n_test: number of test images.
-    """
+    """The competition's layout, with files that are drawn when they are first needed; see ``draw_demo``."""
 
     def __init__(self, root: str | Path, seed: int, n_train: int, n_test: int) -> None:
         super().__init__(root)
         self.seed, self.n_train, self.n_test = seed, n_train, n_test
 
     def fetch(self) -> None:
-        """Draw the files if they are not there."""
         if not self.root.exists():
             draw_demo(self.root, self.seed, self.n_train, self.n_test)
 
     def items(self, split: Split) -> list[Dsb2018Item]:
-        """Return all images of ``split``, sorted by ImageId."""
         return [DemoItem(**vars(item)) for item in super().items(split)]
 
 
@@ -91,13 +70,8 @@ def draw_demo(root: Path, seed: int, n_train: int, n_test: int) -> None:
     """Draw a data set in Kaggle's layout: images, a mask for each nucleus, and the CSV files.
 
     Writes ``stage1_train/``, ``stage1_test/``, ``stage1_train_labels.csv``,
-    ``stage1_sample_submission.csv`` and ``stage1_solution.csv``; all of it or nothing.
-
-    Args:
-        root: a folder that does not exist yet.
-        seed: the same seed gives the same pixels.
-        n_train: number of training images.
-        n_test: number of test images, whose nuclei are in the solution.
+    ``stage1_sample_submission.csv`` and ``stage1_solution.csv``; all of it or nothing. The folder must not
+    exist yet; the same seed gives the same pixels.
 
     Raises:
         UserError: the folder cannot be written.
@@ -116,7 +90,8 @@ def _draw(root: Path, split: str, n: int, seed: int) -> list[list[str]]:
     specimen = SPECIMENS[n % len(SPECIMENS)]
     shape = SIZES[int(rng.integers(len(SIZES)))]
     count = max(1, round(specimen.count * rng.uniform(0.5, 1.4)))
-    labels = draw_nuclei(rng, shape, count, specimen.radius * rng.uniform(0.85, 1.15), touching=0.45)
+    radius = specimen.radius * rng.uniform(0.85, 1.15)
+    labels = synthetic.draw_nuclei(rng, shape, count, radius, touching=0.45)
     image = specimen.draw(rng, labels)
     image_id = hashlib.sha256(f"{seed} {split} {n}".encode()).hexdigest()
     folder = root / f"stage1_{split}" / image_id

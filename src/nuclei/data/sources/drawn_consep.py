@@ -30,13 +30,9 @@ KINDS = (
 
 
 class DrawnConsep(Consep):
-    """CoNSeP's layout, with files that are drawn when they are first needed.
+    """CoNSeP's layout, with files that are drawn when they are first needed; see ``draw_consep``.
 
-    Args:
-        root: the folder to draw into.
-        seed: the same seed gives the same pixels.
-        n_train: number of pictures below ``Train``; CoNSeP has 27.
-        n_test: number of pictures below ``Test``; CoNSeP has 14.
+    CoNSeP has 27 pictures below ``Train``, here ``n_train``, and 14 below ``Test``.
     """
 
     def __init__(self, root: str | Path, seed: int, n_train: int, n_test: int) -> None:
@@ -44,22 +40,14 @@ class DrawnConsep(Consep):
         self.seed, self.n_train, self.n_test = seed, n_train, n_test
 
     def fetch(self) -> None:
-        """Draw the files if they are not there.
-
-        Raises:
-            UserError: the folder cannot be written.
-        """
         if not self.root.exists():
             draw_consep(self.root, self.seed, {"Train": self.n_train, "Test": self.n_test})
 
 
 def draw_consep(root: Path, seed: int, counts: dict[str, int]) -> None:
-    """Draw pictures and their label files, all or nothing.
+    """Draw ``counts`` pictures by ``Train`` and ``Test`` and their label files, all or nothing.
 
-    Args:
-        root: a folder that does not exist yet.
-        seed: the same seed gives the same pixels.
-        counts: number of pictures, by ``Train`` and ``Test``.
+    The folder must not exist yet; the same seed gives the same pixels.
 
     Raises:
         UserError: the folder cannot be written.

@@ -16,7 +16,7 @@ import numpy as np
 
 from nuclei.data.annotations import merge_pixels
 from nuclei.data.image_io import SUFFIXES, decode_image, decode_mask
-from nuclei.data.sources.protocols import Item, Source, Split
+from nuclei.data.sources import Item, Source, Split
 from nuclei.data.store import ZIP_ERRORS
 from nuclei.errors import UserError
 
@@ -36,7 +36,6 @@ class Dsb2018Item(Item):
     archive: str | None = None
 
     def read_image(self) -> np.ndarray:
-        """Return ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``."""
         return decode_image(self._read(self.image), self.image)
 
     def read_mask(self, member: str) -> np.ndarray:
@@ -44,7 +43,6 @@ class Dsb2018Item(Item):
         return decode_mask(self._read(member), member)
 
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
-        """Return ``int32 (H, W)``; see ``merge_masks``."""
         return merge_masks(map(self.read_mask, self.masks), shape, counts)
 
     def _read(self, member: str) -> bytes:
@@ -71,15 +69,7 @@ def merge_masks(masks: Iterable[np.ndarray], shape: tuple[int, int], counts: Cou
 
     The rules are those of ``merge_pixels``, and two more, counted in ``counts``: masks ``of another size``
     than the image are left out; a mask ``in several pieces`` stays one nucleus, as in the competition's
-    solution.
-
-    Args:
-        masks: ``uint8 (H, W)`` each; any value above 0 is the nucleus.
-        shape: (H, W) of the image.
-        counts: added to.
-
-    Returns:
-        ``int32 (H, W)``, 0 is background, 1..N the nuclei in the order of the masks.
+    solution. In a mask, ``uint8 (H, W)``, any value above 0 is the nucleus.
     """
     objects = []
     for mask in masks:
@@ -99,20 +89,10 @@ class Dsb2018(Source):
 
     Accepted: a folder with ``stage1_train.zip`` and ``stage1_test.zip`` (their members with or
     without a ``stage1_train/`` level), the same unpacked into folders, or one big zip of the folders.
-
-    Args:
-        root: a folder, or a zip file.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-
     def fetch(self) -> None:
-        """Check that the files are there; nothing is fetched, as the competition's data needs an account.
-
-        Raises:
-            UserError: there is nothing at ``root``.
-        """
+        """Check that the files are there; nothing is fetched, as the competition's data needs an account."""
         if not self.root.exists():
             raise UserError(
                 f"no competition data at {self.root}; run ./run.sh download, "
@@ -129,7 +109,8 @@ class Dsb2018(Source):
         if self.root.is_file():
             items = _items_of_zip(self.root, split, stem)
         elif (self.root / stem).is_dir():
-            items = _items_of_folder(self.root / stem, split)
+            files = (self.root / stem).glob("*/*/*")
+            items = _group((str(f) for f in files if _is_png(f.parts)), split, None)
         elif (self.root / f"{stem}.zip").is_file():
             items = _items_of_zip(self.root / f"{stem}.zip", split, "")
         else:
@@ -139,10 +120,6 @@ class Dsb2018(Source):
                 f"{self.root} holds no {stem} images (ImageId/images/ImageId.png); download it again"
             )
         return sorted(items, key=lambda item: item.image_id)
-
-
-def _items_of_folder(folder: Path, split: Split) -> list[Dsb2018Item]:
-    return _group((str(f) for f in folder.glob("*/*/*") if _is_png(f.parts)), split, None)
 
 
 def _is_png(parts: tuple[str, ...]) -> bool:
@@ -161,28 +138,23 @@ def _items_of_zip(archive: Path, split: Split, level: str) -> list[Dsb2018Item]:
 
 
 def _group(files: Iterable[str], split: Split, archive: str | None) -> list[Dsb2018Item]:
-    """Group the files ``ImageId/images/*.png`` and ``ImageId/masks/*.png`` by image."""
-    images: dict[str, str] = {}
+    """Group the files ``ImageId/images/*`` and ``ImageId/masks/*`` by image."""
+    images: dict[str, list[str]] = defaultdict(list)
     masks: dict[str, list[str]] = defaultdict(list)
     for file in sorted(files):
-        image_id, folder, name = PurePosixPath(file).parts[-3:]
-        if folder == "images":  # other pictures may lie beside the image, which has the ImageId as its name
-            named = PurePosixPath(name).stem == image_id
-            images[image_id] = file if named else images.get(image_id, file)
-        elif folder == "masks":
-            masks[image_id].append(file)
+        image_id, folder, _ = PurePosixPath(file).parts[-3:]
+        if folder in ("images", "masks"):
+            (images if folder == "images" else masks)[image_id].append(file)
     if lost := sorted(set(masks) - set(images)):
         raise UserError(f"{lost[0]} has masks but no image ({len(lost)} such); download the data again")
-    return [Dsb2018Item(i, split, images[i], tuple(sorted(masks[i])), archive) for i in images]
+    return [Dsb2018Item(i, split, _image_of(i, images[i]), tuple(masks[i]), archive) for i in images]
 
 
 def find_test_images(root: Path) -> list[Dsb2018Item]:
     """Return the test images under ``root``, sorted by ImageId; none where the folder or zip is empty.
 
     Unlike ``Dsb2018.items`` this takes files in any state, as each image needs a row in the submission.
-
-    Args:
-        root: a folder with ``stage1_test/ID/images/ID.png`` or ``stage1_test.zip``, as the competition's.
+    ``root`` is a folder with ``stage1_test/ID/images/ID.png`` or ``stage1_test.zip``, as the competition's.
 
     Raises:
         UserError: there is neither, or the zip is damaged.
@@ -190,22 +162,16 @@ def find_test_images(root: Path) -> list[Dsb2018Item]:
     folder, archive = root / "stage1_test", root / "stage1_test.zip"
     if folder.is_dir():
         ids = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        return [Dsb2018Item(i, "test", str(_image_file(folder / i))) for i in ids]
+        return [Dsb2018Item(i, "test", _image_file(folder / i)) for i in ids]
     if not archive.is_file():
         raise UserError(f"{root} has neither stage1_test.zip nor a folder stage1_test")
-    names = [
-        n
-        for n in _open(str(archive), os.getpid()).namelist()
-        if PurePosixPath(n).match("*/images/[!.]*.*") and "__MACOSX" not in PurePosixPath(n).parts
-    ]
-    images: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        images[PurePosixPath(name).parts[-3]].append(name)
-    return [Dsb2018Item(i, "test", _image_of(i, images[i]), archive=str(archive)) for i in sorted(images)]
+    names = (n for n in _open(str(archive), os.getpid()).namelist() if "__MACOSX" not in n.split("/"))
+    images = (n for n in names if PurePosixPath(n).match("*/images/[!.]*.*"))
+    return sorted(_group(images, "test", str(archive)), key=lambda item: item.image_id)
 
 
 def _image_of(image_id: str, files: Iterable[str]) -> str:
-    """Return which file is the image: one with the ImageId as its name, or else one that can be read."""
+    """Return which file is the image: one with the ImageId as its name, if any, of those that can be read."""
 
     def rank(file: str) -> tuple[bool, bool, str]:
         path = PurePosixPath(file)
@@ -214,10 +180,10 @@ def _image_of(image_id: str, files: Iterable[str]) -> str:
     return min(files, key=rank)
 
 
-def _image_file(folder: Path) -> Path:
+def _image_file(folder: Path) -> str:
     """Return the image of an ImageId's folder, or the path it should have where there is none."""
-    files = [str(file) for file in (folder / "images").glob("[!.]*.*")]
-    return Path(_image_of(folder.name, files or [str(folder / "images" / f"{folder.name}.png")]))
+    files = (folder / "images").glob("[!.]*.*")
+    return _image_of(folder.name, [str(f) for f in files] or [str(folder / "images" / f"{folder.name}.png")])
 
 
 def read_or_warn(item: Dsb2018Item) -> np.ndarray | None:

@@ -35,7 +35,7 @@ from nuclei.data.image_files import (
 )
 from nuclei.data.image_io import READABLE, read_images
 from nuclei.data.image_stacks import PlaneSelection, SourceImage
-from nuclei.data.sources.protocols import Item, Source, Split
+from nuclei.data.sources import Item, Source, Split
 from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.metrics import equivalent_diameter
@@ -53,9 +53,8 @@ class AnnotatedImage(Item):
     """An image of one's own.
 
     Attributes:
-        image: its file.
         annotation: a label map, a GeoJSON file, or the COCO file.
-        channel: name or number of the image's channel; None for the one that ``predict`` takes.
+        channel: see ``Folder``.
         entries: of the COCO file, the image's own and its annotations; empty for other annotations.
     """
 
@@ -65,7 +64,6 @@ class AnnotatedImage(Item):
     entries: tuple[Mapping[str, Any], ...] = ()
 
     def read_image(self) -> np.ndarray:
-        """Return ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``."""
         return np.asarray(_read(self.image, self.channel).shown)
 
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
@@ -107,20 +105,15 @@ class _Files:
 class Folder(Source):
     """Images of one's own with their annotations; all of them are training images.
 
-    Args:
-        root: the folder.
-        channel: of the images, by name or number from 1; None for the one that ``predict`` takes.
+    ``channel`` is that of the images, by name or number from 1; None for the one that ``predict`` takes.
     """
 
     def __init__(self, root: str | Path, channel: str | int | None = None) -> None:
-        self.root, self.channel = Path(root).expanduser(), channel
+        super().__init__(Path(root).expanduser())
+        self.channel = channel
 
     def fetch(self) -> None:
-        """Check that the folder is there.
-
-        Raises:
-            UserError: it is not, or it holds a training and a test set.
-        """
+        """Check that the folder is there, and does not hold a training and a test set."""
         if not self.root.is_dir():
             raise UserError(f"no folder {self.root}; name that of your images: data.root=FOLDER")
         if (self.root / "train").is_dir() and (self.root / "test").is_dir():
@@ -144,7 +137,7 @@ class Folder(Source):
         if split == "test":
             return []
         files = _sort_files(self.root)
-        items = _coco_items(self.root, files, self.channel) or _items(self.root, files, self.channel)
+        items = _coco_items(self.root, files, self.channel) or _items(files, self.channel)
         if not items:
             raise UserError(f"no images below {self.root}; {EXPECTED}")
         names = Counter(item.image_id for item in items)
@@ -186,14 +179,13 @@ def _add(files: dict[str, Path], key: str, file: Path, problem: str) -> None:
         raise UserError(f"{other} and {file} are two {problem}")
 
 
-def _items(root: Path, files: _Files, channel: str | int | None) -> list[AnnotatedImage]:
+def _items(files: _Files, channel: str | int | None) -> list[AnnotatedImage]:
     """Return images with the annotation of their name."""
     if lonely := [file for key, file in files.annotations.items() if key not in files.images]:
         raise UserError(f"{_count(lonely, 'annotation')} without an image, first {lonely[0]}; {EXPECTED}")
     if lonely := [file for key, file in files.images.items() if key not in files.annotations]:
-        pickles = files.pickles & {key for key in files.images if key not in files.annotations}
         advice = f"{EXPECTED}; an image without nuclei needs an empty one"
-        if pickles:
+        if files.pickles & (files.images.keys() - files.annotations.keys()):
             advice = f"{PICKLE} files may hold code and are not read: save masks as PNG or TIFF in Cellpose"
         raise UserError(f"{_count(lonely, 'image')} without an annotation, first {lonely[0]}; {advice}")
     return [
@@ -262,12 +254,9 @@ class TrainingSizes:
 def choose_sizes(store: Store, diameter: float | None) -> TrainingSizes:
     """Choose the crops of a training by its images.
 
-    Nuclei are magnified to half and to twice the diameter at which images are predicted; crops are as large
-    as the magnified images, in steps of 64 pixels from 128 to 256.
-
-    Args:
-        store: the images.
-        diameter: to which images are zoomed in prediction; None for images as they are.
+    Nuclei are magnified to half and to twice the ``diameter`` to which images are zoomed in prediction, or
+    around their own size where that is None; crops are as large as the magnified images, in steps of 64
+    pixels from 128 to 256.
 
     Raises:
         UserError: there is no nucleus.

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from nuclei.data.sources.protocols import Item, Source, Split
+from nuclei.data.sources import Item, Source, Split
 from nuclei.errors import UserError
 
 FILES = ("train-volume.tif", "train-labels.tif", "test-volume.tif")
@@ -25,13 +25,7 @@ BLOCK = 6
 
 @dataclass(frozen=True)
 class Section(Item):
-    """One page of the volume, and of the labels; test sections have no labels.
-
-    Attributes:
-        volume: the TIFF file of the images.
-        page: number of the page, from 0.
-        annotation: the TIFF file of the labels, or None.
-    """
+    """One page, counted from 0, of a volume and of its labels; test sections have no labels."""
 
     volume: Path
     page: int
@@ -43,11 +37,9 @@ class Section(Item):
         return f"{self.split}_block_{self.page // BLOCK}"
 
     def read_image(self) -> np.ndarray:
-        """Return ``uint8 (H, W)``."""
         return pages(self.volume)[self.page]
 
     def modality(self, image: np.ndarray) -> str:
-        """Return ``electron``."""
         return "electron"
 
     def read_labels(self, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray:
@@ -71,21 +63,9 @@ def pages(path: Path) -> list[np.ndarray]:
 
 
 class Isbi2012(Source):
-    """Images and labels of the challenge's three TIFF volumes.
-
-    Args:
-        root: the folder that holds them.
-    """
-
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    """Images and labels of the challenge's three TIFF volumes, which lie in the folder ``root``."""
 
     def fetch(self) -> None:
-        """Check that the files are there.
-
-        Raises:
-            UserError: one is missing.
-        """
         for name in FILES:
             if not (self.root / name).is_file():
                 raise UserError(

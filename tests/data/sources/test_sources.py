@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nuclei.data.sources.protocols import SPLITS, Item
+from nuclei.data.sources import SPLITS, Item
 
 
 class Plain(Item):
