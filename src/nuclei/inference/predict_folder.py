@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from nuclei.atomic import atomic_write
+from nuclei.atomic import atomic_write, read_json, write_json
 from nuclei.data.image_files import TABLE, File, file_stamp
 from nuclei.data.image_stores import find_inputs, is_address
 from nuclei.data.tiff_reader import PartOfSet
@@ -24,7 +24,6 @@ from nuclei.inference.measure import Columns, value_text
 from nuclei.inference.parquet_parts import Report
 from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
 from nuclei.inference.segmenter import Segmenter
-from nuclei.json_files import read_json, write_json
 from nuclei.progress import track
 
 RECORD = "predict.json"
