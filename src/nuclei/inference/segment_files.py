@@ -215,11 +215,12 @@ def _segment(
         dim = modality == "fluorescence" and image.shown.ndim == 2
         notes += write_overlay(output / "overlays" / f"{name}.png", image.shown, found.labels, dim)
     table = measure_channels(found.by_part(), image, pixel_size)
-    if len(class_names(segmenter.channels)) > 1:
+    classes = class_names(segmenter.channels)
+    if len(classes) > 1:
         table["class"] = classes_of(found.by_part(), found.maps, segmenter.channels)
     if "geojson" in settings.save:
         with atomic_write(output / "geojson" / f"{name}.geojson") as part, open(part, "w") as file:
-            file.writelines(polygons(found.by_part(), segmenter.channels, table))
+            file.writelines(polygons(found.by_part(), classes, table))
     if "rois" in settings.save:
         with atomic_write(output / "rois" / f"{name}.zip") as part:
             write_rois(part, found.by_part())
