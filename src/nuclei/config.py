@@ -504,11 +504,7 @@ def hydra_context() -> AbstractContextManager[Any]:
 
 
 def compose_config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose the settings of a command and check them.
-
-    Args:
-        command: its name.
-        overrides: settings, ``key=value``.
+    """Compose the settings of a command with overrides, ``key=value``, and check them.
 
     Raises:
         UserError: a setting or an option of a group is unknown, a value has another type,
@@ -518,13 +514,14 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
         raise UserError(f"{config_folder() / command}.yaml is missing; get the whole repository again")
     with hydra_context():
         defaults = compose_plain(command, [])
-        parsed = [option_as_text(parse_override(word), defaults) for word in overrides]
-        groups = [override for override in parsed if is_group(override, defaults)]
+        parsed = [parse_override(word) for word in overrides]
+        groups = [option_as_text(override) for override in parsed if is_group(override, defaults)]
+        others = [override for override in parsed if not is_group(override, defaults)]
         if groups:
-            defaults = compose_plain(command, [str(override.input_line) for override in groups])
-        plain = defaults_of(defaults)
+            defaults = compose_plain(command, groups)
+        plain = cast("OptionSettings", OmegaConf.to_container(without_hydra(defaults), resolve=True))
         schema = schema_with(SCHEMAS[command], plain)
-        words = [word_of(override, override in groups, command, schema, plain) for override in parsed]
+        words = [*groups, *(word_of(override, command, schema, plain) for override in others)]
         composed = compose_plain(command, words)
     return check_types(schema, composed)
 
@@ -545,11 +542,7 @@ def override_words(settings: Mapping[str, Any]) -> list[str]:
 
 
 def expand_sweep(words: Sequence[str]) -> list[list[str]]:
-    """Write ``key=a,b`` as one setting for each run, all combinations in order.
-
-    Args:
-        words: settings, of which any may name several values.
-    """
+    """Write settings, of which any may be ``key=a,b``, as those of each run, all combinations in order."""
     with hydra_context():
         values = [
             [f"{override.get_key_element()}={text}" for text in override.sweep_string_iterator()]
@@ -611,12 +604,9 @@ def unknown_setting(command: str, key: str, settings: DictConfig) -> UserError:
     )
 
 
-def defaults_of(composed: DictConfig) -> OptionSettings:
-    """Return settings as plain Python, references resolved, without Hydra's own."""
-    names = [str(name) for name in composed if name != "hydra"]
-    return cast(
-        "OptionSettings", OmegaConf.to_container(OmegaConf.masked_copy(composed, names), resolve=True)
-    )
+def without_hydra(composed: DictConfig) -> DictConfig:
+    """Return settings without Hydra's own."""
+    return OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
 
 
 def parse_override(word: str) -> Override:
@@ -644,12 +634,12 @@ def is_group(override: Override, composed: DictConfig) -> bool:
     )
 
 
-def option_as_text(override: Override, composed: DictConfig) -> Override:
-    """Return an override; the option of a group is text, though ``model=0`` looks like a number."""
-    if is_group(override, composed) and isinstance(override.value(), int | float | None):
+def option_as_text(override: Override) -> str:
+    """Write the choice of a group's option, which is text, though ``model=0`` looks like a number."""
+    if isinstance(override.value(), int | float | None):
         key, _, value = str(override.input_line).partition("=")
-        return parse_override(f"{key}={quoted(value)}")
-    return override
+        return f"{key}={quoted(value)}"
+    return str(override.input_line)
 
 
 def dotted_keys(settings: Any, prefix: str = "") -> list[str]:
@@ -669,20 +659,19 @@ def dotted_keys(settings: Any, prefix: str = "") -> list[str]:
     ]
 
 
-def word_of(override: Override, group: bool, command: str, schema: type, plain: OptionSettings) -> str:
+def word_of(override: Override, command: str, schema: type, plain: OptionSettings) -> str:
     """Write an override for Hydra: what is text by its type stays as typed.
 
     Raises:
         UserError: the key is unknown, or several values are given without ``-m``.
     """
     key, word = override.key_or_group, str(override.input_line)
-    known = group or override.is_add() or override.is_force_add() or override.is_hydra_override()
+    known = override.is_add() or override.is_force_add() or override.is_hydra_override()
     if not known and key not in (keys := dotted_keys(plain)):
         raise UserError(f"{command} has no setting '{key}'; did you mean '{nearest_name(key, keys)}'?")
     if override.is_delete():
         return word
-    text = override.get_value_string()
-    hint = None if group else type_of(schema, key)
+    text, hint = override.get_value_string(), type_of(schema, key)
     if key in AS_TYPED and alternatives(hint) == [str] and text not in NULLS:
         inside = str(override.value()) if text[:1] in ("'", '"') else text
         literal = quoted(inside.replace("${", r"\${"))  # no reference to another setting
@@ -757,8 +746,7 @@ def check_types(schema: type, composed: DictConfig) -> DictConfig:
     Raises:
         UserError: one of them cannot be converted.
     """
-    names = [str(name) for name in composed if name != "hydra"]
-    settings, typed_defaults = OmegaConf.masked_copy(composed, names), OmegaConf.structured(schema)
+    settings, typed_defaults = without_hydra(composed), OmegaConf.structured(schema)
     try:
         typed = OmegaConf.merge(typed_defaults, settings)
     except ConfigKeyError as e:
