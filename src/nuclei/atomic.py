@@ -58,12 +58,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: Path, setting: str) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` and, at the end, rename it to ``path``, which must not exist.
 
-    Args:
-        path: the folder that appears complete or not at all.
-        setting: that chooses another one, for the message.
-
     Raises:
-        UserError: the disk is full or the folder cannot be written.
+        UserError: the disk is full or the folder cannot be written; ``setting`` chooses another one.
     """
     part = part_of(path)
     try:

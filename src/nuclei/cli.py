@@ -208,10 +208,8 @@ def help_text(command: str, words: list[str]) -> str:
 
     The YAML files speak for themselves, so that no package is needed.
 
-    Args:
-        command: its name.
-        words: groups whose settings are shown too, ``GROUP`` or ``GROUP=OPTION``; other settings are
-            passed over.
+    ``words`` are groups whose settings are shown too, ``GROUP`` or ``GROUP=OPTION``; other settings are
+    passed over.
     """
     folder, door = shipped("configs"), f"{PROGRAM} {command}"
     head, _, body = (folder / f"{command}.yaml").read_text(encoding="utf-8").partition("defaults:")
@@ -271,8 +269,6 @@ def composed_runs(
     """Compose and check every run of a command before the first one starts.
 
     Args:
-        command: its name.
-        settings: ``key=value``, as typed.
         sweep: whether ``key=a,b`` means one run for each, all combinations in order.
         recipes: whether to choose the recipe by this machine.
 

@@ -110,7 +110,7 @@ class Trainer:
 
 @dataclass
 class Schema:
-    """Settings of every command."""
+    """Settings of every command; those of one command stand in a subclass of its name."""
 
     paths: Paths
 
@@ -124,15 +124,11 @@ class DataSchema(Schema):
 
 @dataclass
 class Prepare(DataSchema):
-    """Settings of ``prepare``."""
-
     workers: int
 
 
 @dataclass
 class Folds(DataSchema):
-    """Settings of ``folds``."""
-
     n_folds: int
     fewer: bool
     seed: int
@@ -144,8 +140,6 @@ class Folds(DataSchema):
 
 @dataclass
 class Train(DataSchema):
-    """Settings of ``train``."""
-
     loss: OptionSettings
     optimizer: OptionSettings
     augment: OptionSettings
@@ -181,8 +175,6 @@ class Interval:
 
 @dataclass
 class Ensemble(DataSchema):
-    """Settings of ``ensemble``."""
-
     postprocess: OptionSettings
     floor: OptionSettings
     runs: Any
@@ -200,8 +192,6 @@ class Ensemble(DataSchema):
 
 @dataclass
 class Analyse(DataSchema):
-    """Settings of ``analyse``."""
-
     ensemble: str
     run: str | None
     compare: str | None
@@ -213,8 +203,6 @@ class Analyse(DataSchema):
 
 @dataclass
 class Submission(DataSchema):
-    """Settings of ``submission``."""
-
     ensemble: str
     name: str
     tta: int | None
@@ -224,16 +212,12 @@ class Submission(DataSchema):
 
 @dataclass
 class Reproduce(DataSchema):
-    """Settings of ``reproduce``."""
-
     run: str
     fold: int | str
 
 
 @dataclass
 class Export(DataSchema):
-    """Settings of ``export``."""
-
     run: str
     fold: int | str
     ensemble: str | None
@@ -250,8 +234,6 @@ class Ray:
 
 @dataclass
 class Predict(DataSchema):
-    """Settings of ``predict``."""
-
     input: str | None
     output: str
     weights: str | None
@@ -293,8 +275,6 @@ class Slider:
 
 @dataclass
 class App(DataSchema):
-    """Settings of ``app``."""
-
     weights: str | None
     ensemble: str | None
     tta: int | None
@@ -306,8 +286,6 @@ class App(DataSchema):
 
 @dataclass
 class Validate(DataSchema):
-    """Settings of ``validate``."""
-
     submission: str | None
     solution: str | None
     fix: bool
@@ -315,8 +293,6 @@ class Validate(DataSchema):
 
 @dataclass
 class Score(DataSchema):
-    """Settings of ``score``."""
-
     submission: str | None
     solution: str | None
     run: str | None
@@ -337,8 +313,6 @@ class ImageCounts:
 
 @dataclass
 class Download(DataSchema):
-    """Settings of ``download``."""
-
     kaggle: Kaggle
     archive: str | None
     images: ImageCounts
@@ -346,8 +320,6 @@ class Download(DataSchema):
 
 @dataclass
 class Submit(DataSchema):
-    """Settings of ``submit``."""
-
     kaggle: Kaggle
     submission: str | None
     name: str
@@ -360,8 +332,6 @@ class Submit(DataSchema):
 
 @dataclass
 class Bundle(DataSchema):
-    """Settings of ``bundle``."""
-
     ensemble: str
     runs: Any
     tta: int | None
@@ -380,8 +350,6 @@ class KaggleIds:
 
 @dataclass
 class Push(Schema):
-    """Settings of ``push``."""
-
     kaggle: Kaggle
     owner: str
     ids: KaggleIds
@@ -397,8 +365,6 @@ class Ledger(Schema):
 
 @dataclass
 class All(DataSchema):
-    """Settings of ``all``."""
-
     models: list[str]
     name: str
     recipe: str
@@ -420,8 +386,6 @@ class Table(DataSchema):
 
 @dataclass
 class Bench(DataSchema):
-    """Settings of ``bench``."""
-
     parts: list[str]
     images: int
     seed: int

@@ -123,7 +123,6 @@ def with_submitit(runs: Sequence[Launched], cluster: str, **parameters: Any) -> 
     """Run as jobs of Slurm, or as processes that are started in the same way on this machine.
 
     Args:
-        runs: to run.
         cluster: ``slurm`` or ``local``.
         **parameters: submitit's, those of Slurm without their prefix; None is left out.
 
@@ -158,13 +157,7 @@ def with_submitit(runs: Sequence[Launched], cluster: str, **parameters: Any) -> 
 def with_ray(
     runs: Sequence[Launched], address: str | None, num_cpus: float, num_gpus: float
 ) -> Iterator[Ended]:
-    """Run as tasks of Ray, each with its share of cores and GPUs.
-
-    Args:
-        runs: to run.
-        address: of a cluster; None starts Ray on this machine.
-        num_cpus, num_gpus: of a run.
-    """
+    """Run as tasks of Ray, each with its share of cores and GPUs; no address starts Ray on this machine."""
     import ray
 
     ray.init(address=address, log_to_driver=False, include_dashboard=False if address is None else None)

@@ -63,8 +63,6 @@ def _build_own(kind: str, classes: Mapping[str, type], settings: Any, **argument
     cannot name code to run.
 
     Args:
-        kind: of the classes, for messages.
-        classes: by name.
         settings: a mapping with ``_target_`` and arguments.
         **arguments: those that the program gives, whatever the settings say.
 
@@ -127,12 +125,9 @@ def run_steps(folder: FoldFolder) -> list[Step]:
 def build_network(
     settings: Mapping[str, Any], channels: Sequence[str], pretrained: bool = True
 ) -> SegmentationNetwork:
-    """Build a network with a map for each channel.
+    """Build a network with a map for each channel, from the setting ``model.network``.
 
-    Args:
-        settings: the setting ``model.network``.
-        channels: names of its maps.
-        pretrained: False where the weights will come from a file, so that no other ones are asked for.
+    Where its weights will come from a file, ``pretrained=False`` asks for no other ones.
 
     Raises:
         UserError: there is no such network, or it takes no such arguments.
@@ -151,7 +146,6 @@ def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = N
     """Load one trained fold.
 
     Args:
-        folder: of the fold.
         weight: of its maps in the mean of several.
         tta: dihedral views to average; None for those of the training's own prediction.
 
@@ -201,7 +195,6 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     """Load the network of a file that ``export`` wrote.
 
     Args:
-        path: of the file.
         tta: dihedral views to average; None for those that the file says.
         engine: what computes the maps; None takes ONNX Runtime on a machine without a GPU, where the file
             has a graph for it, so that torch need not be imported, which takes seconds.

@@ -166,13 +166,7 @@ def _strips(labels: np.ndarray) -> Iterator[slice]:
 
 
 def classes_of(parts: Iterable[LabelPart], maps: Sequence[Pixels], channels: Sequence[str]) -> np.ndarray:
-    """Return the name of the class of each nucleus, ``(N,)``.
-
-    Args:
-        parts: of the labels, at least one.
-        maps: ``uint8 (H, W)`` each.
-        channels: names of the maps.
-    """
+    """Return the name of the class of each nucleus, ``(N,)``; see ``classify``."""
     indices = [classify(part.labels, [plane[part.window] for plane in maps], channels) for part in parts]
     return np.array(class_names(channels))[np.concatenate(indices)]
 

@@ -28,10 +28,7 @@ TOLERANCE = 1e-3
 
 
 def export_graph(network: SegmentationNetwork) -> Graph:
-    """Return the graph of a network, for images of any size, after comparing it with the network.
-
-    Args:
-        network: in eval mode on the CPU.
+    """Return the graph of a network in eval mode on the CPU, after comparing it with the network.
 
     Raises:
         UserError: the network cannot be exported, or ONNX Runtime computes other maps with the graph.
@@ -101,10 +98,6 @@ class OnnxNetwork:
 
     The graph may come from a stranger: it is refused where it has anything but standard operators, which
     only compute, and tensors of its own.
-
-    Args:
-        graph: how to compute.
-        weights: by name, in float32.
 
     Attributes:
         stride, size, preprocessing: those of the graph.

@@ -79,8 +79,6 @@ class ParquetTables:
     """The parts of the tables of an output folder.
 
     Args:
-        output: the folder.
-        files: each file by name.
         settings: all that the results depend on but the files.
         save: kinds of files beside the tables, of ``ENDINGS``, which must be there too.
         again: whether to make every part anew.
@@ -139,13 +137,9 @@ class ParquetTables:
 
 
 def split(files: Mapping[str, File], settings: Mapping[str, object]) -> Iterator[Part]:
-    """Yield files in parts.
+    """Yield files in parts, whose names follow from the files and from all else that the results depend on.
 
     Where a part ends depends on the names of its files alone, so that a file which is added changes one part.
-
-    Args:
-        files: each file by name.
-        settings: all that the results depend on but the files.
     """
     names: list[str] = []
     stamps: list[object] = []

@@ -273,12 +273,7 @@ def predict_folder(
 
 
 def lacking_sets(joined: Mapping[str, str], files: Mapping[str, File]) -> list[str]:
-    """Print which files are read with another one of their set, and return a line for each that is not.
-
-    Args:
-        joined: for each such file the one that it is read with.
-        files: of the input, by name.
-    """
+    """Print which files of a set are read with its first one; return a line for each that lacks its first."""
     inputs = {os.path.realpath(file) for file in files.values() if isinstance(file, Path)}
     lacking = []
     for file, first in joined.items():

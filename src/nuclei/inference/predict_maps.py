@@ -117,7 +117,6 @@ def write_maps(
     """Write out-of-fold maps as a compressed ``.npz``, whole.
 
     Args:
-        path: ``oof.npz`` of a fold.
         channels: names of the maps.
         folds_sha256, store_sha256: of the folds file and the store that were trained with.
         maps: ImageId and ``uint8 (C, H, W)`` of each image.

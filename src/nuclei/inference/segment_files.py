@@ -148,9 +148,7 @@ def segment_files(
 
     Args:
         files: each file by name.
-        segmenter: from image to label map.
         output: folder that takes what is saved, see ``saved_path``.
-        settings: how files are read, and what is written.
         workers: number of files at a time.
         cores: that they share; None for all that this process may use.
     """
@@ -260,13 +258,7 @@ def _segment(
 
 
 def measure_channels(parts: Iterable[LabelPart], image: SourceImage, pixel_size: float | None) -> Columns:
-    """Return what ``measure_parts`` measures of an image, with the intensity of each of several channels.
-
-    Args:
-        parts: of the labels.
-        image: as the reader took it.
-        pixel_size: side of a pixel in µm, if it is known.
-    """
+    """Return what ``measure_parts`` measures of an image, with the intensity of each of several channels."""
     several = len(image.channels) > 1
     planes = {name: image.read_channel(n) for n, name in enumerate(image.channels)} if several else {}
     return measure_parts(parts, image.pixels, planes, pixel_size)

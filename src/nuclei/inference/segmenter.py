@@ -127,14 +127,9 @@ class Segmenter:
     steps: Sequence[Step]
 
     def maps(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> np.ndarray:
-        """Return the weighted mean of the networks' maps.
+        """Return the weighted mean of the networks' maps of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
 
-        Args:
-            image: ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
-            hints: what the user says of it.
-
-        Returns:
-            ``uint8 (C, H, W)``: probabilities times 255, of ``channels``.
+        Maps are ``uint8 (C, H, W)``: probabilities times 255, of ``channels``.
         """
         return self.predict(image, hints).maps
 
