@@ -302,9 +302,7 @@ def composed_runs(
 
 def uses_demo(command: str, cfg: DictConfig, chosen: Collection[str]) -> bool:
     """Return whether the demo data set stands in: no other was chosen, and the competition's is missing."""
-    if command not in DEMO or cfg.data.name != "dsb2018":
-        return False
-    if INPUTS & set(chosen):
+    if command not in DEMO or cfg.data.name != "dsb2018" or INPUTS & {*chosen}:
         return False
     return not (Path(cfg.data.root).exists() or Path(cfg.data.store).exists())
 
@@ -317,7 +315,6 @@ def small_words(command: str, cfg: DictConfig, chosen: Collection[str]) -> list[
         return [f"{name}={value}" for name, value in small_settings(cfg.data.without_gpu, chosen).items()]
     settings = small_settings(cfg.data.without_gpu, {*cfg.train})
     model = settings.pop("model", None)
-    words = (
-        [f"train={{{','.join(f'{name}:{value}' for name, value in settings.items())}}}"] if settings else []
-    )
+    pairs = ",".join(f"{name}:{value}" for name, value in settings.items())
+    words = [f"train={{{pairs}}}"] if pairs else []
     return words + ([f"models=[{model}]"] if model and "models" not in chosen else [])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shlex
 import types
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, is_dataclass, make_dataclass
 from itertools import product
 from pathlib import Path
@@ -427,12 +426,7 @@ KEYWORDS = {"fold": ("all",)}
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a command; of a sweep, one of its runs.
-
-    Attributes:
-        command: the name of the command, such as ``train``.
-        overrides: its settings, ``key=value``, as typed or chosen for this machine.
-    """
+    """One call of a command with its settings, ``key=value``, as typed; of a sweep, one of its runs."""
 
     command: str
     overrides: tuple[str, ...] = ()
@@ -462,9 +456,9 @@ def config_folder() -> Path:
     return shipped("configs")
 
 
-def hydra_context() -> AbstractContextManager[Any]:
+def hydra_context() -> initialize_config_dir:
     """Tell Hydra where the YAML files are."""
-    return cast("AbstractContextManager[Any]", initialize_config_dir(str(config_folder()), version_base=None))
+    return initialize_config_dir(str(config_folder()), version_base=None)
 
 
 def compose_config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -520,8 +514,7 @@ def expand_sweep(words: Sequence[str]) -> list[list[str]]:
 def compose_launcher(words: Sequence[str]) -> DictConfig | None:
     """Compose the settings of what starts a sweep's runs; None for ``basic``, which is not ours.
 
-    Args:
-        words: ``hydra/launcher=OPTION`` and ``hydra.launcher.NAME=VALUE``.
+    Words are ``hydra/launcher=OPTION`` and ``hydra.launcher.NAME=VALUE``.
 
     Raises:
         UserError: there is no such option, or it has no such setting.
@@ -536,9 +529,8 @@ def compose_launcher(words: Sequence[str]) -> DictConfig | None:
         for word in words:
             key = word.partition("=")[0]
             if word not in group and not key.startswith("+") and key.partition("[")[0] not in names:
-                raise UserError(
-                    f"the launcher has no setting '{key}'; did you mean '{nearest_name(key, names)}'?"
-                )
+                meant = nearest_name(key, names)
+                raise UserError(f"the launcher has no setting '{key}'; did you mean '{meant}'?")
         launcher = cast(DictConfig, compose_plain("train", [*words]).hydra.launcher)
     return launcher if str(launcher["_target_"]).startswith("nuclei.") else None
 

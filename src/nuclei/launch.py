@@ -25,10 +25,8 @@ class Launched:
     """One run of a sweep. Called, it runs and returns its exit status; it may be sent to another machine.
 
     Attributes:
-        call: of the command.
         log: takes what the run says, behind what it said before.
         folder: in which it runs.
-        python: the interpreter.
     """
 
     call: Call
@@ -63,12 +61,7 @@ Ended = tuple[Launched, int | str]
 
 
 def launch(calls: Sequence[Call], start: Callable[[Sequence[Launched]], Iterable[Ended]], logs: Path) -> None:
-    """Run calls side by side, and say of each how it ended.
-
-    Args:
-        calls: of one command.
-        start: starts runs and yields each when it has ended.
-        logs: folder of the logs.
+    """Run calls side by side, and say of each how it ended; ``start`` yields each run when it has.
 
     Raises:
         UserError: some failed; the message names them, their last words and their logs.

@@ -22,7 +22,6 @@ from nuclei.training.recipe import GPU_DEVICES
 
 if TYPE_CHECKING:
     from nuclei.ensemble.ensemble_file import EnsembleFile
-    from nuclei.inference.model_file import ModelFile
     from nuclei.inference.predict_maps import Network
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
     from nuclei.models.base import SegmentationNetwork
@@ -204,6 +203,7 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     """
     from nuclei.inference.model_file import read_model_file
     from nuclei.inference.onnx_network import OnnxNetwork
+    from nuclei.inference.predict_maps import place
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 
     model = read_model_file(path)
@@ -213,7 +213,9 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     with _read_from(path):
         steps = build_steps(settings.steps)
         if engine == "torch":
-            network = _torch_network(model)
+            built = build_network(settings.network, settings.channels, pretrained=False)
+            built.load_state_dict(model.tensors())
+            network: Network = place(built)
         elif model.graph:
             network = OnnxNetwork(model.graph, model.weights)
         else:
@@ -221,15 +223,6 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     views = settings.tta if tta is None else tta
     weighted = WeightedNetwork(network, settings.channels, 1.0, views, settings.diameter, settings.scales)
     return Segmenter([weighted], settings.channels, steps)
-
-
-def _torch_network(model: ModelFile) -> Network:
-    """Build the network of a model file and put it where it runs."""
-    from nuclei.inference.predict_maps import place
-
-    network = build_network(model.settings.network, model.settings.channels, pretrained=False)
-    network.load_state_dict(model.tensors())
-    return place(network)
 
 
 def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta: int | None) -> Segmenter:

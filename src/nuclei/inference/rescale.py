@@ -81,11 +81,7 @@ def zoom_image(image: np.ndarray, zoom: float) -> np.ndarray:
 def mean_diameter(maps: Mapping[str, np.ndarray]) -> float:
     """Return the diameter in pixels of a disc with the mean area of the nuclei that the watershed finds.
 
-    Args:
-        maps: ``uint8 (H, W)`` each, by name.
-
-    Returns:
-        0 where there is no nucleus.
+    Maps are ``uint8 (H, W)``, by name; without a nucleus it is 0.
     """
     areas = np.bincount(MapWatershed()(maps).ravel())[1:]
     areas = areas[areas >= MIN_AREA]

@@ -91,9 +91,7 @@ class SegmentedImage:
     """The nuclei of one image, or of one page of a file.
 
     Attributes:
-        name: of the image.
         size: (H, W).
-        modality: how the image was taken.
         zoom: with which the networks saw it.
         count: number of nuclei.
         pixel_size: side of a pixel in µm, if it is known.

@@ -70,11 +70,7 @@ class WeightedNetwork:
         return self.predict(image, hints).maps
 
     def predict(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> Prediction:
-        """Return the maps of an image and its zoom.
-
-        Raises:
-            UserError: the diameter of nuclei is given, and the network is not zoomed.
-        """
+        """Return the maps of an image and its zoom; see ``zoom`` for the error."""
         shown = preprocess(image, self.network.preprocessing, hints)
         zoom = self.zoom(shown, hints)
         return Prediction(self.zoomed_maps(shown, zoom), zoom)
