@@ -74,7 +74,6 @@ class Segmentation:
     """The nuclei of one image.
 
     Attributes:
-        name: of the image.
         image: with what is chosen of it.
         labels: ``int32 (H, W)``, 1..N.
         class_names: of all classes.

@@ -188,12 +188,7 @@ def _forbidden(model: onnx.ModelProto) -> Iterator[str]:
         for attribute in node.attribute:
             if attribute.g.ByteSize() or attribute.graphs or attribute.sparse_tensor.ByteSize():
                 yield f"a graph within {node.op_type}"
-            for tensor in (attribute.t, *attribute.tensors, *_parts(attribute)):
+            sparse = [part for pair in attribute.sparse_tensors for part in (pair.values, pair.indices)]
+            for tensor in (attribute.t, *attribute.tensors, *sparse):
                 if tensor.data_location or tensor.external_data:
                     yield f"data in another file, {tensor.external_data[:1]}"
-
-
-def _parts(attribute: onnx.AttributeProto) -> Iterator[onnx.TensorProto]:
-    """Yield the tensors of an attribute's sparse tensors."""
-    for sparse in attribute.sparse_tensors:
-        yield from (sparse.values, sparse.indices)

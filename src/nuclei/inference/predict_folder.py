@@ -177,12 +177,8 @@ def _write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Write rows, columns of all of them; ``columns`` come first, and are there without rows too."""
     names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
-        f.write(",".join(map(_header, names)) + "\n")
+        f.write(",".join(n if n.isidentifier() else _field("image", n) for n in names) + "\n")
         f.writelines(",".join(_field(n, row.get(n, "")) for n in names) + "\n" for row in rows)
-
-
-def _header(name: str) -> str:
-    return name if name.isidentifier() else _field("image", name)
 
 
 def _field(column: str, value: str) -> str:

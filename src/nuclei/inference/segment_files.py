@@ -171,7 +171,7 @@ def saved_path(output: Path, kind: str, name: str) -> Path:
 
 
 def are_saved(output: Path, names: Iterable[str], save: Sequence[str]) -> bool:
-    """Return whether everything that is to be saved of some images is there."""
+    """Return whether all that is to be saved of some images is there."""
     return all(saved_path(output, kind, name).exists() for name in names for kind in save)
 
 
