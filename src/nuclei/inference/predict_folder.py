@@ -255,7 +255,7 @@ def predict_folder(
     if not total.images:
         raise UserError(f"{total.skipped[0]}; no image could be read")
     tables.finish()
-    if as_parquet and total.warned:
+    if total.warned:
         print(f"{total.warned} images have warnings, in {output / IMAGES}", file=sys.stderr)
     kinds = ", ".join(f"{n} {kind}" for kind, n in total.modalities.items())
     print(
