@@ -50,9 +50,9 @@ def draw_runs() -> Callable[[Path], Path]:
     import cv2  # here, so that OMP_NUM_THREADS is set before
     import numpy as np
 
+    from nuclei.atomic import write_json
     from nuclei.data.folds import FoldRow, folds_sha256, write_folds
     from nuclei.data.store import Store, StoreRow, encode_image, encode_labels, write_store
-    from nuclei.json_files import write_json
 
     def truth_of(n: int) -> np.ndarray:
         labels = np.zeros((32, 36), np.int32)

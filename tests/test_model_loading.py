@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from nuclei import cli, model_loading
+from nuclei.atomic import read_json, write_json
 from nuclei.ensemble.ensemble_file import EnsembleFile, WeightedRun, write_ensemble
 from nuclei.errors import UserError
 from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
-from nuclei.json_files import read_json, write_json
 from nuclei.models.otsu import Otsu
 from nuclei.models.smp import SmpNetwork
 from nuclei.paths import FoldFolder, Paths, RunName

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from nuclei.json_files import read_json, write_json
+from nuclei.atomic import read_json, write_json
 
 RUN = Path(__file__).parents[1] / "run.sh"
 ENV = os.environ | {"NUCLEI_PYTHON": sys.executable}

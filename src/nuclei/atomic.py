@@ -1,20 +1,24 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and JSON records whose checksum shows a changed bit."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from nuclei.errors import UserError
 
 HOST = re.sub(r"\W", "_", socket.gethostname())[:40]
+CHECKSUM = "checksum"
 FORGOTTEN = 24 * 3600
 """Age in seconds at which another machine's temporary file is taken for one that was left behind."""
 
@@ -54,12 +58,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: Path, setting: str) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` and, at the end, rename it to ``path``, which must not exist.
 
-    Args:
-        path: the folder that appears complete or not at all.
-        setting: that chooses another one, for the message.
-
     Raises:
-        UserError: the disk is full or the folder cannot be written.
+        UserError: the disk is full or the folder cannot be written; ``setting`` chooses another one.
     """
     part = part_of(path)
     try:
@@ -111,3 +111,37 @@ def _has_ended(pid: int) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a record of types that JSON has, whole, with its checksum as the last value.
+
+    Raises:
+        UserError: see ``atomic_write``.
+    """
+    values = json.loads(json.dumps(values))  # as they are read again: keys are text, tuples are lists
+    with atomic_write(path) as part:
+        text = json.dumps({**values, CHECKSUM: _checksum(values)}, indent=2, ensure_ascii=False)
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the values of a file that ``write_json`` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no such file, or differs from its checksum.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        checksum = values.pop(CHECKSUM)
+    except (RecursionError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError("no record with a checksum") from e
+    if checksum != _checksum(values):
+        raise ValueError("it differs from its checksum")
+    return values
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """Return a hash that is the same for equal values, in whatever way they are written."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -151,13 +151,9 @@ def initial_weights(cfg: DictConfig, paths: Paths) -> InitialWeights | None:
 
 
 def run_step(command: str, cfg: DictConfig, call: Call, *overrides: str) -> None:
-    """Run another command as a step of this one, on the data and in the folders of ``cfg``.
+    """Run another command with overrides as a step of this one, on the data and in the folders of ``cfg``.
 
-    Args:
-        command: the other one.
-        cfg: settings of this command.
-        call: of this command, which records and hints show.
-        overrides: settings of the other one, ``key=value``.
+    Records and hints show the call of this command.
     """
     step = compose_config(command, [f"data={cfg.data.name}", *overrides])
     step.data, step.paths = cfg.data, cfg.paths

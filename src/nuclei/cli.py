@@ -208,10 +208,8 @@ def help_text(command: str, words: list[str]) -> str:
 
     The YAML files speak for themselves, so that no package is needed.
 
-    Args:
-        command: its name.
-        words: groups whose settings are shown too, ``GROUP`` or ``GROUP=OPTION``; other settings are
-            passed over.
+    ``words`` are groups whose settings are shown too, ``GROUP`` or ``GROUP=OPTION``; other settings are
+    passed over.
     """
     folder, door = shipped("configs"), f"{PROGRAM} {command}"
     head, _, body = (folder / f"{command}.yaml").read_text(encoding="utf-8").partition("defaults:")
@@ -271,8 +269,6 @@ def composed_runs(
     """Compose and check every run of a command before the first one starts.
 
     Args:
-        command: its name.
-        settings: ``key=value``, as typed.
         sweep: whether ``key=a,b`` means one run for each, all combinations in order.
         recipes: whether to choose the recipe by this machine.
 
@@ -306,9 +302,7 @@ def composed_runs(
 
 def uses_demo(command: str, cfg: DictConfig, chosen: Collection[str]) -> bool:
     """Return whether the demo data set stands in: no other was chosen, and the competition's is missing."""
-    if command not in DEMO or cfg.data.name != "dsb2018":
-        return False
-    if INPUTS & set(chosen):
+    if command not in DEMO or cfg.data.name != "dsb2018" or INPUTS & {*chosen}:
         return False
     return not (Path(cfg.data.root).exists() or Path(cfg.data.store).exists())
 
@@ -321,7 +315,6 @@ def small_words(command: str, cfg: DictConfig, chosen: Collection[str]) -> list[
         return [f"{name}={value}" for name, value in small_settings(cfg.data.without_gpu, chosen).items()]
     settings = small_settings(cfg.data.without_gpu, {*cfg.train})
     model = settings.pop("model", None)
-    words = (
-        [f"train={{{','.join(f'{name}:{value}' for name, value in settings.items())}}}"] if settings else []
-    )
+    pairs = ",".join(f"{name}:{value}" for name, value in settings.items())
+    words = [f"train={{{pairs}}}"] if pairs else []
     return words + ([f"models=[{model}]"] if model and "models" not in chosen else [])

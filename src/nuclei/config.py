@@ -10,7 +10,6 @@ from __future__ import annotations
 import shlex
 import types
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, is_dataclass, make_dataclass
 from itertools import product
 from pathlib import Path
@@ -110,7 +109,7 @@ class Trainer:
 
 @dataclass
 class Schema:
-    """Settings of every command."""
+    """Settings of every command; those of one command stand in a subclass of its name."""
 
     paths: Paths
 
@@ -124,15 +123,11 @@ class DataSchema(Schema):
 
 @dataclass
 class Prepare(DataSchema):
-    """Settings of ``prepare``."""
-
     workers: int
 
 
 @dataclass
 class Folds(DataSchema):
-    """Settings of ``folds``."""
-
     n_folds: int
     fewer: bool
     seed: int
@@ -144,8 +139,6 @@ class Folds(DataSchema):
 
 @dataclass
 class Train(DataSchema):
-    """Settings of ``train``."""
-
     loss: OptionSettings
     optimizer: OptionSettings
     augment: OptionSettings
@@ -181,8 +174,6 @@ class Interval:
 
 @dataclass
 class Ensemble(DataSchema):
-    """Settings of ``ensemble``."""
-
     postprocess: OptionSettings
     floor: OptionSettings
     runs: Any
@@ -200,8 +191,6 @@ class Ensemble(DataSchema):
 
 @dataclass
 class Analyse(DataSchema):
-    """Settings of ``analyse``."""
-
     ensemble: str
     run: str | None
     compare: str | None
@@ -213,8 +202,6 @@ class Analyse(DataSchema):
 
 @dataclass
 class Submission(DataSchema):
-    """Settings of ``submission``."""
-
     ensemble: str
     name: str
     tta: int | None
@@ -224,16 +211,12 @@ class Submission(DataSchema):
 
 @dataclass
 class Reproduce(DataSchema):
-    """Settings of ``reproduce``."""
-
     run: str
     fold: int | str
 
 
 @dataclass
 class Export(DataSchema):
-    """Settings of ``export``."""
-
     run: str
     fold: int | str
     ensemble: str | None
@@ -250,8 +233,6 @@ class Ray:
 
 @dataclass
 class Predict(DataSchema):
-    """Settings of ``predict``."""
-
     input: str | None
     output: str
     weights: str | None
@@ -293,8 +274,6 @@ class Slider:
 
 @dataclass
 class App(DataSchema):
-    """Settings of ``app``."""
-
     weights: str | None
     ensemble: str | None
     tta: int | None
@@ -306,8 +285,6 @@ class App(DataSchema):
 
 @dataclass
 class Validate(DataSchema):
-    """Settings of ``validate``."""
-
     submission: str | None
     solution: str | None
     fix: bool
@@ -315,8 +292,6 @@ class Validate(DataSchema):
 
 @dataclass
 class Score(DataSchema):
-    """Settings of ``score``."""
-
     submission: str | None
     solution: str | None
     run: str | None
@@ -337,8 +312,6 @@ class ImageCounts:
 
 @dataclass
 class Download(DataSchema):
-    """Settings of ``download``."""
-
     kaggle: Kaggle
     archive: str | None
     images: ImageCounts
@@ -346,8 +319,6 @@ class Download(DataSchema):
 
 @dataclass
 class Submit(DataSchema):
-    """Settings of ``submit``."""
-
     kaggle: Kaggle
     submission: str | None
     name: str
@@ -360,8 +331,6 @@ class Submit(DataSchema):
 
 @dataclass
 class Bundle(DataSchema):
-    """Settings of ``bundle``."""
-
     ensemble: str
     runs: Any
     tta: int | None
@@ -380,8 +349,6 @@ class KaggleIds:
 
 @dataclass
 class Push(Schema):
-    """Settings of ``push``."""
-
     kaggle: Kaggle
     owner: str
     ids: KaggleIds
@@ -397,8 +364,6 @@ class Ledger(Schema):
 
 @dataclass
 class All(DataSchema):
-    """Settings of ``all``."""
-
     models: list[str]
     name: str
     recipe: str
@@ -420,8 +385,6 @@ class Table(DataSchema):
 
 @dataclass
 class Bench(DataSchema):
-    """Settings of ``bench``."""
-
     parts: list[str]
     images: int
     seed: int
@@ -463,12 +426,7 @@ KEYWORDS = {"fold": ("all",)}
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a command; of a sweep, one of its runs.
-
-    Attributes:
-        command: the name of the command, such as ``train``.
-        overrides: its settings, ``key=value``, as typed or chosen for this machine.
-    """
+    """One call of a command with its settings, ``key=value``, as typed; of a sweep, one of its runs."""
 
     command: str
     overrides: tuple[str, ...] = ()
@@ -498,17 +456,13 @@ def config_folder() -> Path:
     return shipped("configs")
 
 
-def hydra_context() -> AbstractContextManager[Any]:
+def hydra_context() -> initialize_config_dir:
     """Tell Hydra where the YAML files are."""
-    return cast("AbstractContextManager[Any]", initialize_config_dir(str(config_folder()), version_base=None))
+    return initialize_config_dir(str(config_folder()), version_base=None)
 
 
 def compose_config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose the settings of a command and check them.
-
-    Args:
-        command: its name.
-        overrides: settings, ``key=value``.
+    """Compose the settings of a command with overrides, ``key=value``, and check them.
 
     Raises:
         UserError: a setting or an option of a group is unknown, a value has another type,
@@ -518,13 +472,14 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
         raise UserError(f"{config_folder() / command}.yaml is missing; get the whole repository again")
     with hydra_context():
         defaults = compose_plain(command, [])
-        parsed = [option_as_text(parse_override(word), defaults) for word in overrides]
-        groups = [override for override in parsed if is_group(override, defaults)]
+        parsed = [parse_override(word) for word in overrides]
+        groups = [option_as_text(override) for override in parsed if is_group(override, defaults)]
+        others = [override for override in parsed if not is_group(override, defaults)]
         if groups:
-            defaults = compose_plain(command, [str(override.input_line) for override in groups])
-        plain = defaults_of(defaults)
+            defaults = compose_plain(command, groups)
+        plain = cast("OptionSettings", OmegaConf.to_container(without_hydra(defaults), resolve=True))
         schema = schema_with(SCHEMAS[command], plain)
-        words = [word_of(override, override in groups, command, schema, plain) for override in parsed]
+        words = [*groups, *(word_of(override, command, schema, plain) for override in others)]
         composed = compose_plain(command, words)
     return check_types(schema, composed)
 
@@ -545,11 +500,7 @@ def override_words(settings: Mapping[str, Any]) -> list[str]:
 
 
 def expand_sweep(words: Sequence[str]) -> list[list[str]]:
-    """Write ``key=a,b`` as one setting for each run, all combinations in order.
-
-    Args:
-        words: settings, of which any may name several values.
-    """
+    """Write settings, of which any may be ``key=a,b``, as those of each run, all combinations in order."""
     with hydra_context():
         values = [
             [f"{override.get_key_element()}={text}" for text in override.sweep_string_iterator()]
@@ -563,8 +514,7 @@ def expand_sweep(words: Sequence[str]) -> list[list[str]]:
 def compose_launcher(words: Sequence[str]) -> DictConfig | None:
     """Compose the settings of what starts a sweep's runs; None for ``basic``, which is not ours.
 
-    Args:
-        words: ``hydra/launcher=OPTION`` and ``hydra.launcher.NAME=VALUE``.
+    Words are ``hydra/launcher=OPTION`` and ``hydra.launcher.NAME=VALUE``.
 
     Raises:
         UserError: there is no such option, or it has no such setting.
@@ -579,9 +529,8 @@ def compose_launcher(words: Sequence[str]) -> DictConfig | None:
         for word in words:
             key = word.partition("=")[0]
             if word not in group and not key.startswith("+") and key.partition("[")[0] not in names:
-                raise UserError(
-                    f"the launcher has no setting '{key}'; did you mean '{nearest_name(key, names)}'?"
-                )
+                meant = nearest_name(key, names)
+                raise UserError(f"the launcher has no setting '{key}'; did you mean '{meant}'?")
         launcher = cast(DictConfig, compose_plain("train", [*words]).hydra.launcher)
     return launcher if str(launcher["_target_"]).startswith("nuclei.") else None
 
@@ -611,12 +560,9 @@ def unknown_setting(command: str, key: str, settings: DictConfig) -> UserError:
     )
 
 
-def defaults_of(composed: DictConfig) -> OptionSettings:
-    """Return settings as plain Python, references resolved, without Hydra's own."""
-    names = [str(name) for name in composed if name != "hydra"]
-    return cast(
-        "OptionSettings", OmegaConf.to_container(OmegaConf.masked_copy(composed, names), resolve=True)
-    )
+def without_hydra(composed: DictConfig) -> DictConfig:
+    """Return settings without Hydra's own."""
+    return OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
 
 
 def parse_override(word: str) -> Override:
@@ -644,12 +590,12 @@ def is_group(override: Override, composed: DictConfig) -> bool:
     )
 
 
-def option_as_text(override: Override, composed: DictConfig) -> Override:
-    """Return an override; the option of a group is text, though ``model=0`` looks like a number."""
-    if is_group(override, composed) and isinstance(override.value(), int | float | None):
+def option_as_text(override: Override) -> str:
+    """Write the choice of a group's option, which is text, though ``model=0`` looks like a number."""
+    if isinstance(override.value(), int | float | None):
         key, _, value = str(override.input_line).partition("=")
-        return parse_override(f"{key}={quoted(value)}")
-    return override
+        return f"{key}={quoted(value)}"
+    return str(override.input_line)
 
 
 def dotted_keys(settings: Any, prefix: str = "") -> list[str]:
@@ -669,20 +615,19 @@ def dotted_keys(settings: Any, prefix: str = "") -> list[str]:
     ]
 
 
-def word_of(override: Override, group: bool, command: str, schema: type, plain: OptionSettings) -> str:
+def word_of(override: Override, command: str, schema: type, plain: OptionSettings) -> str:
     """Write an override for Hydra: what is text by its type stays as typed.
 
     Raises:
         UserError: the key is unknown, or several values are given without ``-m``.
     """
     key, word = override.key_or_group, str(override.input_line)
-    known = group or override.is_add() or override.is_force_add() or override.is_hydra_override()
+    known = override.is_add() or override.is_force_add() or override.is_hydra_override()
     if not known and key not in (keys := dotted_keys(plain)):
         raise UserError(f"{command} has no setting '{key}'; did you mean '{nearest_name(key, keys)}'?")
     if override.is_delete():
         return word
-    text = override.get_value_string()
-    hint = None if group else type_of(schema, key)
+    text, hint = override.get_value_string(), type_of(schema, key)
     if key in AS_TYPED and alternatives(hint) == [str] and text not in NULLS:
         inside = str(override.value()) if text[:1] in ("'", '"') else text
         literal = quoted(inside.replace("${", r"\${"))  # no reference to another setting
@@ -757,8 +702,7 @@ def check_types(schema: type, composed: DictConfig) -> DictConfig:
     Raises:
         UserError: one of them cannot be converted.
     """
-    names = [str(name) for name in composed if name != "hydra"]
-    settings, typed_defaults = OmegaConf.masked_copy(composed, names), OmegaConf.structured(schema)
+    settings, typed_defaults = without_hydra(composed), OmegaConf.structured(schema)
     try:
         typed = OmegaConf.merge(typed_defaults, settings)
     except ConfigKeyError as e:

@@ -25,10 +25,8 @@ class Launched:
     """One run of a sweep. Called, it runs and returns its exit status; it may be sent to another machine.
 
     Attributes:
-        call: of the command.
         log: takes what the run says, behind what it said before.
         folder: in which it runs.
-        python: the interpreter.
     """
 
     call: Call
@@ -63,12 +61,7 @@ Ended = tuple[Launched, int | str]
 
 
 def launch(calls: Sequence[Call], start: Callable[[Sequence[Launched]], Iterable[Ended]], logs: Path) -> None:
-    """Run calls side by side, and say of each how it ended.
-
-    Args:
-        calls: of one command.
-        start: starts runs and yields each when it has ended.
-        logs: folder of the logs.
+    """Run calls side by side, and say of each how it ended; ``start`` yields each run when it has.
 
     Raises:
         UserError: some failed; the message names them, their last words and their logs.
@@ -123,7 +116,6 @@ def with_submitit(runs: Sequence[Launched], cluster: str, **parameters: Any) -> 
     """Run as jobs of Slurm, or as processes that are started in the same way on this machine.
 
     Args:
-        runs: to run.
         cluster: ``slurm`` or ``local``.
         **parameters: submitit's, those of Slurm without their prefix; None is left out.
 
@@ -158,13 +150,7 @@ def with_submitit(runs: Sequence[Launched], cluster: str, **parameters: Any) -> 
 def with_ray(
     runs: Sequence[Launched], address: str | None, num_cpus: float, num_gpus: float
 ) -> Iterator[Ended]:
-    """Run as tasks of Ray, each with its share of cores and GPUs.
-
-    Args:
-        runs: to run.
-        address: of a cluster; None starts Ray on this machine.
-        num_cpus, num_gpus: of a run.
-    """
+    """Run as tasks of Ray, each with its share of cores and GPUs; no address starts Ray on this machine."""
     import ray
 
     ray.init(address=address, log_to_driver=False, include_dashboard=False if address is None else None)

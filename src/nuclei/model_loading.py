@@ -22,7 +22,6 @@ from nuclei.training.recipe import GPU_DEVICES
 
 if TYPE_CHECKING:
     from nuclei.ensemble.ensemble_file import EnsembleFile
-    from nuclei.inference.model_file import ModelFile
     from nuclei.inference.predict_maps import Network
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
     from nuclei.models.base import SegmentationNetwork
@@ -63,8 +62,6 @@ def _build_own(kind: str, classes: Mapping[str, type], settings: Any, **argument
     cannot name code to run.
 
     Args:
-        kind: of the classes, for messages.
-        classes: by name.
         settings: a mapping with ``_target_`` and arguments.
         **arguments: those that the program gives, whatever the settings say.
 
@@ -127,12 +124,9 @@ def run_steps(folder: FoldFolder) -> list[Step]:
 def build_network(
     settings: Mapping[str, Any], channels: Sequence[str], pretrained: bool = True
 ) -> SegmentationNetwork:
-    """Build a network with a map for each channel.
+    """Build a network with a map for each channel, from the setting ``model.network``.
 
-    Args:
-        settings: the setting ``model.network``.
-        channels: names of its maps.
-        pretrained: False where the weights will come from a file, so that no other ones are asked for.
+    Where its weights will come from a file, ``pretrained=False`` asks for no other ones.
 
     Raises:
         UserError: there is no such network, or it takes no such arguments.
@@ -151,7 +145,6 @@ def trained_network(folder: FoldFolder, weight: float = 1.0, tta: int | None = N
     """Load one trained fold.
 
     Args:
-        folder: of the fold.
         weight: of its maps in the mean of several.
         tta: dihedral views to average; None for those of the training's own prediction.
 
@@ -201,7 +194,6 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     """Load the network of a file that ``export`` wrote.
 
     Args:
-        path: of the file.
         tta: dihedral views to average; None for those that the file says.
         engine: what computes the maps; None takes ONNX Runtime on a machine without a GPU, where the file
             has a graph for it, so that torch need not be imported, which takes seconds.
@@ -211,6 +203,7 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     """
     from nuclei.inference.model_file import read_model_file
     from nuclei.inference.onnx_network import OnnxNetwork
+    from nuclei.inference.predict_maps import place
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 
     model = read_model_file(path)
@@ -220,7 +213,9 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     with _read_from(path):
         steps = build_steps(settings.steps)
         if engine == "torch":
-            network = _torch_network(model)
+            built = build_network(settings.network, settings.channels, pretrained=False)
+            built.load_state_dict(model.tensors())
+            network: Network = place(built)
         elif model.graph:
             network = OnnxNetwork(model.graph, model.weights)
         else:
@@ -228,15 +223,6 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     views = settings.tta if tta is None else tta
     weighted = WeightedNetwork(network, settings.channels, 1.0, views, settings.diameter, settings.scales)
     return Segmenter([weighted], settings.channels, steps)
-
-
-def _torch_network(model: ModelFile) -> Network:
-    """Build the network of a model file and put it where it runs."""
-    from nuclei.inference.predict_maps import place
-
-    network = build_network(model.settings.network, model.settings.channels, pretrained=False)
-    network.load_state_dict(model.tensors())
-    return place(network)
 
 
 def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta: int | None) -> Segmenter:

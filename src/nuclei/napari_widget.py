@@ -39,14 +39,7 @@ def segment(
     shape = data.shape[: image.ndim]
     planes = data.reshape(-1, *data.shape[image.ndim - 2 :])
     invert = {"yes": True, "no": False}.get(dark_nuclei)
-    labels = [
-        api.segment(
-            plane,
-            diameter=diameter or None,
-            modality=modality if modality in MODALITIES else None,
-            invert=invert,
-        )
-        for plane in planes
-    ]
+    kind = modality if modality in MODALITIES else None
+    labels = [api.segment(p, diameter=diameter or None, modality=kind, invert=invert) for p in planes]
     place = {"scale": image.scale, "translate": image.translate, "name": f"nuclei of {image.name}"}
     return np.stack(labels).reshape(shape), place, "labels"

@@ -51,7 +51,6 @@ def track(items: Iterable[T], name: str, total: int | None = None, interval_s: f
     """Yield ``items`` and show how many are done; show nothing when all take less than two seconds.
 
     Args:
-        items: what to iterate over.
         name: shown before the figures.
         total: number of items, when ``items`` has no length.
         interval_s: seconds between two lines when the output is no terminal.

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nuclei.atomic import write_json
 from nuclei.cli import main
 from nuclei.data.folds import FoldRow, folds_sha256, write_folds
 from nuclei.data.store import Store, StoreRow, encode_image, encode_labels, write_store
-from nuclei.json_files import write_json
 from nuclei.submission import rle
 from nuclei.submission.csv_files import write_submission
 

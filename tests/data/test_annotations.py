@@ -25,7 +25,7 @@ from nuclei.data.annotations import (
 from nuclei.data.image_files import is_mask_name, label_key
 from nuclei.data.synthetic import draw_nuclei
 from nuclei.errors import UserError
-from nuclei.inference.measure import to_geojson
+from nuclei.inference.measure import LabelPart, measure, polygons
 from nuclei.inference.result_files import write_labels
 
 LABELS = draw_nuclei(np.random.default_rng(0), (50, 70), 12, 6.0, 0.4)
@@ -102,9 +102,8 @@ def test_the_smaller_of_overlapping_nuclei_keeps_the_pixels() -> None:
 def test_what_predict_writes_for_qupath_comes_back(tmp_path: Path) -> None:
     labels = LABELS.copy()
     labels[20:23, 30:33] = 0  # a hole, or a nucleus in pieces
-    n = int(labels.max())
     path = tmp_path / "a.geojson"
-    path.write_text(to_geojson(labels, ["nucleus"] * n, {"nucleus": (1, 2, 3)}, [{}] * n))
+    path.write_text("".join(polygons([LabelPart(labels)], ["nucleus"], measure(labels, labels))))
     assert np.array_equal(read_geojson(path, labels.shape, Counter()), labels)
 
 
@@ -119,7 +118,7 @@ def test_shapes_that_meet_at_corners_come_back_as_simple_rings(tmp_path: Path) -
     labels[14:20, 22:28], labels[14, 22], labels[15, 23], labels[16, 24] = 6, 0, 0, 0
     labels[14:36, 34:56] = np.where(np.random.default_rng(0).random((22, 22)) > 0.45, 7, 0)
     path = tmp_path / "a.geojson"
-    path.write_text(to_geojson(labels, ["nucleus"] * 7, {"nucleus": (1, 2, 3)}, [{}] * 7))
+    path.write_text("".join(polygons([LabelPart(labels)], ["nucleus"], measure(labels, labels))))
     assert np.array_equal(read_geojson(path, labels.shape, Counter()), labels)
     for each in json.loads(path.read_text())["features"]:
         shape = each["geometry"]

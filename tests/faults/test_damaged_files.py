@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from road import CSV, Workshop
 
+from nuclei.atomic import read_json
 from nuclei.data.folds import read_folds
 from nuclei.data.image_io import read_images
 from nuclei.data.store import Store
@@ -23,7 +24,6 @@ from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.ensemble.oof import OofFile
 from nuclei.errors import UserError
 from nuclei.inference.model_file import read_model_file
-from nuclei.json_files import read_json
 from nuclei.kaggle.ledger import read_ledger
 from nuclei.paths import FoldFolder
 from nuclei.submission.make_submission import read_record

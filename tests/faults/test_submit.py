@@ -11,7 +11,7 @@ import pytest
 from desk import Desk, one_line
 from kaggle_server import TOKEN, KaggleServer
 
-from nuclei.json_files import write_json
+from nuclei.atomic import write_json
 
 ENTRY = "ImageId,EncodedPixels\na,1 2 6 1\na,9 1\nb,\n"
 SUBMIT = ("submit", "submission=submissions/x.csv", "poll=0.1", "wait=5.0")

@@ -1,9 +1,22 @@
-"""Measurements, outlines and classes of nuclei."""
+"""Measurements, outlines and classes of nuclei, and polygons that hold exactly their pixels, for QuPath."""
 
+import json
+
+import cv2
 import numpy as np
+import pytest
 
 from nuclei.data.synthetic import draw_nuclei
-from nuclei.inference.measure import MEASUREMENTS, class_names, classify, measure, outline
+from nuclei.inference.measure import (
+    MEASUREMENTS,
+    LabelPart,
+    class_names,
+    classify,
+    geometry,
+    measure,
+    outline,
+    polygons,
+)
 
 
 def test_measures_and_outlines():
@@ -38,3 +51,49 @@ def test_strips_of_a_large_image_change_neither_intensities_nor_outlines(monkeyp
     monkeypatch.setattr("nuclei.inference.measure.STRIP", 700)
     assert np.allclose(measure(labels, image)["mean_intensity"], table["mean_intensity"])
     assert np.array_equal(outline(image, labels), picture)
+
+
+def filled(geometry, shape):
+    """Pixels whose centres lie within a geometry: OpenCV's test for each of them."""
+    many = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
+    out = np.zeros(shape, bool)
+    for y, x in np.ndindex(shape):
+        for ring, *holes in many:
+            hit = [cv2.pointPolygonTest(np.float32(r), (x + 0.5, y + 0.5), False) > 0 for r in (ring, *holes)]
+            out[y, x] |= hit[0] and not any(hit[1:])
+    return out
+
+
+PICTURES = {
+    "one pixel": ["#"],
+    "a hole": ["####", "#..#", "####"],
+    "two pieces, one with a hole": ["###.#", "#.#..", "###.#"],
+    "a corner only": ["#.", ".#"],
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_polygon_holds_the_pixels_of_its_mask(name):
+    mask = np.array([[c == "#" for c in row] for row in PICTURES[name]])
+    assert np.array_equal(filled(geometry(mask, (0, 0)), mask.shape), mask)
+
+
+def test_every_nucleus_of_an_image_comes_back():
+    labels = draw_nuclei(np.random.default_rng(0), (60, 80), 12, 8, touching=0.5)
+    count, table = labels.max(), measure(labels, labels)
+    found = json.loads("".join(polygons([LabelPart(labels)], ["a"], table)))
+    assert found["type"] == "FeatureCollection" and len(found["features"]) == count > 5
+    for n, feature in enumerate(found["features"], 1):
+        assert feature["properties"] == {
+            "objectType": "detection",
+            "name": str(n),
+            "classification": {"name": "a", "color": [230, 159, 0]},
+            "measurements": {
+                "Area px^2": (labels == n).sum(),
+                "Perimeter px": round(table["perimeter"][n - 1], 3),
+                "Mean intensity": n,
+            },
+        }
+        for ring in feature["geometry"]["coordinates"]:
+            assert ring[0] == ring[-1]
+        assert np.array_equal(filled(feature["geometry"], labels.shape), labels == n)

@@ -13,11 +13,10 @@ from nuclei.inference.parquet_parts import (
     MOST_BYTES,
     MOST_FILES,
     NUCLEI,
+    ParquetTables,
+    Part,
     Report,
-    read_reports,
-    remove_others,
     split,
-    sum_up,
     write_parts,
 )
 from nuclei.inference.segment_files import FileSettings
@@ -55,10 +54,12 @@ def test_a_changed_file_makes_another_part(tmp_path: Path) -> None:
     assert [after.name] != [part.name for part in before]
 
 
-def test_reports_add_up() -> None:
+def test_reports_add_up(tmp_path: Path) -> None:
     one, two = Report(2, 7, {"fluorescence": 2}, 1), Report(1, 0, {"histology": 1}, 0, ["b: bad"])
     total = Report(3, 7, {"fluorescence": 2, "histology": 1}, 1, ["c", "b: bad"])
-    assert sum_up([one, two], ["c"]) == total
+    tables = ParquetTables(tmp_path, ADDRESSES, {}, (), again=True)
+    tables.fill(zip(tables.waiting, [one, two], strict=False))
+    assert tables.report(["c"]) == total
 
 
 def test_what_a_part_holds(tmp_path: Path) -> None:
@@ -73,6 +74,10 @@ def test_what_a_part_holds(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     files: dict[str, File] = {"a": tmp_path / "a.tif", "bad": tmp_path / "bad.png"}
     segmenter = Segmenter([WeightedNetwork(Otsu().eval(), ["nucleus"])], ["nucleus"], [Components(0.5, 0.5)])
+
+    def waiting(files: dict[str, File]) -> list[Part]:
+        return ParquetTables(tmp_path / "out", files, {}, (), again=False).waiting
+
     [part] = split(files, {})
     [(_, report)] = write_parts([part], segmenter, tmp_path / "out", FileSettings(save=()), 2)
     assert (report.images, report.nuclei, len(report.skipped)) == (1, 2, 1) and "bad.png" in report.skipped[0]
@@ -85,13 +90,14 @@ def test_what_a_part_holds(tmp_path: Path) -> None:
     assert dict(nuclei[0]["mean_intensities"]) == {"DAPI": 200, "GFP": 50}
     [row] = read_table(tmp_path / "out" / IMAGES).to_pylist()
     assert (row["image"], row["height"], row["nuclei"], row["pixel_size_um"]) == ("a", 32, 2, 0.5)
-    assert read_reports(tmp_path / "out", [part], ()) == {}  # its bad file may be a good one by now
+    assert waiting(files) == [part]  # its bad file may be a good one by now
 
     del files["bad"]
     [better] = split(files, {})
     list(write_parts([better], segmenter, tmp_path / "out", FileSettings(save=()), 2))
-    remove_others(tmp_path / "out", [better])
-    assert list(read_reports(tmp_path / "out", [part, better], ())) == [better.name]
+    assert waiting(files) == []
+    assert len(list((tmp_path / "out/parquet").rglob("*.parquet"))) == 4
+    ParquetTables(tmp_path / "out", files, {}, (), again=False).finish()
     assert len(list((tmp_path / "out/parquet").rglob("*.parquet"))) == 2
     next((tmp_path / "out" / NUCLEI).iterdir()).write_bytes(b"half")
-    assert read_reports(tmp_path / "out", [better], ()) == {}
+    assert waiting(files) == [better]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from nuclei.data.targets import CHANNELS, targets
-from nuclei.inference.rescale import busiest_windows, estimate_zoom, mean_diameter, predict_at_diameter
+from nuclei.inference.rescale import busiest_windows, estimate_zoom, mean_diameter
+from nuclei.inference.segmenter import WeightedNetwork
 from nuclei.models.base import SegmentationNetwork
 
 
@@ -34,7 +35,7 @@ class Seen(SegmentationNetwork):
     """Answers with the true maps of its input, and notes the size of it."""
 
     def __init__(self):
-        super().__init__(1, "grey")
+        super().__init__(1, "plain")
         self.sizes = []
 
     def forward(self, x):
@@ -48,7 +49,7 @@ def test_images_are_zoomed_within_limits_and_maps_come_back_at_their_size(diamet
     image = np.zeros((160, 160), np.uint8)
     cv2.circle(image, (80, 80), diameter // 2, 255, -1)
     network = Seen()
-    maps = predict_at_diameter(network, image, CHANNELS, 26.0)
+    maps = WeightedNetwork(network, CHANNELS, diameter=26.0).maps(image)
     assert maps.shape == (3, 160, 160) and maps.dtype == np.uint8
     assert network.sizes[:-1] == ([(80, 80)] if diameter > 36 else [(80, 80), (160, 160)])
     assert network.sizes[-1][0] == pytest.approx(side, abs=16)
@@ -60,7 +61,7 @@ def test_views_take_the_scales_in_turn():
     image = np.zeros((160, 160), np.uint8)
     cv2.circle(image, (80, 80), 13, 255, -1)
     network = Seen()
-    maps = predict_at_diameter(network, image, CHANNELS, 26.0, tta=3, scales=[1.0, 1.25])
+    maps = WeightedNetwork(network, CHANNELS, 1.0, 3, 26.0, [1.0, 1.25]).maps(image)
     small, large = network.sizes[2][0], network.sizes[4][0]
     assert network.sizes[2:] == [(small, small)] * 2 + [(large, large)]
     assert large == pytest.approx(1.25 * small, abs=1)
@@ -81,7 +82,7 @@ def test_nuclei_too_large_to_be_seen_are_found_at_half_the_size():
     cv2.circle(image, (80, 80), 60, 200, -1)
     cv2.circle(image, (80, 80), 4, 255, -1)
     network = Shortsighted()
-    maps = predict_at_diameter(network, image, CHANNELS, 26.0)
+    maps = WeightedNetwork(network, CHANNELS, diameter=26.0).maps(image)
     assert network.sizes == [(80, 80), (56, 56)]  # the least zoom
     assert ((maps[0] > 127) == (image > 0)).mean() > 0.95
 
@@ -90,7 +91,7 @@ def test_nothing_is_zoomed_when_not_asked_or_without_a_distance_map():
     image = np.zeros((32, 32), np.uint8)
     for channels, diameter in ((CHANNELS, None), (("a", "b", "c"), 26.0)):
         network = Seen()
-        predict_at_diameter(network, image, channels, diameter)
+        WeightedNetwork(network, channels, diameter=diameter).maps(image)
         assert network.sizes == [(32, 32)]
 
 

@@ -4,8 +4,8 @@ import multiprocessing
 
 import pytest
 
+from nuclei.atomic import read_json, write_json
 from nuclei.errors import UserError
-from nuclei.json_files import read_json, write_json
 from nuclei.paths import FoldFolder
 from nuclei.training import run_folder as run
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from nuclei.data.image_stacks import SourceImage
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, Modality, judge_modality, to_8_bits
-from nuclei.inference.measure import COLOURS, LabelPart, class_names, classify, mean_intensity
+from nuclei.inference.measure import LabelPart, class_names, classify, mean_intensity
 from nuclei.inference.segment_files import measure_channels, warnings_of
 from nuclei.inference.segmenter import Segmenter
 from nuclei.postprocess.pipeline import with_parameters
@@ -74,7 +74,6 @@ class Segmentation:
     """The nuclei of one image.
 
     Attributes:
-        name: of the image.
         image: with what is chosen of it.
         labels: ``int32 (H, W)``, 1..N.
         class_names: of all classes.
@@ -91,11 +90,6 @@ class Segmentation:
     def areas(self) -> np.ndarray:
         """Areas of the nuclei, (N,), in pixels."""
         return np.bincount(self.labels.ravel(), minlength=len(self.classes) + 1)[1:]
-
-    @property
-    def colours(self) -> dict[str, tuple[int, int, int]]:
-        """RGB colour of each class."""
-        return {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(self.class_names)}
 
     @property
     def counts(self) -> dict[str, int]:

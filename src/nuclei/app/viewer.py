@@ -16,9 +16,9 @@ import pandas as pd
 from nuclei.app.segmentation import Segmentation
 from nuclei.inference.measure import (
     LabelPart,
+    class_colours,
     measure,
-    qupath_measurements,
-    to_geojson,
+    polygons,
     value_text,
     write_rois,
 )
@@ -45,8 +45,8 @@ def picture(image: np.ndarray) -> str:
 
 def overlay(nuclei: Segmentation) -> str:
     """Return as JSON what ``viewer.js`` draws over the image, with a PNG of the labels, and the legend."""
-    size = shown_size(nuclei.labels.shape)
-    labels = nuclei.labels
+    labels, size = nuclei.labels, shown_size(nuclei.labels.shape)
+    colours = class_colours(nuclei.class_names)
     if size != labels.shape[::-1]:
         labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
     shown = {
@@ -59,8 +59,7 @@ def overlay(nuclei: Segmentation) -> str:
         "areas": nuclei.areas.tolist(),
         "classes": nuclei.classes.tolist(),
         "legend": [
-            {"name": name, "colour": nuclei.colours[name], "count": count}
-            for name, count in nuclei.counts.items()
+            {"name": name, "colour": colours[name], "count": count} for name, count in nuclei.counts.items()
         ],
     }
     return as_json(shown)
@@ -108,9 +107,9 @@ def label_tiff(nuclei: Segmentation) -> bytes:
 
 def geojson(nuclei: Segmentation) -> bytes:
     """Write polygons as GeoJSON, with QuPath's names of the measurements."""
-    rows = qupath_measurements(measure(nuclei.labels, np.asarray(nuclei.image.source.pixels)))
-    classes = [nuclei.class_names[n] for n in nuclei.classes]
-    return to_geojson(nuclei.labels, classes, nuclei.colours, rows).encode()
+    table = measure(nuclei.labels, np.asarray(nuclei.image.source.pixels))
+    table["class"] = np.array(nuclei.class_names)[nuclei.classes]
+    return "".join(polygons([LabelPart(nuclei.labels)], nuclei.class_names, table)).encode()
 
 
 def rois(nuclei: Segmentation) -> bytes:

@@ -13,9 +13,8 @@ from nuclei.data.image_stacks import PlaneSelection
 from nuclei.data.preprocessing import ImageHints
 from nuclei.errors import UserError
 from nuclei.inference.predict_folder import predict_folder
-from nuclei.inference.predict_parquet import predict_parquet
 from nuclei.inference.predict_ray import choose_engine
-from nuclei.inference.segment_files import PARQUET, FileSettings
+from nuclei.inference.segment_files import FileSettings
 from nuclei.model_loading import build_segmenter
 from nuclei.submission.rules import HEADER
 
@@ -33,16 +32,13 @@ def main(cfg: DictConfig, call: Call) -> None:
         cfg.pixel_size,
         cfg.tile,
     )
-    cluster = choose_engine(cfg.engine, cfg.ray.address, cfg.ray.num_gpus)
-    call_settings = (
+    predict_folder(
         cfg.input,
         Path(cfg.output).expanduser(),
         partial(build_segmenter, build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta),
         settings,
         cfg.workers,
         cfg.again,
+        HEADER,
+        choose_engine(cfg.engine, cfg.ray.address, cfg.ray.num_gpus),
     )
-    if cluster or PARQUET in settings.save:
-        predict_parquet(*call_settings, cluster)
-    else:
-        predict_folder(*call_settings, HEADER)

@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 from nuclei.build import build_paths
 from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
-from nuclei.inference.time_budget import TimeBudget
 from nuclei.model_loading import ensemble_segmenter
 from nuclei.paths import ROOT
 from nuclei.submission.make_submission import (
+    TimeBudget,
     describe_ensemble,
     peak_gigabytes,
     predict_submission,

@@ -95,9 +95,7 @@ def segment(
     A network that sees whole images at one size gives the maps of a large one at once, too.
 
     Args:
-        segmenter: networks and post-processing.
         image: ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
-        hints: what the user says of it.
         tile: side in pixels of the tiles of a large image, as the network sees them; blocks of
             post-processing change with it. Both decide how much memory is taken.
     """
@@ -145,8 +143,7 @@ class ZoomedNetwork:
     at multiples of ``grid`` are resized, and pooled, at the same pixels as the whole image.
 
     Args:
-        member: the network.
-        show: its preprocessing, decided on the whole image.
+        show: the preprocessing of the network, decided on the whole image.
         zoom: wanted.
 
     Attributes:
@@ -174,11 +171,7 @@ def block_postprocessing(
     """Return the post-processing of parts of an image, from maps ``uint8 (C, h, w)`` to labels.
 
     The second stage compares candidates with the nuclei of the whole image, counted as in ``BLOCK`` squared
-    pixels of it, wherever blocks begin.
-
-    Args:
-        segmenter: with the steps.
-        maps, block, margin: see ``join_blocks``.
+    pixels of it, wherever blocks begin. ``join_blocks`` describes the arguments.
     """
     first, *others = segmenter.steps
     if not isinstance(first, Selection) or not first.trees:
@@ -202,12 +195,9 @@ def block_postprocessing(
 
 
 def nuclei_of(found: np.ndarray, outer: Window, inner: Window) -> Iterator[tuple[int, Window]]:
-    """Yield the nuclei of a block, number and bounding box: those whose upper left corner lies in it.
+    """Yield number and bounding box of the nuclei of the block ``inner``: their upper left corner lies in it.
 
-    Args:
-        found: labels of the block with its margin.
-        outer: where they lie in the image.
-        inner: the block.
+    ``found`` are the labels of the block with its margin, which is the window ``outer`` of the image.
     """
     rows, columns = within_window(outer, inner)
     for number, box in enumerate(find_objects(found), 1):
@@ -254,13 +244,9 @@ def join_blocks(
 
 
 class Scratch(RegionImage):
-    """An image of zeros in a temporary file without a name; regions are read, and written.
+    """An image ``(H, W)`` of zeros in a temporary file without a name; regions are read, and written.
 
     The file is mapped for each region, so that what was read or written is no memory of the process.
-
-    Args:
-        shape: ``(H, W)``.
-        dtype: of the values.
 
     Raises:
         UserError: the disk has no room for the file.

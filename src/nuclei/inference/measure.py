@@ -31,6 +31,8 @@ MEASUREMENTS = {
 }
 """scikit-image's names of what is measured, and the names of the table's columns."""
 INTENSITY = "intensity_mean"
+QUPATH = {"area": "Area px^2", "perimeter": "Perimeter px", "mean_intensity": "Mean intensity"}
+"""QuPath's names of columns."""
 LENGTHS = ("y", "x", "perimeter", "major_axis", "minor_axis")
 """Columns that are lengths."""
 CLASS_PREFIX = "class_"
@@ -40,8 +42,8 @@ COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 1
 """Of classes, in RGB."""
 STRIP = 4_000_000
 """Number of pixels of which intensities and edges are computed at a time."""
-GeoJson = Mapping[str, Any]
-"""An object of GeoJSON, a feature or a geometry."""
+Ring = list[list[float]]
+"""A closed outline in GeoJSON, ``[[x, y], …]``."""
 ONLY_CLASS = "nucleus"
 """The class of all nuclei where no map tells classes apart."""
 Columns = dict[str, np.ndarray]
@@ -164,45 +166,47 @@ def _strips(labels: np.ndarray) -> Iterator[slice]:
 
 
 def classes_of(parts: Iterable[LabelPart], maps: Sequence[Pixels], channels: Sequence[str]) -> np.ndarray:
-    """Return the name of the class of each nucleus, ``(N,)``.
-
-    Args:
-        parts: of the labels, at least one.
-        maps: ``uint8 (H, W)`` each.
-        channels: names of the maps.
-    """
+    """Return the name of the class of each nucleus, ``(N,)``; see ``classify``."""
     indices = [classify(part.labels, [plane[part.window] for plane in maps], channels) for part in parts]
     return np.array(class_names(channels))[np.concatenate(indices)]
 
 
-def polygons(parts: Iterable[LabelPart], channels: Sequence[str], table: Columns) -> Iterator[str]:
-    """Yield nuclei as GeoJSON for QuPath, with their class and measurements, in pieces of text.
+def class_colours(names: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Return the RGB colour of each class."""
+    return {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
+
+
+def polygons(parts: Iterable[LabelPart], names: Sequence[str], table: Columns) -> Iterator[str]:
+    """Yield nuclei as a FeatureCollection of detections for QuPath, in pieces of text.
+
+    Coordinates count pixels from the upper left corner of the upper left pixel, x first, as in QuPath; a
+    pixel belongs to a nucleus where its centre lies within the polygon.
 
     Args:
         parts: of the labels.
-        channels: names of the maps that the nuclei were found in.
+        names: of all classes.
         table: of ``measure_parts``, with the column ``class`` where there are several.
     """
-    names = class_names(channels)
-    colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
-
-    def all_features() -> Iterator[GeoJson]:
-        start = 0
-        for part in parts:
-            end = start + int(part.labels.max(initial=0))
-            rows = {name: column[start:end] for name, column in table.items()}
-            start = end
-            classes = rows.get("class", np.repeat(names[0], len(rows["label"]))).tolist()
-            yield from features(part, classes, colours, qupath_measurements(rows))
-
-    return geojson_text(all_features())
-
-
-def qupath_measurements(table: Columns) -> list[dict[str, float]]:
-    """Return rows of ``measure`` under QuPath's names, for ``to_geojson``."""
-    names = {"area": "Area px^2", "perimeter": "Perimeter px", "mean_intensity": "Mean intensity"}
-    columns = [[float(value_text(name, v) or "nan") for v in table[name].tolist()] for name in names]
-    return [dict(zip(names.values(), row, strict=True)) for row in zip(*columns, strict=True)]
+    colours, classes = class_colours(names), table.get("class")
+    values = {
+        shown: [float(value_text(name, value) or "nan") for value in table[name].tolist()]
+        for name, shown in QUPATH.items()
+    }
+    yield '{"type":"FeatureCollection","features":['
+    for n, (region, corner, number) in enumerate(_regions(parts)):
+        name = names[0] if classes is None else str(classes[n])
+        feature = {
+            "type": "Feature",
+            "geometry": geometry(region.image, corner),
+            "properties": {
+                "objectType": "detection",
+                "name": str(number),
+                "classification": {"name": name, "color": list(colours[name])},
+                "measurements": {shown: column[n] for shown, column in values.items()},
+            },
+        }
+        yield ("," if n else "") + json.dumps(feature, separators=(",", ":"))
+    yield "]}"
 
 
 def value_text(column: str, value: str | float) -> str:
@@ -219,20 +223,19 @@ def value_text(column: str, value: str | float) -> str:
 
 def write_rois(path: Path, parts: Iterable[LabelPart]) -> None:
     """Write the outlines of nuclei as a zip of ImageJ ROIs, of a nucleus in pieces the longest outline."""
-    roiwrite(path, (roi for part in parts for roi in _rois(part)), mode="w")
+    outlines = (
+        (max(rings(region.image, corner)[0], key=len), number) for region, corner, number in _regions(parts)
+    )
+    rois = (ImagejRoi.frompoints(np.array(ring[:-1]), name=str(number)) for ring, number in outlines)
+    roiwrite(path, rois, mode="w")
 
 
-def _rois(part: LabelPart) -> Iterator[ImagejRoi]:
-    for region, corner in _regions(part):
-        outer, _ = rings(region.image, corner)
-        name = str(region.label + part.first - 1)
-        yield ImagejRoi.frompoints(np.array(max(outer, key=len)[:-1]), name=name)
-
-
-def _regions(part: LabelPart) -> Iterator[tuple[Any, tuple[int, int]]]:
-    """Yield each nucleus with the (row, column) in the image of its bounding box."""
-    for region in regionprops(part.labels):
-        yield region, (region.bbox[0] + part.corner[0], region.bbox[1] + part.corner[1])
+def _regions(parts: Iterable[LabelPart]) -> Iterator[tuple[Any, tuple[int, int], int]]:
+    """Yield each nucleus, the (row, column) in the image of its bounding box, and its number."""
+    for part in parts:
+        for region in regionprops(part.labels):
+            corner = region.bbox[0] + part.corner[0], region.bbox[1] + part.corner[1]
+            yield region, corner, region.label + part.first - 1
 
 
 def outline(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -276,58 +279,7 @@ def classify(
     return np.argmax(sums, axis=0)
 
 
-Ring = list[list[float]]
-
-
-def features(
-    part: LabelPart,
-    classes: Sequence[str],
-    colours: Mapping[str, tuple[int, int, int]],
-    measurements: Sequence[Mapping[str, float]],
-) -> Iterator[GeoJson]:
-    """Yield the nuclei of a part as QuPath detections, features of GeoJSON.
-
-    Coordinates count pixels from the upper left corner of the upper left pixel, x first, as in QuPath; a
-    pixel belongs to a nucleus where its centre lies within the polygon.
-
-    Args:
-        part: of the labels.
-        classes: the class of each nucleus.
-        colours: RGB of each class.
-        measurements: of each nucleus, for QuPath's table.
-    """
-    for (region, corner), name, values in zip(_regions(part), classes, measurements, strict=True):
-        yield {
-            "type": "Feature",
-            "geometry": geometry(region.image, corner),
-            "properties": {
-                "objectType": "detection",
-                "name": str(region.label + part.first - 1),
-                "classification": {"name": name, "color": list(colours[name])},
-                "measurements": dict(values),
-            },
-        }
-
-
-def to_geojson(
-    labels: np.ndarray,
-    classes: Sequence[str],
-    colours: Mapping[str, tuple[int, int, int]],
-    measurements: Sequence[Mapping[str, float]],
-) -> str:
-    """Return a label map as a FeatureCollection of QuPath detections; see ``features``."""
-    return "".join(geojson_text(features(LabelPart(labels), classes, colours, measurements)))
-
-
-def geojson_text(nuclei: Iterable[GeoJson]) -> Iterator[str]:
-    """Yield the text of a FeatureCollection piece by piece."""
-    yield '{"type":"FeatureCollection","features":['
-    for n, feature in enumerate(nuclei):
-        yield ("," if n else "") + json.dumps(feature, separators=(",", ":"))
-    yield "]}"
-
-
-def geometry(mask: np.ndarray, corner: tuple[int, int]) -> GeoJson:
+def geometry(mask: np.ndarray, corner: tuple[int, int]) -> dict[str, Any]:
     """Return a GeoJSON Polygon, or a MultiPolygon where the mask is in several pieces.
 
     Args:

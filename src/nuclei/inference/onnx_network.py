@@ -28,10 +28,7 @@ TOLERANCE = 1e-3
 
 
 def export_graph(network: SegmentationNetwork) -> Graph:
-    """Return the graph of a network, for images of any size, after comparing it with the network.
-
-    Args:
-        network: in eval mode on the CPU.
+    """Return the graph of a network in eval mode on the CPU, after comparing it with the network.
 
     Raises:
         UserError: the network cannot be exported, or ONNX Runtime computes other maps with the graph.
@@ -101,10 +98,6 @@ class OnnxNetwork:
 
     The graph may come from a stranger: it is refused where it has anything but standard operators, which
     only compute, and tensors of its own.
-
-    Args:
-        graph: how to compute.
-        weights: by name, in float32.
 
     Attributes:
         stride, size, preprocessing: those of the graph.
@@ -195,12 +188,7 @@ def _forbidden(model: onnx.ModelProto) -> Iterator[str]:
         for attribute in node.attribute:
             if attribute.g.ByteSize() or attribute.graphs or attribute.sparse_tensor.ByteSize():
                 yield f"a graph within {node.op_type}"
-            for tensor in (attribute.t, *attribute.tensors, *_parts(attribute)):
+            sparse = [part for pair in attribute.sparse_tensors for part in (pair.values, pair.indices)]
+            for tensor in (attribute.t, *attribute.tensors, *sparse):
                 if tensor.data_location or tensor.external_data:
                     yield f"data in another file, {tensor.external_data[:1]}"
-
-
-def _parts(attribute: onnx.AttributeProto) -> Iterator[onnx.TensorProto]:
-    """Yield the tensors of an attribute's sparse tensors."""
-    for sparse in attribute.sparse_tensors:
-        yield from (sparse.values, sparse.indices)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,8 +22,9 @@ from nuclei.data.image_stores import extra_needed
 from nuclei.data.tiff_reader import PartOfSet
 from nuclei.errors import UserError
 from nuclei.inference.measure import LENGTHS, MEASUREMENTS, Columns
-from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
+from nuclei.inference.segment_files import FileSettings, Result, SegmentedImage, are_saved, segment_files
 from nuclei.inference.segmenter import Segmenter
+from nuclei.progress import track
 
 if TYPE_CHECKING:
     import pyarrow
@@ -64,15 +66,80 @@ class Report:
     skipped: list[str] = field(default_factory=list)
     joined: dict[str, str] = field(default_factory=dict)
 
+    def add_error(self, error: UserError) -> str | None:
+        """Take in why a file has no images of its own, and return the line where it was skipped."""
+        if isinstance(error, PartOfSet):
+            self.joined[str(error.file)] = str(error.first)
+            return None
+        self.skipped.append(" ".join(str(error).split()))
+        return self.skipped[-1]
 
-def split(files: Mapping[str, File], settings: Mapping[str, object]) -> Iterator[Part]:
-    """Yield files in parts.
 
-    Where a part ends depends on the names of its files alone, so that a file which is added changes one part.
+class ParquetTables:
+    """The parts of the tables of an output folder.
 
     Args:
-        files: each file by name.
         settings: all that the results depend on but the files.
+        save: kinds of files beside the tables, of ``ENDINGS``, which must be there too.
+        again: whether to make every part anew.
+
+    Attributes:
+        waiting: the parts that an earlier run has not done.
+        n_before: number of files of those that it has done.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        files: Mapping[str, File],
+        settings: Mapping[str, object],
+        save: Sequence[str],
+        again: bool,
+    ) -> None:
+        self._output, self._parts = output, list(split(files, settings))
+        reports = {} if again else {part.name: _read_report(output, part, save) for part in self._parts}
+        # Files that had to be skipped may be good ones by now.
+        self._reports = {name: report for name, report in reports.items() if report and not report.skipped}
+        self.waiting = [part for part in self._parts if part.name not in self._reports]
+        self.n_before = len(files) - sum(len(part.files) for part in self.waiting)
+
+    def fill(self, results: Iterable[tuple[Part, Report]]) -> None:
+        """Take in the report on each waiting part, and print errors."""
+        for part, report in track(results, "predict", len(self.waiting)):
+            self._reports[part.name] = report
+            for line in report.skipped:
+                print(f"skipped: {line}", file=sys.stderr)
+
+    def report(self, refused: Sequence[str]) -> Report:
+        """Return the report on all parts, and on ``refused`` files."""
+        total, modalities = Report(skipped=list(refused)), Counter[str]()
+        for report in self._reports.values():
+            total.images += report.images
+            total.nuclei += report.nuclei
+            total.warned += report.warned
+            total.skipped += report.skipped
+            total.joined |= report.joined
+            modalities.update(report.modalities)
+        total.modalities = dict(modalities)
+        return total
+
+    def stop(self) -> str:
+        """Return how much the tables have."""
+        return f"{len(self._reports)} of {len(self._parts)} parts"
+
+    def finish(self) -> None:
+        """Remove parts of other files or settings, which an earlier call has left."""
+        kept = {_place(Path(), part).name for part in self._parts}
+        for folder in (IMAGES, NUCLEI):  # in this order: without its images a part does not count
+            for path in (self._output / folder).glob("part-*.parquet"):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
+
+
+def split(files: Mapping[str, File], settings: Mapping[str, object]) -> Iterator[Part]:
+    """Yield files in parts, whose names follow from the files and from all else that the results depend on.
+
+    Where a part ends depends on the names of its files alone, so that a file which is added changes one part.
     """
     names: list[str] = []
     stamps: list[object] = []
@@ -93,9 +160,6 @@ def split(files: Mapping[str, File], settings: Mapping[str, object]) -> Iterator
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]
-
-
-Result = list[SegmentedImage] | UserError
 
 
 def write_parts(
@@ -119,54 +183,20 @@ def write_parts(
 def _write_part(part: Part, results: Iterable[Result], output: Path) -> Report:
     """Write the tables of a part, given what came of each of its files."""
     images: list[tuple[File, SegmentedImage]] = []
-    skipped, joined = [], {}
+    report = Report()
     for file, result in zip(part.files.values(), results, strict=True):
-        if isinstance(result, PartOfSet):
-            joined[str(result.file)] = str(result.first)
-            continue
         if isinstance(result, UserError):
-            skipped.append(" ".join(str(result).split()))
+            report.add_error(result)
         else:
             images += [(file, image) for image in result]
-    report = Report(
-        len(images),
-        sum(image.count for _, image in images),
-        dict(Counter(image.modality for _, image in images)),
-        sum(bool(image.warnings) for _, image in images),
-        skipped,
-        joined,
-    )
+    report.images = len(images)
+    report.nuclei = sum(image.count for _, image in images)
+    report.modalities = dict(Counter(image.modality for _, image in images))
+    report.warned = sum(bool(image.warnings) for _, image in images)
     _write(output / NUCLEI, part, _nuclei_table([image for _, image in images]))
     described = _image_table(images).replace_schema_metadata({REPORT: json.dumps(asdict(report))})
     _write(output / IMAGES, part, described)
     return report
-
-
-def sum_up(reports: Iterable[Report], refused: Sequence[str]) -> Report:
-    """Return the report on all parts, and on files that went into none."""
-    total = Report(skipped=list(refused))
-    modalities: Counter[str] = Counter()
-    for report in reports:
-        total.images += report.images
-        total.nuclei += report.nuclei
-        total.warned += report.warned
-        total.skipped += report.skipped
-        total.joined |= report.joined
-        modalities.update(report.modalities)
-    total.modalities = dict(modalities)
-    return total
-
-
-def read_reports(output: Path, parts: Iterable[Part], save: Sequence[str]) -> dict[str, Report]:
-    """Return the reports on parts that are done, by name; those that had to skip a file are not.
-
-    Args:
-        output: the folder.
-        parts: all of them.
-        save: kinds of files beside the tables, of ``ENDINGS``, which must be there too.
-    """
-    reports = {part.name: _read_report(output, part, save) for part in parts}
-    return {name: report for name, report in reports.items() if report and not report.skipped}
 
 
 def _read_report(output: Path, part: Part, save: Sequence[str]) -> Report | None:
@@ -177,24 +207,13 @@ def _read_report(output: Path, part: Part, save: Sequence[str]) -> Report | None
     try:
         if save:
             names = read_table(_place(output / IMAGES, part), columns=["image"])["image"].to_pylist()
-            if not all(
-                (output / kind / f"{name}{ENDINGS[kind]}").exists() for name in names for kind in save
-            ):
+            if not are_saved(output, names, save):
                 return None
         report = Report(**json.loads(read_schema(_place(output / IMAGES, part)).metadata[REPORT]))
         read_schema(_place(output / NUCLEI, part))
         return report
     except (OSError, ArrowException, KeyError, TypeError, ValueError):
         return None
-
-
-def remove_others(output: Path, parts: Sequence[Part]) -> None:
-    """Remove parts of other files or settings, which an earlier call has left."""
-    kept = {_place(Path(), part).name for part in parts}
-    for folder in (IMAGES, NUCLEI):  # in this order: without its images a part does not count
-        for path in (output / folder).glob("part-*.parquet"):
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
 
 
 def require_pyarrow() -> None:

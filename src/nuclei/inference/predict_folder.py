@@ -1,4 +1,4 @@
-"""Segment a folder: find its files, skip what is done, write the tables, report what was skipped."""
+"""Segment a folder, here or on Ray: skip what is done, write tables as CSV or Parquet, report the rest."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
 
-from nuclei.atomic import atomic_write
+from nuclei.atomic import atomic_write, read_json, write_json
 from nuclei.data.image_files import TABLE, File, file_stamp
 from nuclei.data.image_stores import find_inputs, is_address
-from nuclei.data.tiff_reader import PartOfSet
 from nuclei.errors import Terminated, UserError
 from nuclei.inference.measure import Columns, value_text
-from nuclei.inference.parquet_parts import Report
-from nuclei.inference.segment_files import ENDINGS, FileSettings, SegmentedImage, segment_files
+from nuclei.inference.parquet_parts import IMAGES, ParquetTables, Report, require_pyarrow, write_parts
+from nuclei.inference.predict_ray import Cluster, Job, segment_on_ray
+from nuclei.inference.segment_files import (
+    PARQUET,
+    FileSettings,
+    Result,
+    SegmentedImage,
+    are_saved,
+    segment_files,
+)
 from nuclei.inference.segmenter import Segmenter
-from nuclei.json_files import read_json, write_json
 from nuclei.progress import track
 
 RECORD = "predict.json"
@@ -38,84 +43,118 @@ FileRecord = tuple[list[int | str], list[str]]
 """Size and time of a file, or its address, and the names of its images."""
 
 
-class ResultTables:
-    """The rows of all images of an output folder.
+class TextTables:
+    """The rows of all images of an output folder, as CSV.
 
     Args:
         output: the folder; tables that an earlier run has left there are read.
         files: each file by name; rows of other files are dropped.
         settings: all that the results depend on but the files; other ones make every image anew.
         again: whether to make every image anew.
+        header: first line of the competition's CSV.
 
     Attributes:
-        images: a row of each image, by name.
+        waiting: the files that an earlier run has not done, by name.
+        n_before: number of those that it has done.
     """
 
     def __init__(
-        self, output: Path, files: Mapping[str, File], settings: Mapping[str, object], again: bool
+        self,
+        output: Path,
+        files: Mapping[str, File],
+        settings: Mapping[str, object],
+        again: bool,
+        header: str,
     ) -> None:
-        self.output = output
-        self.settings = json.loads(json.dumps(settings, default=str))
-        self.images: dict[str, Row] = {}
+        self._output, self._header = output, header
+        self._settings = json.loads(json.dumps(settings, default=str))
+        self._images: dict[str, Row] = {}
         self._nuclei: dict[str, list[Row]] = {}
         self._runs: dict[str, list[str]] = {}
         self._files: dict[str, FileRecord] = {}
+        self._new = Report()
         if not again:
             try:
                 self._read(files)
             except (OSError, ValueError, KeyError, TypeError):  # none there, or damaged: everything anew
                 self._files = {}
+        self.waiting = {name: file for name, file in files.items() if name not in self._files}
+        self.n_before = len(files) - len(self.waiting)
 
     def _read(self, files: Mapping[str, File]) -> None:
         """Read the rows of files that an earlier run with the same settings has done, unchanged."""
-        record = read_json(self.output / RECORD)
-        if record["settings"] != self.settings or record["tables"] != self._digests():
+        record = read_json(self._output / RECORD)
+        if record["settings"] != self._settings or record["tables"] != self._digests():
             return
-        images = {row["image"]: row for row in _read_csv(self.output / TABLE)}
+        images = {row["image"]: row for row in _read_csv(self._output / TABLE)}
         nuclei, runs = defaultdict(list), defaultdict(list)
-        for row in _read_csv(self.output / NUCLEI):
+        for row in _read_csv(self._output / NUCLEI):
             nuclei[row["image"]].append(row)
-        for line in (self.output / RUNS).read_text().splitlines()[1:]:
+        for line in (self._output / RUNS).read_text().splitlines()[1:]:
             runs[line.partition(",")[0]].append(line)
         for name, (stamp, pages) in record["files"].items():
-            if name in files and stamp == file_stamp(files[name]) and all(map(self._is_there, pages)):
+            if (
+                name in files
+                and stamp == file_stamp(files[name])
+                and are_saved(self._output, pages, self._settings["save"])
+            ):
                 self._files[name] = (stamp, pages)
                 for page in pages:
-                    self.images[page] = images[page]
+                    self._images[page] = images[page]
                     self._nuclei[page], self._runs[page] = nuclei[page], runs[page]
 
-    def _is_there(self, name: str) -> bool:
-        """Return whether everything that is saved of an image is there."""
-        return all((self.output / kind / f"{name}{ENDINGS[kind]}").exists() for kind in self.settings["save"])
+    def fill(self, results: Iterable[Result]) -> None:
+        """Take in what comes of each waiting file; print warnings, each note once, and errors."""
+        printed: set[str] = set()
+        tracked = track(results, "predict", len(self.waiting))
+        for (name, file), result in zip(self.waiting.items(), tracked, strict=True):
+            if isinstance(result, UserError):
+                if line := self._new.add_error(result):
+                    print(f"skipped: {line}", file=sys.stderr)
+                continue
+            self._add(name, file, result)
+            for image in result:
+                for warning in image.warnings:
+                    print(f"warning: {image.name}: {warning}", file=sys.stderr)
+                for note in image.notes:
+                    if note not in printed:
+                        printed.add(note)
+                        print(f"{image.name}: {note}", file=sys.stderr)
 
-    def is_done(self, name: str) -> bool:
-        """Return whether the images of a file are in the tables."""
-        return name in self._files
-
-    def add(self, name: str, file: File, images: Sequence[SegmentedImage]) -> None:
-        """Take in the images of a file."""
+    def _add(self, name: str, file: File, images: Sequence[SegmentedImage]) -> None:
         self._files[name] = (file_stamp(file), [image.name for image in images])
         for image in images:
             row = image.row(file) | {"seconds": round(image.seconds, 2)}
-            self.images[image.name] = {name: _text(value) for name, value in row.items()}
+            self._images[image.name] = {name: _text(value) for name, value in row.items()}
             self._nuclei[image.name] = [{"image": image.name, **row} for row in _texts(image.table)]
             self._runs[image.name] = image.runs.decode().splitlines()
 
-    def write(self, header: str) -> None:
-        """Write all tables; ``header`` is the first line of the competition's CSV."""
-        images = list(self.images.values())
-        nuclei = [row for name in self.images for row in self._nuclei[name]]
-        _write_csv(self.output / TABLE, images, ("image", "path", "nuclei"))
-        _write_csv(self.output / NUCLEI, nuclei, ("image", "label", "area", "y", "x", "mean_intensity"))
-        with atomic_write(self.output / RUNS) as part:
-            lines = [header, *(line for name in self.images for line in self._runs[name])]
+    def report(self, refused: Sequence[str]) -> Report:
+        """Return the report on all images, and on ``refused`` files."""
+        rows = self._images.values()
+        n_nuclei, kinds = sum(int(row["nuclei"]) for row in rows), Counter(row["modality"] for row in rows)
+        skipped = [*refused, *self._new.skipped]
+        return Report(len(rows), n_nuclei, kinds, skipped=skipped, joined=self._new.joined)
+
+    def stop(self) -> str:
+        """Write the tables so far, and return how much they have."""
+        self.finish()
+        return f"{len(self._images)} images"
+
+    def finish(self) -> None:
+        """Write all tables."""
+        nuclei = [row for name in self._images for row in self._nuclei[name]]
+        _write_csv(self._output / TABLE, [*self._images.values()], ("image", "path", "nuclei"))
+        _write_csv(self._output / NUCLEI, nuclei, ("image", "label", "area", "y", "x", "mean_intensity"))
+        with atomic_write(self._output / RUNS) as part:
+            lines = [self._header, *(line for name in self._images for line in self._runs[name])]
             part.write_text("\n".join(lines) + "\n")
-        record = {"settings": self.settings, "tables": self._digests(), "files": self._files}
-        write_json(self.output / RECORD, record)
+        record = {"settings": self._settings, "tables": self._digests(), "files": self._files}
+        write_json(self._output / RECORD, record)
 
     def _digests(self) -> dict[str, str]:
         """Return the hash of each table as it is on the disk."""
-        return {name: hashlib.sha256((self.output / name).read_bytes()).hexdigest() for name in TABLES}
+        return {name: hashlib.sha256((self._output / name).read_bytes()).hexdigest() for name in TABLES}
 
 
 def _text(value: str | float | None) -> str:
@@ -138,12 +177,8 @@ def _write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Write rows, columns of all of them; ``columns`` come first, and are there without rows too."""
     names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
-        f.write(",".join(map(_header, names)) + "\n")
+        f.write(",".join(n if n.isidentifier() else _field("image", n) for n in names) + "\n")
         f.writelines(",".join(_field(n, row.get(n, "")) for n in names) + "\n" for row in rows)
-
-
-def _header(name: str) -> str:
-    return name if name.isidentifier() else _field("image", name)
 
 
 def _field(column: str, value: str) -> str:
@@ -159,64 +194,82 @@ def predict_folder(
     workers: int,
     again: bool,
     header: str,
+    cluster: Cluster | None = None,
 ) -> None:
-    """Segment the images of a folder, write label maps and tables, and print what was done.
+    """Segment images, write what is to be saved of each and tables of all, and print what was done.
 
-    The tables have what earlier runs with the same settings did; Ctrl-C and SIGTERM write them too.
+    The tables have what earlier runs with the same settings did; Ctrl-C and SIGTERM write them too. They are
+    Parquet where ``settings.save`` says so, and on a cluster.
 
     Args:
         source: a folder, one file, a list of files, or an address in a store.
         output: the folder that takes the results.
         load: returns the model; called when all else is known to be right.
         settings: how files are read, and what is written.
-        workers: number of files at a time.
+        workers: number of files at a time; with a cluster, in each task.
         again: whether images that are done already are done again.
         header: first line of the competition's CSV.
+        cluster: of Ray; None for this process.
 
     Raises:
-        UserError: a setting is wrong, the folder holds the results of another input, nothing can be read, or
-            files were skipped.
+        UserError: a setting is wrong, a package is missing, the folder holds the results of another input,
+            nothing can be read, or files were skipped.
     """
     start = time.monotonic()
     check_call(output, workers)
-    if not again:
+    as_parquet = cluster is not None or PARQUET in settings.save
+    if as_parquet:
+        require_pyarrow()
+        settings = replace(settings, save=tuple(kind for kind in settings.save if kind != PARQUET))
+    elif not again:
         check_input(output, source)
     found = find_inputs(source, output)
     segmenter = load()
-    depends_on = {
-        "model": segmenter.fingerprint(),
-        "input": input_place(source),
-        **asdict(settings),
-    }
-    tables = ResultTables(output, found.files, depends_on, again)
-    files = {name: file for name, file in found.files.items() if not tables.is_done(name)}
-    refused = list(found.refused)
-    for line in [*found.notes, *(f"skipped: {line}" for line in refused)]:
+    model = segmenter.fingerprint()
+    depends_on = {"model": model, "input": input_place(source), **asdict(settings)}
+    tables: TextTables | ParquetTables
+    if as_parquet:
+        tables = ParquetTables(output, found.files, depends_on, settings.save, again)
+    else:
+        tables = TextTables(output, found.files, depends_on, again, header)
+    for line in [*found.notes, *(f"skipped: {line}" for line in found.refused)]:
         print(line, file=sys.stderr)
     try:
-        joined = _segment_all(files, segmenter, output, settings, workers, tables, refused)
+        if isinstance(tables, TextTables):
+            tables.fill(segment_files(tables.waiting, segmenter, output, settings, workers))
+        elif cluster is None:
+            tables.fill(write_parts(tables.waiting, segmenter, output, settings, workers))
+        else:
+            del segmenter  # the workers load their own
+            job = Job(load, model, output, settings, workers)
+            tables.fill(segment_on_ray(tables.waiting, job, cluster))
     except (KeyboardInterrupt, Terminated) as e:
-        ignore_signals()
-        tables.write(header)
-        end_now(e, f"stopped; {output} has {len(tables.images)} images, {how_to_go_on(again)}")
-    refused += lacking_sets(joined, found.files)
-    if not tables.images:
-        raise UserError(f"{refused[0]}; no image could be read")
-    tables.write(header)
-    rows = tables.images.values()
-    n_nuclei = sum(int(row["nuclei"]) for row in rows)
-    kinds = Counter(row["modality"] for row in rows)
-    total = Report(len(rows), n_nuclei, kinds, skipped=refused)
-    conclude(output, total, len(found.files) - len(files), start, settings)
+        # The process ends anyway, without its threads: what computes in them cannot be stopped.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print(f"stopped; {output} has {tables.stop()}, {how_to_go_on(again)}", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(130 if isinstance(e, KeyboardInterrupt) else 143)
+    total = tables.report(found.refused)
+    total.skipped += lacking_sets(total.joined, found.files)
+    if not total.images:
+        raise UserError(f"{total.skipped[0]}; no image could be read")
+    tables.finish()
+    if total.warned:
+        print(f"{total.warned} images have warnings, in {output / IMAGES}", file=sys.stderr)
+    kinds = ", ".join(f"{n} {kind}" for kind, n in total.modalities.items())
+    print(
+        f"wrote {output}: {total.nuclei} nuclei in {total.images} images ({kinds}), "
+        + (f"{tables.n_before} files done before, " if tables.n_before else "")
+        + f"{len(total.skipped)} files skipped, {time.monotonic() - start:.1f} s"
+        + (f"; look at {output}/overlays" if "overlays" in settings.save else "")
+    )
+    if total.skipped:
+        raise UserError(f"{len(total.skipped)} files were skipped, as said above; {output} has the others")
 
 
 def lacking_sets(joined: Mapping[str, str], files: Mapping[str, File]) -> list[str]:
-    """Print which files are read with another one of their set, and return a line for each that is not.
-
-    Args:
-        joined: for each such file the one that it is read with.
-        files: of the input, by name.
-    """
+    """Print which files of a set are read with its first one; return a line for each that lacks its first."""
     inputs = {os.path.realpath(file) for file in files.values() if isinstance(file, Path)}
     lacking = []
     for file, first in joined.items():
@@ -266,74 +319,3 @@ def check_input(output: Path, source: str) -> None:
 def input_place(source: str) -> str:
     """Return an address, or the full path, by which another input is known."""
     return source if is_address(source) else os.path.abspath(Path(source).expanduser())
-
-
-def ignore_signals() -> None:
-    """Let Ctrl-C and SIGTERM do nothing more, as the process ends anyway."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def end_now(reason: BaseException, line: str) -> NoReturn:
-    """Print a line and end the process, without its threads: what computes in them cannot be stopped."""
-    print(line, file=sys.stderr)
-    sys.stdout.flush()
-    os._exit(130 if isinstance(reason, KeyboardInterrupt) else 143)
-
-
-def conclude(output: Path, total: Report, n_before: int, start: float, settings: FileSettings) -> None:
-    """Print what was done since the time ``start``, and of how many files before.
-
-    Raises:
-        UserError: files were skipped.
-    """
-    print(
-        f"wrote {output}: {total.nuclei} nuclei in {total.images} images "
-        f"({', '.join(f'{n} {kind}' for kind, n in total.modalities.items())}), "
-        + (f"{n_before} files done before, " if n_before else "")
-        + f"{len(total.skipped)} files skipped, {time.monotonic() - start:.1f} s"
-        + (f"; look at {output}/overlays" if "overlays" in settings.save else "")
-    )
-    if total.skipped:
-        raise UserError(f"{len(total.skipped)} files were skipped, as said above; {output} has the others")
-
-
-def _segment_all(
-    files: Mapping[str, File],
-    segmenter: Segmenter,
-    output: Path,
-    settings: FileSettings,
-    workers: int,
-    tables: ResultTables,
-    refused: list[str],
-) -> dict[str, str]:
-    """Segment files, fill the tables, and print warnings, each note once, and the error of each bad file.
-
-    Returns:
-        For each file that is read with another one of its set that other one; see ``lacking_sets``.
-    """
-    said: set[str] = set()
-    joined: dict[str, str] = {}
-    results = segment_files(files, segmenter, output, settings, workers)
-    for (name, file), result in zip(files.items(), track(results, "predict", len(files)), strict=True):
-        if isinstance(result, PartOfSet):
-            joined[str(result.file)] = str(result.first)
-            continue
-        if isinstance(result, UserError):
-            refused.append(str(result))
-            print(f"skipped: {' '.join(str(result).split())}", file=sys.stderr)
-            continue
-        tables.add(name, file, result)
-        for image in result:
-            _say(image, said)
-    return joined
-
-
-def _say(image: SegmentedImage, said: set[str]) -> None:
-    """Print the warnings of an image, and those of its notes that were not printed yet."""
-    for warning in image.warnings:
-        print(f"warning: {image.name}: {warning}", file=sys.stderr)
-    for note in image.notes:
-        if note not in said:
-            said.add(note)
-            print(f"{image.name}: {note}", file=sys.stderr)

@@ -117,7 +117,6 @@ def write_maps(
     """Write out-of-fold maps as a compressed ``.npz``, whole.
 
     Args:
-        path: ``oof.npz`` of a fold.
         channels: names of the maps.
         folds_sha256, store_sha256: of the folds file and the store that were trained with.
         maps: ImageId and ``uint8 (C, H, W)`` of each image.
@@ -175,13 +174,10 @@ def windows(
     tile, context = (-(-n // stride) * stride for n in (tile, context))
     for y in range(0, shape[0], tile):
         for x in range(0, shape[1], tile):
-            yield (
-                (
-                    span(y - context, y + tile + context, shape[0]),
-                    span(x - context, x + tile + context, shape[1]),
-                ),
-                (span(y, y + tile, shape[0]), span(x, x + tile, shape[1])),
+            rows, columns = (
+                span(n - context, n + tile + context, m) for n, m in zip((y, x), shape, strict=True)
             )
+            yield (rows, columns), (span(y, y + tile, shape[0]), span(x, x + tile, shape[1]))
 
 
 def within_window(outer: Window, inner: Window) -> Window:

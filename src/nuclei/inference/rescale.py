@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from nuclei.data.image_stacks import Pixels
-from nuclei.inference.predict_maps import VIEWS, Network, View, predict, resize_maps
+from nuclei.inference.predict_maps import Network, View, predict, resize_maps
 from nuclei.metrics import equivalent_diameter
 from nuclei.postprocess.pipeline import by_name
 from nuclei.postprocess.watershed import MapWatershed
@@ -28,42 +28,6 @@ MIN_AREA = 10
 """In square pixels; smaller objects do not count."""
 BUSIEST = 768
 """Side in pixels of each of the four windows in which the nuclei of a larger image are measured."""
-
-
-def predict_at_diameter(
-    network: Network,
-    image: np.ndarray,
-    channels: Sequence[str],
-    diameter: float | None,
-    tta: int = 1,
-    scales: Sequence[float] = (1.0,),
-    zoom: float | None = None,
-) -> np.ndarray:
-    """Return the maps of an image, predicted where its nuclei have about a given diameter.
-
-    Args:
-        network: in eval mode.
-        image: ``uint8 (H, W)`` or ``(H, W, 3)``, after the network's preprocessing.
-        channels: names of the network's maps; without ``distance`` nothing is zoomed.
-        diameter: wanted, in pixels; None predicts the image as it is.
-        tta: number of dihedral views of the last pass, 1 to 8.
-        scales: factors of the zoom; the views take them in turn.
-        zoom: of the image, if it is known; see ``estimate_zoom``.
-
-    Returns:
-        ``uint8 (C, H, W)``.
-    """
-    if diameter is None or "distance" not in channels:
-        return predict(network, image, VIEWS[:tta])
-    if zoom is None:
-        zoom = estimate_zoom(network, image, channels, diameter)
-    if len(scales[:tta]) == 1:
-        return predict_zoomed(network, image, zoom * scales[0], VIEWS[:tta])
-    total = np.zeros((len(channels), *image.shape[:2]), np.float32)
-    for n, scale in enumerate(scales[:tta]):
-        views = VIEWS[:tta][n :: len(scales)]
-        total += len(views) * predict_zoomed(network, image, zoom * scale, views).astype(np.float32)
-    return np.rint(total / tta).astype(np.uint8)
 
 
 def estimate_zoom(network: Network, image: np.ndarray, channels: Sequence[str], diameter: float) -> float:
@@ -97,11 +61,6 @@ def busiest_windows(image: Pixels, side: int = BUSIEST) -> np.ndarray:
     return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)], axis=0)
 
 
-def known_zoom(diameter: float, current: float) -> float:
-    """Return the zoom that gives nuclei of a known diameter another one, within ``WIDE_LIMITS``."""
-    return float(np.clip(diameter / current, *WIDE_LIMITS))
-
-
 def predict_zoomed(network: Network, image: np.ndarray, zoom: float, views: Sequence[View]) -> np.ndarray:
     """Return the maps of the zoomed image, ``uint8 (C, H, W)`` at the image's own size."""
     with within(f"maps at {zoom:.2f} x"):
@@ -122,11 +81,7 @@ def zoom_image(image: np.ndarray, zoom: float) -> np.ndarray:
 def mean_diameter(maps: Mapping[str, np.ndarray]) -> float:
     """Return the diameter in pixels of a disc with the mean area of the nuclei that the watershed finds.
 
-    Args:
-        maps: ``uint8 (H, W)`` each, by name.
-
-    Returns:
-        0 where there is no nucleus.
+    Maps are ``uint8 (H, W)``, by name; without a nucleus it is 0.
     """
     areas = np.bincount(MapWatershed()(maps).ravel())[1:]
     areas = areas[areas >= MIN_AREA]

@@ -29,15 +29,10 @@ NGFF = "0.4"
 
 
 def write_labels(path: Path, labels: Pixels, pixel_size: float | None) -> None:
-    """Write a label map as TIFF, with the pixel size.
+    """Write a label map, ``int32 (H, W)``, 1..N, as TIFF, with the side of a pixel in µm if it is known.
 
     Labels in memory are written for ImageJ: 16 bits, or float for more nuclei. Labels by region, those of a
     large image, are written in tiles: 16 bits, or 32, as BigTIFF where the file may come to 4 GB.
-
-    Args:
-        path: of the file.
-        labels: ``int32 (H, W)``, 1..N.
-        pixel_size: side of a pixel in µm, if it is known.
     """
     with atomic_write(path) as part:
         # Every reader knows deflate; tifffile and scikit-image read LZW with a further package alone.
@@ -69,12 +64,9 @@ def write_labels(path: Path, labels: Pixels, pixel_size: float | None) -> None:
 
 
 def write_zarr(path: Path, labels: Pixels, pixel_size: float | None) -> None:
-    """Write a label map as an OME-Zarr image of labels, NGFF 0.4, which every reader of OME-Zarr opens.
+    """Write what ``write_labels`` writes as an OME-Zarr image of labels; a folder of this name is replaced.
 
-    Args:
-        path: of the folder, which is replaced.
-        labels: ``int32 (H, W)``, 1..N.
-        pixel_size: side of a pixel in µm, if it is known.
+    Every reader of OME-Zarr opens NGFF 0.4.
     """
     import numcodecs
     import zarr  # takes half a second
@@ -126,7 +118,6 @@ def write_overlay(path: Path, image: Pixels, labels: Pixels, dim: bool) -> list[
     """Write the outlines of nuclei on their image as PNG, every k-th pixel of one above ``PICTURE``.
 
     Args:
-        path: of the file.
         image: ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
         labels: ``int32 (H, W)``.
         dim: whether to stretch the contrast of the image.

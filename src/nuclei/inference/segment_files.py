@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +90,7 @@ class SegmentedImage:
     """The nuclei of one image, or of one page of a file.
 
     Attributes:
-        name: of the image.
         size: (H, W).
-        modality: how the image was taken.
         zoom: with which the networks saw it.
         count: number of nuclei.
         pixel_size: side of a pixel in µm, if it is known.
@@ -131,6 +129,10 @@ class SegmentedImage:
         }
 
 
+Result = list[SegmentedImage] | UserError
+"""The images of a file, or the error that the file gave."""
+
+
 def segment_files(
     files: Mapping[str, File],
     segmenter: Segmenter,
@@ -138,21 +140,19 @@ def segment_files(
     settings: FileSettings,
     workers: int,
     cores: int | None = None,
-) -> Iterator[list[SegmentedImage] | UserError]:
-    """Yield the images of each file, in order, or the error that the file gave.
+) -> Iterator[Result]:
+    """Yield what comes of each file, in order.
 
     Args:
         files: each file by name.
-        segmenter: from image to label map.
-        output: folder that takes ``labels/NAME.tif`` and ``overlays/NAME.png``.
-        settings: how files are read, and what is written.
+        output: folder that takes what is saved, see ``saved_path``.
         workers: number of files at a time.
         cores: that they share; None for all that this process may use.
     """
     together = max(1, min(workers, len(files)))
     segmenter.use_threads(max(1, (cores or available_cores()) // together))
 
-    def segment_file(file: tuple[str, File]) -> list[SegmentedImage] | UserError:
+    def segment_file(file: tuple[str, File]) -> Result:
         try:
             with within(str(file[1])):
                 return list(_segment_file(*file, segmenter, output, settings))
@@ -162,6 +162,16 @@ def segment_files(
             return UserError(f"{file[1]}: {type(e).__name__}: {' '.join(str(e).split())[:200]}")
 
     return map_in_order(segment_file, files.items(), workers)
+
+
+def saved_path(output: Path, kind: str, name: str) -> Path:
+    """Return where a kind of ``ENDINGS`` is saved of an image."""
+    return output / kind / f"{name}{ENDINGS[kind]}"
+
+
+def are_saved(output: Path, names: Iterable[str], save: Sequence[str]) -> bool:
+    """Return whether all that is to be saved of some images is there."""
+    return all(saved_path(output, kind, name).exists() for name in names for kind in save)
 
 
 def map_in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
@@ -208,22 +218,25 @@ def _segment(
     notes = list(image.notes)
     if modality == "fluorescence" and image.shown.ndim == 3:
         notes.append(f"colour on a dark ground: {nuclear_channel(sample)[1]}")
-    if "labels" in settings.save:
-        write_labels(output / "labels" / f"{name}.tif", found.labels, pixel_size)
-    if "overlays" in settings.save:
-        dim = modality == "fluorescence" and image.shown.ndim == 2
-        notes += write_overlay(output / "overlays" / f"{name}.png", image.shown, found.labels, dim)
     table = measure_channels(found.by_part(), image, pixel_size)
-    if len(class_names(segmenter.channels)) > 1:
+    classes = class_names(segmenter.channels)
+    if len(classes) > 1:
         table["class"] = classes_of(found.by_part(), found.maps, segmenter.channels)
-    if "geojson" in settings.save:
-        with atomic_write(output / "geojson" / f"{name}.geojson") as part, open(part, "w") as file:
-            file.writelines(polygons(found.by_part(), segmenter.channels, table))
-    if "rois" in settings.save:
-        with atomic_write(output / "rois" / f"{name}.zip") as part:
-            write_rois(part, found.by_part())
-    if "zarr" in settings.save:
-        write_zarr(output / "zarr" / f"{name}.ome.zarr", found.labels, pixel_size)
+    for kind in settings.save:
+        path = saved_path(output, kind, name)
+        if kind == "labels":
+            write_labels(path, found.labels, pixel_size)
+        elif kind == "overlays":
+            dim = modality == "fluorescence" and image.shown.ndim == 2
+            notes += write_overlay(path, image.shown, found.labels, dim)
+        elif kind == "geojson":
+            with atomic_write(path) as part, open(part, "w") as file:
+                file.writelines(polygons(found.by_part(), classes, table))
+        elif kind == "rois":
+            with atomic_write(path) as part:
+                write_rois(part, found.by_part())
+        else:
+            write_zarr(path, found.labels, pixel_size)
     height, width = image.shown.shape[:2]
     runs = [to_lines(name, p.labels, p.corner, height) for p in found.by_part() if p.labels.any()]
     return SegmentedImage(
@@ -242,13 +255,7 @@ def _segment(
 
 
 def measure_channels(parts: Iterable[LabelPart], image: SourceImage, pixel_size: float | None) -> Columns:
-    """Return what ``measure_parts`` measures of an image, with the intensity of each of several channels.
-
-    Args:
-        parts: of the labels.
-        image: as the reader took it.
-        pixel_size: side of a pixel in µm, if it is known.
-    """
+    """Return what ``measure_parts`` measures of an image, with the intensity of each of several channels."""
     several = len(image.channels) > 1
     planes = {name: image.read_channel(n) for n, name in enumerate(image.channels)} if several else {}
     return measure_parts(parts, image.pixels, planes, pixel_size)

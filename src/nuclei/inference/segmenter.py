@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, preprocess
 from nuclei.errors import UserError
 from nuclei.inference.onnx_network import OnnxNetwork
-from nuclei.inference.predict_maps import VIEWS, Network, place
-from nuclei.inference.rescale import estimate_zoom, known_zoom, predict_at_diameter
+from nuclei.inference.predict_maps import VIEWS, Network, place, predict
+from nuclei.inference.rescale import WIDE_LIMITS, estimate_zoom, predict_zoomed
 from nuclei.postprocess.pipeline import Step, as_config, postprocess
 
 if TYPE_CHECKING:
@@ -70,14 +70,15 @@ class WeightedNetwork:
         return self.predict(image, hints).maps
 
     def predict(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> Prediction:
-        """Return the maps of an image and its zoom.
-
-        Raises:
-            UserError: the diameter of nuclei is given, and the network is not zoomed.
-        """
+        """Return the maps of an image and its zoom; see ``zoom`` for the error."""
         shown = preprocess(image, self.network.preprocessing, hints)
         zoom = self.zoom(shown, hints)
         return Prediction(self.zoomed_maps(shown, zoom), zoom)
+
+    @property
+    def _is_zoomed(self) -> bool:
+        """Whether images are zoomed; the size of nuclei is measured with the map ``distance``."""
+        return self.diameter is not None and "distance" in self.channels
 
     def zoom(self, shown: np.ndarray, hints: ImageHints) -> float:
         """Return how much an image, ``uint8 (H, W)`` or ``(H, W, 3)`` after preprocessing, is to be zoomed.
@@ -85,20 +86,26 @@ class WeightedNetwork:
         Raises:
             UserError: the diameter of nuclei is given, and the network is not zoomed.
         """
-        zoomed = self.diameter is not None and "distance" in self.channels
-        if not zoomed and hints.diameter is not None:
-            raise UserError(f"diameter={hints.diameter}: this model sees images at their own size alone")
-        if self.diameter is None or not zoomed:
+        if self.diameter is None or not self._is_zoomed:
+            if hints.diameter is not None:
+                raise UserError(f"diameter={hints.diameter}: this model sees images at their own size alone")
             return 1.0
         if hints.diameter is not None:
-            return known_zoom(self.diameter, hints.diameter)
+            return float(np.clip(self.diameter / hints.diameter, *WIDE_LIMITS))
         return estimate_zoom(self.network, shown, self.channels, self.diameter)
 
     def zoomed_maps(self, shown: np.ndarray, zoom: float) -> np.ndarray:
         """Return maps ``uint8 (C, H, W)`` of an image after preprocessing, predicted at a zoom."""
-        return predict_at_diameter(
-            self.network, shown, self.channels, self.diameter, self.tta, self.scales, zoom
-        )
+        views, scales = VIEWS[: self.tta], self.scales[: self.tta]
+        if not self._is_zoomed:
+            return predict(self.network, shown, views)
+        if len(scales) == 1:
+            return predict_zoomed(self.network, shown, zoom * scales[0], views)
+        total = np.zeros((len(self.channels), *shown.shape[:2]), np.float32)
+        for n, scale in enumerate(scales):
+            some = views[n :: len(self.scales)]
+            total += len(some) * predict_zoomed(self.network, shown, zoom * scale, some).astype(np.float32)
+        return np.rint(total / self.tta).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -116,14 +123,9 @@ class Segmenter:
     steps: Sequence[Step]
 
     def maps(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> np.ndarray:
-        """Return the weighted mean of the networks' maps.
+        """Return the weighted mean of the networks' maps of an image, ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
 
-        Args:
-            image: ``uint8 (H, W)`` or RGB ``(H, W, 3)``.
-            hints: what the user says of it.
-
-        Returns:
-            ``uint8 (C, H, W)``: probabilities times 255, of ``channels``.
+        Maps are ``uint8 (C, H, W)``: probabilities times 255, of ``channels``.
         """
         return self.predict(image, hints).maps
 

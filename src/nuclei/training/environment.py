@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
+from nuclei.atomic import read_json, write_json
 from nuclei.errors import UserError
-from nuclei.json_files import read_json, write_json
 
 COMMIT = "commit.json"
 """Stands in for git in a copy of the project that has none, such as the bundle for Kaggle."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from nuclei.atomic import read_json, write_json
 from nuclei.errors import UserError
-from nuclei.json_files import read_json, write_json
 from nuclei.paths import FoldFolder
 
 DATA_CHANGES = {"folds": "another folds file", "store": "other images or annotations"}

@@ -21,7 +21,7 @@ from nuclei.data.sources.folder import Folder, choose_sizes
 from nuclei.data.store import Store, prepare
 from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 from nuclei.errors import UserError
-from nuclei.inference.measure import to_geojson
+from nuclei.inference.measure import LabelPart, measure, polygons
 
 NAMES = ("a", "b", "c d")
 
@@ -46,8 +46,7 @@ def write(path: Path, array: np.ndarray) -> None:
 
 def geojson(name: str) -> str:
     labels = labels_of(name)
-    n = int(labels.max())
-    return to_geojson(labels, ["nucleus"] * n, {"nucleus": (1, 2, 3)}, [{}] * n)
+    return "".join(polygons([LabelPart(labels)], ["nucleus"], measure(labels, labels)))
 
 
 def write_coco(root: Path, file: str = "annotations.json") -> None:
