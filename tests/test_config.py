@@ -216,6 +216,7 @@ def paint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("+more=1", "paint has no setting 'more'"),
         ("name=a,b", "name=a,b names several values: add -m"),
         ("count=1, 2", "count=1, 2 names several values: add -m"),
+        ("brush=thick,thin", "brush=thick,thin names several options: add -m"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_one_line(word: str, message: str) -> None:

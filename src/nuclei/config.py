@@ -592,6 +592,8 @@ def is_group(override: Override, composed: DictConfig) -> bool:
 
 def option_as_text(override: Override) -> str:
     """Write the choice of a group's option, which is text, though ``model=0`` looks like a number."""
+    if override.is_sweep_override():
+        raise UserError(f"{override.input_line} names several options: add -m for one run each")
     if isinstance(override.value(), int | float | None):
         key, _, value = str(override.input_line).partition("=")
         return f"{key}={quoted(value)}"
