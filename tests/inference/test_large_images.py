@@ -22,7 +22,15 @@ from nuclei.inference.large_images import (
     segment,
     segment_blocks,
 )
-from nuclei.inference.measure import LabelPart, classes_of, measure, measure_parts, polygons, write_rois
+from nuclei.inference.measure import (
+    LabelPart,
+    class_names,
+    classes_of,
+    measure,
+    measure_parts,
+    polygons,
+    write_rois,
+)
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.labelmap.objects import best_ious, pair_runs
 from nuclei.models.base import SegmentationNetwork
@@ -120,7 +128,8 @@ def test_what_is_measured_and_written_by_part_is_that_of_the_whole(drawn, tmp_pa
     classes = classes_of(found.by_part(), maps, channels)
     assert np.array_equal(classes, classes_of(whole, maps, channels)) and set(classes) == {"a", "b"}
     table["class"] = classes
-    assert [*polygons(found.by_part(), channels, table)] == [*polygons(whole, channels, table)]
+    names = class_names(channels)
+    assert [*polygons(found.by_part(), names, table)] == [*polygons(whole, names, table)]
     write_rois(tmp_path / "a.zip", found.by_part())
     write_rois(tmp_path / "b.zip", whole)
     with zipfile.ZipFile(tmp_path / "a.zip") as a, zipfile.ZipFile(tmp_path / "b.zip") as b:

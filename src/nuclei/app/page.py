@@ -276,7 +276,7 @@ def sent(name: str, content: bytes) -> str:
 def channels(image: OpenImage) -> Any:
     """Return the list of an image's channels; hidden where there is only one."""
     names = image.whole.channels
-    first = "all colours" if image.whole.shown.ndim == 3 else "as the file names them"
+    first = "all colours" if image.whole.shown.ndim == 3 else "chosen for you"
     numbered = [(f"{n}: {name}", n) for n, name in enumerate(names, 1)]
     return gr.Dropdown([(first, 0), *numbered], value=image.channel, visible=len(names) > 1)
 
