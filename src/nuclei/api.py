@@ -90,16 +90,13 @@ def segment(
         ValueError: the image has another shape or type.
         nuclei.UserError: there is no such channel or modality, or a size is not positive.
     """
-    from nuclei.data.image_appearance import find_colour_map
-    from nuclei.data.image_stacks import channel_of, sample_pixels
-    from nuclei.data.preprocessing import ImageHints, choose_8_bits
+    from nuclei.data.image_stacks import channel_of, show
+    from nuclei.data.preprocessing import ImageHints
     from nuclei.inference.large_images import segment as segment_image
 
     image = np.asarray(image)
     if channel is not None:
         image = channel_of(image, int(channel) if isinstance(channel, np.integer) else channel)
-    if image.ndim == 3 and image.shape[2] == 3 and (image == image[..., :1]).all():
-        image = image[..., 0]  # grey, as the same image read from a file
     if image.dtype.kind not in "buif" or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(
             f"expected an image (H, W) or (H, W, 3) of real numbers, got {image.dtype} {image.shape}; "
@@ -107,10 +104,7 @@ def segment(
         )
     hints = ImageHints.with_pixel_size(modality, invert, diameter, pixel_size)
     model = model or _default_model()
-    shown = choose_8_bits(sample_pixels(image))[0](image)
-    if shown.ndim == 3 and (found := find_colour_map(sample_pixels(shown))):
-        shown = found[0](shown)
-    return np.asarray(segment_image(model, shown, hints).labels)
+    return np.asarray(segment_image(model, show(image).shown, hints).labels)
 
 
 def measure(labels: np.ndarray, image: np.ndarray, pixel_size: float | None = None) -> pd.DataFrame:

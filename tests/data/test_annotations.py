@@ -51,6 +51,7 @@ def test_label_maps_of_any_kind_are_read_as_they_are(tmp_path: Path) -> None:
     ("name", "array", "says"),
     [
         ("a.png", np.random.default_rng(0).integers(0, 255, (5, 5, 3)), "is a picture in colours"),
+        ("a.png", cv2.applyColorMap(np.uint8(LABELS * 20), cv2.COLORMAP_VIRIDIS), "is a picture in colours"),
         (
             "a.tif",
             np.full((5, 5), 0.5, np.float32),

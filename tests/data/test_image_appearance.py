@@ -6,6 +6,7 @@ import pytest
 
 from nuclei.data.image_appearance import (
     MAPS,
+    choose_grey_levels,
     find_colour_map,
     intensities,
     most_nuclear,
@@ -94,3 +95,58 @@ def test_scale_bars_are_painted_out_and_nuclei_are_not():
     saturated = np.where(image > 60, 255, image).astype(np.uint8)
     for other in (image, saturated, np.zeros_like(image), np.full_like(image, 255), image[:0]):
         assert paint_out_scale_bars(other)[0] is other
+
+
+def grey_levels(image: np.ndarray) -> tuple[np.ndarray, str]:
+    convert, warning = choose_grey_levels(image)
+    return convert(image), warning
+
+
+def test_saturated_debris_and_frames_leave_the_nuclei_their_grey_levels():
+    nuclei = cells()["nuclei"] // 8
+    plain = grey_levels(nuclei)[0].astype(int)
+    for mask in (np.s_[:40, :40], np.s_[:30], np.s_[::9, ::9]):
+        image = nuclei.copy()
+        image[mask] = 65535
+        shown, warning = grey_levels(image)
+        others = image < 65535
+        assert np.ptp(shown[others]) > 100 and "saturated pixels" in warning
+        assert np.corrcoef(shown[others], plain[others])[0, 1] > 0.999
+
+
+def test_saturated_nuclei_are_no_debris():
+    image = np.where(cells()["nuclei"] > 1500, 65535, 300).astype(np.uint16)
+    assert set(np.unique(grey_levels(image)[0])) == {0, 255}
+    noisy = image - np.random.default_rng(0).integers(0, 100, image.shape, dtype=np.uint16) * (image == 300)
+    shown, warning = grey_levels(noisy)
+    assert shown[image == 300].max() <= 1 and not warning
+
+
+def test_the_first_channel_is_not_left_for_a_part_of_its_nuclei_or_for_debris():
+    nuclei = cells()["nuclei"]
+    part, dust, nucleoli = nuclei.copy(), np.zeros((160, 200), np.float32), np.zeros((160, 200), np.float32)
+    part[60:] = np.median(nuclei)
+    cv2.circle(dust, (100, 60), 40, 3000, cv2.FILLED)
+    for y, x in ((30, 30), (40, 150), (80, 90), (120, 40), (130, 160)):
+        cv2.circle(nucleoli, (x, y), 3, 3000, cv2.FILLED)
+    for other in (part, dust, nucleoli, (nuclei > 1500).astype(np.uint16), np.zeros((160, 200, 3), np.uint8)):
+        assert most_nuclear([nuclei, other]) == 0
+
+
+def test_saturated_nuclei_on_a_ground_of_light_and_dark_noise_keep_the_scale():
+    ground = np.random.default_rng(0).exponential(25, (160, 200))
+    image = np.clip(ground + 4 * (cells()["nuclei"] - 330.0), 0, 4095).astype(np.uint16)
+    assert 0.004 < np.mean(image == 4095) < 0.2
+    shown, warning = grey_levels(image)
+    assert not warning and np.percentile(shown[image < 500], 99.5) < 40
+
+
+def test_maps_are_known_by_colours_alone_wherever_these_are():
+    jet = cv2.resize(coloured("jet"), (1000, 1000), interpolation=cv2.INTER_NEAREST)
+    jet[:, 0] = 255
+    assert find_colour_map(jet)
+    for name in ("jet", "viridis"):
+        framed = np.full((60, 60, 3), (255, 255, 238), np.uint8)
+        framed[:8] = 0
+        framed[20:40, 20:40] = coloured(name)[0, 128]
+        assert find_colour_map(framed) is None, "a ground, a frame and one colour"

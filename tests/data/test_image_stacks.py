@@ -12,6 +12,7 @@ from nuclei.data.image_stacks import (
     PlaneSelection,
     RegionImage,
     Stack,
+    busiest_windows,
     channel_of,
     combine,
     image_by_region,
@@ -163,3 +164,13 @@ def test_images_are_combined_by_region(large):
     highest = combine(planes, lambda parts: np.maximum(*parts))
     assert isinstance(highest, RegionImage) == (large == 0)
     assert np.array_equal(highest[20:30, 5:9], np.maximum(WHOLE, WHOLE[::-1])[20:30, 5:9])
+
+
+def test_the_windows_with_the_most_contrast_are_found_wherever_they_are() -> None:
+    image = np.zeros((410, 620), np.uint8)
+    image[110:130, 210:230], image[380:409, 560:619] = 200, 250
+    best, second = busiest_windows(image, 100)[:2]
+    assert (image[best] == 250).sum() == 29 * 59 and (image[second] == 200).sum() == 400
+    for shape in ((30, 50), (1, 600), (400, 1), (2, 2), (1, 1)):
+        windows = busiest_windows(np.zeros(shape, np.uint8), 100)
+        assert len(windows) == 4 and len({np.zeros(shape)[w].shape for w in windows}) == 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nuclei.data.targets import CHANNELS, targets
-from nuclei.inference.rescale import busiest_windows, estimate_zoom, mean_diameter
+from nuclei.inference.rescale import estimate_zoom, mean_diameter
 from nuclei.inference.segmenter import WeightedNetwork
 from nuclei.models.base import SegmentationNetwork
 
@@ -101,12 +101,3 @@ def test_of_a_large_image_four_windows_are_measured():
     network = Seen()
     assert estimate_zoom(network, image, CHANNELS, 26.0) == pytest.approx(2.0, abs=0.1)
     assert network.sizes == [(768, 768), (1536, 1536)]
-
-
-def test_the_windows_with_the_most_contrast_are_measured():
-    image = np.zeros((400, 600), np.uint8)
-    image[110:130, 210:230], image[310:330, 510:520] = 200, 250
-    windows = busiest_windows(image, side=100)
-    assert windows.shape == (200, 200) and (windows == 200).any() and (windows == 250).any()
-    assert busiest_windows(image[:30, :50]).shape == (30, 50)
-    assert busiest_windows(image[:1]).shape == (2, 600) and busiest_windows(image[:, :1]).shape == (400, 2)

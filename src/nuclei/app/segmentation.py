@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from nuclei.data.image_stacks import SourceImage
-from nuclei.data.preprocessing import NO_HINTS, ImageHints, Modality, judge_modality, to_8_bits
+from nuclei.data.image_stacks import SourceImage, show
+from nuclei.data.preprocessing import NO_HINTS, ImageHints, Modality, judge_modality
 from nuclei.inference.measure import LabelPart, class_names, classify, mean_intensity
 from nuclei.inference.segment_files import measure_channels, warnings_of
 from nuclei.inference.segmenter import Segmenter
@@ -61,11 +61,10 @@ def open_image(whole: SourceImage, channel: int = 0, hints: ImageHints = NO_HINT
 
 def _channel(whole: SourceImage, index: int) -> SourceImage:
     """Return an image of one channel, which the visitor has chosen: no doubt remains about that."""
-    pixels = np.asarray(whole.read_channel(index))
-    shown, warning = to_8_bits(pixels)
+    pixels, shown, notes, warning = show(np.asarray(whole.read_channel(index)))
     name = f"channel {index + 1} of {len(whole.channels)}: {whole.channels[index]}"
-    notes = (name, *(note for note in whole.notes if not note.startswith("channel ")))
-    warnings = (warning,) if warning else ()
+    kept = (note for note in whole.notes if not note.startswith("channel ") and "scale bar" not in note)
+    notes, warnings = (name, *kept, *notes), (warning,) if warning else ()
     return dataclasses.replace(whole, pixels=pixels, shown=shown, notes=notes, warnings=warnings)
 
 

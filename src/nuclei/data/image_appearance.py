@@ -11,20 +11,26 @@ from scipy.spatial import KDTree
 
 from nuclei.data.preprocessing import Transform, choose_8_bits
 
-MAPS = ("jet", "turbo", "viridis", "plasma", "inferno", "magma", "parula", "cividis", "hot", "rainbow")
-"""Names of colour maps, as OpenCV and Matplotlib call them."""
+MAPS = ("jet", "turbo", "viridis", "plasma", "inferno", "magma", "parula", "cividis", "rainbow")
+"""Names of colour maps, as OpenCV and Matplotlib call them; none is the scale of a single colour."""
 SAMPLE = 1_000
-"""Pixels by which an image is judged."""
+"""Pixels by which the colours of an image are judged."""
 NEAR = 12.0
-"""Distance of RGB values up to which a colour is one of a map's."""
-SHARE = 0.8
-"""Share of pixels that must have a map's colours: less than 0.1 of stained tissue have, 0.9 of JPEG files."""
-SPREAD = 110
-"""Levels, of 256, that they must cover; the darkest part of some maps is the scale of one colour."""
+"""Distance of RGB values up to which a colour is one of a map's, or grey."""
 COLOURED = 0.2
-"""Share of pixels that must differ from grey by more than ``NEAR``."""
+"""Share of pixels that must not be grey."""
+SHARE = 0.8
+"""Share of these that must have a map's colours: less than 0.1 of stained tissue have, 0.9 of JPEG files."""
+SPREAD = 110
+"""Levels, of 256, that they must cover."""
 BAR = 15
 """Length in pixels of the shortest scale bar."""
+SQUEEZED = 6
+"""How many times farther than nuclei saturated pixels reach where they hide them."""
+SATURATED = 0.004
+"""Share of saturated pixels from which on they set the range of an image."""
+LIKE_NUCLEI = 0.12
+"""What ``objects_like_nuclei`` says of nuclei at least; of diffuse light and of noise it says half of it."""
 CLEARLY = 1.25
 """How many times more like nuclei a channel must look to be taken in place of the first."""
 
@@ -39,13 +45,15 @@ def find_colour_map(image: np.ndarray) -> tuple[Transform, str] | None:
         From any part of the image to its intensities ``uint8 (h, w)``, and the map's name; None for other
         images, such as stained tissue.
     """
-    pixels = image.reshape(-1, 3)
-    pixels = pixels[:: max(1, len(pixels) // SAMPLE)]
-    if not len(pixels) or np.mean(np.ptp(pixels, axis=1) > NEAR) < COLOURED:
+    step = max(1, int((image.shape[0] * image.shape[1] / SAMPLE) ** 0.5))
+    pixels = image[::step, ::step].reshape(-1, 3)
+    coloured = pixels[np.ptp(pixels, axis=1) > NEAR]  # black, white and grey prove no map
+    if not len(pixels) or len(coloured) < COLOURED * len(pixels):
         return None
     for name in MAPS:
-        distances, levels = _colours(name).query(pixels)
-        if np.mean(distances < NEAR) > SHARE and np.ptp(np.percentile(levels, (1, 99))) > SPREAD:
+        distances, levels = _colours(name).query(coloured)
+        near = distances < NEAR
+        if near.mean() > SHARE and np.ptp(np.percentile(levels[near], (1, 99))) > SPREAD:
             return partial(intensities, name=name), name
     return None
 
@@ -68,8 +76,8 @@ def _colours(name: str) -> KDTree:
 def paint_out_scale_bars(image: np.ndarray) -> tuple[np.ndarray, int]:
     """Replace scale bars that were burnt into an image by what surrounds them.
 
-    A bar is a rectangle of the image's greatest value without a single other pixel, at least ``BAR`` pixels
-    long and three times as long as wide, as no nucleus is.
+    A bar is a rectangle of the image's greatest value without a single other pixel, on a ground of less than
+    half of it, at least ``BAR`` pixels long and four times as long as wide, as no nucleus is.
 
     Args:
         image: ``uint8 (H, W)``.
@@ -77,60 +85,112 @@ def paint_out_scale_bars(image: np.ndarray) -> tuple[np.ndarray, int]:
     Returns:
         The image, copied if it has bars, and their number.
     """
-    if not image.size:  # OpenCV crashes
+    if not image.size or image.min() == image.max():
         return image, 0
-    plateau = (image == image.max()).astype(np.uint8)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(plateau, connectivity=8)
-    length, width = stats[1:, 2:4].max(axis=1, initial=0), stats[1:, 2:4].min(axis=1, initial=2**31 - 1)
-    bars = stats[1:][(stats[1:, 4] == length * width) & (length >= BAR) & (width > 1) & (length >= 3 * width)]
-    painted = image.copy() if len(bars) else image
-    for x, y, columns, rows, _ in bars:
+    top = int(image.max())
+    _, _, stats, _ = cv2.connectedComponentsWithStats((image == top).astype(np.uint8), connectivity=8)
+    painted, count = image, 0
+    for x, y, columns, rows, area in stats[1:]:
+        length, width = max(columns, rows), min(columns, rows)
+        if area < length * width or length < max(BAR, 4 * width) or width < 2:
+            continue
         around = image[max(0, y - 2) : y + rows + 2, max(0, x - 2) : x + columns + 2]
-        painted[y : y + rows, x : x + columns] = np.median(around[around < image.max()])
-    return painted, len(bars)
+        ground = np.median(around[around < top]) if (around < top).any() else top
+        if ground < top / 2:
+            painted, count = painted.copy() if count == 0 else painted, count + 1
+            painted[y : y + rows, x : x + columns] = ground
+    return painted, count
+
+
+def choose_grey_levels(image: np.ndarray) -> tuple[Transform, str]:
+    """Decide as ``choose_8_bits`` does, but leave out saturated pixels that hide what looks like nuclei.
+
+    Debris and hot pixels at the end of the scale squeeze everything else into a few grey levels. Saturated
+    nuclei leave nothing that looks like nuclei when they and their blurred edges are taken away.
+
+    Args:
+        image: of any type and shape; a sample of its pixels will do.
+
+    Returns:
+        From any part of the image to ``uint8`` of its shape, and a warning.
+    """
+    convert, warning = choose_8_bits(image)
+    if image.ndim != 2 or image.dtype in (np.uint8, bool) or not np.isfinite(image).any():
+        return convert, warning
+    brightest = image[np.isfinite(image)].max()
+    saturated = (image == brightest).astype(np.uint8)
+    if saturated.mean() < SATURATED:
+        return convert, warning
+    blobs = cv2.morphologyEx(saturated, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    hidden = saturated | cv2.dilate(blobs, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
+    others = image[(hidden == 0) & np.isfinite(image)]
+    if not others.size:
+        return convert, warning
+    middle, above = (float(p) for p in np.percentile(others, (50, 99.5)))
+    if SQUEEZED * (above - middle) > float(brightest) - middle:
+        return convert, warning
+    rest = np.where(hidden, others.dtype.type(middle), image)
+    _, likeness, count = objects_like_nuclei(rest)
+    if likeness < LIKE_NUCLEI or count < 2:
+        return convert, warning
+    n = int(saturated.sum())
+    said = f"{n} saturated pixels that hid the others were clipped"
+    return choose_8_bits(rest)[0], f"{warning}; {said}" if warning else said
 
 
 def most_nuclear(channels: Sequence[np.ndarray]) -> int:
     """Return which of several channels looks most like nuclei: compact, sharply bounded objects.
 
     Membranes are thin, spots and noise do not survive an opening, cytoplasm is diffuse, has holes, or is as
-    sharp but holds the objects of another channel. The first channel is left only for a clearly better one.
+    sharp but holds an object of another channel in each of its own. The first channel is left only for one
+    that looks clearly better, with half as many objects at least, or that it holds.
 
     Args:
         channels: ``(H, W)`` each, of any real type; nuclei are brighter than the ground.
     """
-    objects, likeness = zip(*map(_objects_like_nuclei, channels), strict=True)
+    objects, likeness, counts = zip(*map(objects_like_nuclei, channels), strict=True)
 
     def holds(outer: int, inner: int) -> bool:
-        """Return whether the objects of a channel have those of another one in them, which are as likely."""
-        common = np.count_nonzero(objects[outer] & objects[inner])
-        size = np.count_nonzero(objects[inner])
-        smaller = common > 0.7 * size and size < 0.8 * np.count_nonzero(objects[outer])
-        return bool(smaller) and likeness[inner] > likeness[outer] / 2
+        """Return whether nearly every object of a channel has one of another channel in it, as likely."""
+        n, numbered = cv2.connectedComponents(objects[outer].astype(np.uint8))
+        areas = np.bincount(numbered.ravel(), minlength=n)[1:]
+        shared = np.bincount(numbered[objects[inner]], minlength=n)[1:]
+        inside = shared / np.maximum(areas, 1)
+        filled = np.mean((inside > 0.25) & (inside < 0.8)) if n > 1 else 0.0
+        return bool(filled > 0.75) and likeness[inner] > likeness[outer] / 2
 
     nuclear = [n for n in range(len(channels)) if not any(holds(n, inner) for inner in range(len(channels)))]
+    nuclear = nuclear or [0]
     best = max(nuclear, key=lambda n: likeness[n])
-    return 0 if 0 in nuclear and likeness[best] <= CLEARLY * likeness[0] else best
+    clearly = likeness[best] > CLEARLY * likeness[0] and counts[best] >= max(2, counts[0] / 2)
+    return best if 0 not in nuclear or clearly else 0
 
 
-def _objects_like_nuclei(channel: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the convex hulls of Otsu's foreground, ``bool (H, W)``, and how much it looks like nuclei.
+def objects_like_nuclei(channel: np.ndarray) -> tuple[np.ndarray, float, int]:
+    """Find Otsu's foreground, and say how much it looks like nuclei.
 
-    That is the square of the share of the hulls that is compact foreground, times the steepness of its
-    outline: the part of the contrast from one pixel to the next.
+    Returns:
+        Its convex hulls, ``bool (H, W)``; how much they look like nuclei: the square of the share of them
+        that is compact foreground, times the steepness of the outline, the part of the contrast from one
+        pixel to the next; and the number of compact objects, 0 where most of the foreground is none.
     """
-    smooth = cv2.GaussianBlur(choose_8_bits(channel)[0](channel), (0, 0), 1)
+    grey = choose_8_bits(channel)[0](channel)
+    grey = grey if grey.ndim == 2 else grey.max(axis=2)
+    if not grey.size:
+        return grey.astype(bool), 0.0, 0
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1)
     _, mask = cv2.threshold(smooth, 0, 1, cv2.THRESH_OTSU)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros_like(mask)
+    hulls = np.zeros_like(mask)
     for outline in outlines:
-        cv2.fillConvexPoly(filled, cv2.convexHull(outline), 1)
+        cv2.fillConvexPoly(hulls, cv2.convexHull(outline), 1)
     compact = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
     edge = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
     if not edge.any() or not compact.any():
-        return filled.astype(bool), 0.0
+        return hulls.astype(bool), 0.0, 0
     values = smooth.astype(np.float32)
     rise = np.hypot(cv2.Sobel(values, -1, 1, 0, scale=1 / 8), cv2.Sobel(values, -1, 0, 1, scale=1 / 8))
     contrast = values[mask == 1].mean() - values[mask == 0].mean()
-    share = compact.sum() / filled.sum()
-    return filled.astype(bool), float(share**2 * rise[edge].mean() / contrast)
+    share = compact.sum() / hulls.sum()
+    count = cv2.connectedComponents(compact)[0] - 1 if share > 0.3 else 0
+    return hulls.astype(bool), float(share**2 * rise[edge].mean() / contrast), count

@@ -73,7 +73,7 @@ def read_images(
     try:
         empty = True
         for stack in _stacks(file, large, stored, alone):
-            for image in images_of(stack, selection, str(file)):
+            for image in images_of(stack, selection, str(file), stored):
                 empty = False
                 yield image
         if empty:

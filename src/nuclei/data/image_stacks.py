@@ -11,16 +11,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, product
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from nuclei.data.image_appearance import find_colour_map, most_nuclear, paint_out_scale_bars
-from nuclei.data.preprocessing import COLOURS, choose_8_bits, is_grey
+from nuclei.data.image_appearance import (
+    choose_grey_levels,
+    find_colour_map,
+    most_nuclear,
+    paint_out_scale_bars,
+)
+from nuclei.data.preprocessing import COLOURS, is_grey
 from nuclei.errors import UserError
 
 SAMPLE = 12_000_000
 """Pixels by which the modality and the contrast of a larger image are judged."""
+WINDOW = 768
+"""Side in pixels of each of the four windows by which a larger image's channels are judged."""
 BAND = 16_000_000
 """Pixels that are read at a time where every k-th pixel is wanted."""
 Slices = tuple[slice, slice]
@@ -228,8 +235,12 @@ class SourceImage:
     warnings: tuple[str, ...] = ()
 
 
-def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[SourceImage]:
+def images_of(
+    stack: Stack, selection: PlaneSelection, name: str, stored: bool = False
+) -> Iterator[SourceImage]:
     """Yield the images of a stack that are selected: one for each time point, page, or other axis.
+
+    With ``stored`` pixels stay as they are stored, as those of label maps must.
 
     Raises:
         UserError: there is no such channel, slice or time point; the message has the file's ``name``.
@@ -256,9 +267,10 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
         return _colour(whole, channel) if rgb and channel != ALL else whole
 
     doubts = list(stack.warnings)
-    if note and selection.channel is None and stack.nuclear is None and not any(map(NUCLEAR.search, names)):
+    named = stack.nuclear is not None or any(map(NUCLEAR.search, names))
+    if note and selection.channel is None and not named:
         first = {axis: indices[0] for axis, indices in others.items()}
-        index = most_nuclear([sample_pixels(read_channel(n, first)) for n in range(len(names))])
+        index = most_nuclear(_same_windows([read_channel(n, first) for n in range(len(names))]))
         note = _describe(names, index)
         doubts.append(UNNAMED)
     chosen = [note] if note else []
@@ -269,41 +281,73 @@ def images_of(stack: Stack, selection: PlaneSelection, name: str) -> Iterator[So
     for position in product(*others.values()):
         at = dict(zip(others, position, strict=True))
         read = partial(read_channel, at=at)
-        pixels, shown, notes, warning = _shown(read(index))
+        pixels, shown, notes, warning = show(read(index), stored)
         grey = colours and pixels.ndim == 2
         number = "".join(f"_{_word(axis)}{n + 1}" for axis, n in at.items() if len(others[axis]) > 1)
         yield SourceImage(
             stack.suffix + number,
             pixels,
             shown,
-            names[:1] if grey else names,
-            read,
+            ("grey",) if grey else names,
+            (lambda _, pixels=pixels: pixels) if grey else read,  # type: ignore[misc]
             stack.pixel_size,
             (*stack.notes, *chosen, *notes),
             (*doubts, warning) if warning else tuple(doubts),
         )
 
 
-def _shown(pixels: Pixels) -> tuple[Pixels, Pixels, list[str], str]:
-    """Return the values of an image and what is segmented of it, notes of the choice, and a warning.
+class Shown(NamedTuple):
+    """The values of an image, what is segmented of it, notes of what was chosen, and a warning or none."""
 
-    Images in equal colours, or in those of a colour map, become grey. A sample of a large image decides.
+    pixels: Pixels
+    shown: Pixels
+    notes: tuple[str, ...]
+    warning: str
+
+
+def show(pixels: Pixels, stored: bool = False) -> Shown:
+    """Bring the values of an image to the 8 bits that are segmented; a sample of a large image decides.
+
+    Images in equal colours, or in those of a colour map, become grey. Scale bars are painted out of images in
+    memory. With ``stored`` the values stay as they are stored, for label maps.
     """
     sample = sample_pixels(pixels)
-    convert, warning = choose_8_bits(sample)
+    convert, warning = choose_grey_levels(sample)
     if warning and sample.shape != pixels.shape:
         warning = f"in a sample of the image: {warning}"
     shown, notes = _map(pixels, convert), []
     if shown.ndim == 3 and is_grey(sample_pixels(shown)):
         pixels, shown = _colour(pixels, 0), _colour(shown, 0)
+    elif stored:
+        return Shown(pixels, shown, (), warning)
     elif shown.ndim == 3 and (found := find_colour_map(sample_pixels(shown))):
         intensities, name = found
         pixels = shown = _map(shown, intensities)
-        notes = [f"intensities of the colour map {name}"]
-    if isinstance(shown, np.ndarray) and shown.ndim == 2:
+        notes.append(f"intensities of the colour map {name}")
+    if isinstance(shown, np.ndarray) and shown.ndim == 2 and not stored:
         shown, bars = paint_out_scale_bars(shown)
         notes += [f"{bars} scale bar{'s' * (bars > 1)} left out"] * (bars > 0)
-    return pixels, shown, notes, warning
+    return Shown(pixels, shown, tuple(notes), warning)
+
+
+def busiest_windows(image: Pixels, side: int) -> list[Slices]:
+    """Return the four windows of an image with the greatest contrast, which may overlap at its edges."""
+    height, width = (max(1, min(side, n // 2)) for n in image.shape[:2])
+    rows, columns = (
+        np.linspace(0, n - size, -(-n // size)).astype(int).tolist()
+        for n, size in zip(image.shape[:2], (height, width), strict=True)
+    )
+    windows = [(slice(y, y + height), slice(x, x + width)) for y in rows for x in columns]
+    windows.sort(key=lambda w: -float(image[w][::8, ::8].std()))
+    return (windows * 4)[:4]
+
+
+def _same_windows(images: Sequence[Pixels]) -> list[np.ndarray]:
+    """Return the same windows of several images of one size, at full resolution; small images are whole."""
+    if images[0].shape[0] * images[0].shape[1] <= (2 * WINDOW) ** 2:
+        return [np.asarray(image) for image in images]
+    windows = busiest_windows(images[0], WINDOW)
+    return [np.concatenate([image[window] for window in windows]) for image in images]
 
 
 def _colour(image: Pixels, index: int) -> Pixels:

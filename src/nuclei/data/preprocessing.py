@@ -19,8 +19,6 @@ BRIGHT = 110
 """Median, of 255, above which the ground counts as bright."""
 SKEW = 3.0
 """How many times farther bright pixels reach than dark ones, or the reverse, where polarity is clear."""
-SQUEEZED = 6
-"""How many times farther than nuclei saturated pixels reach where they hide them."""
 
 
 @dataclass(frozen=True)
@@ -224,9 +222,8 @@ def to_8_bits(image: np.ndarray) -> tuple[np.ndarray, str]:
     """Scale numbers of any type linearly to 0..255, but for a few pixels far outside the others' range.
 
     The range is that between the percentiles 0.5 and 99.5 of the finite pixels, widened by as much on either
-    side, within minimum and maximum; saturated pixels that would hide all others do not count. Pixels that
-    are no finite number get the median. ``uint8`` stays. With the result comes a warning, which is empty
-    where nothing was cut or replaced.
+    side, within minimum and maximum. Pixels that are no finite number get the median. ``uint8`` stays. With
+    the result comes a warning, which is empty where nothing was cut or replaced.
     """
     convert, warning = choose_8_bits(image)
     return convert(image), warning
@@ -244,7 +241,7 @@ def choose_8_bits(image: np.ndarray) -> tuple[Transform, str]:
         return lambda part: np.zeros(part.shape, np.uint8), "no pixel is a finite number"
     sample = known[:: max(1, known.size // 2**22)]
     darkest, brightest = float(known.min()), float(known.max())
-    low, middle, high = _range_of_signal(sample, brightest)
+    low, middle, high = map(float, np.percentile(sample, (0.5, 50, 99.5)))
     span = (high - low) or (brightest - darkest)
     start, stop = max(darkest, low - span), min(brightest, high + span)
 
@@ -263,18 +260,3 @@ def choose_8_bits(image: np.ndarray) -> tuple[Transform, str]:
             f"{clipped} pixels far outside the range {start:g}..{stop:g} of the others were clipped"
         )
     return scale, "; ".join(warnings)
-
-
-def _range_of_signal(values: np.ndarray, brightest: float) -> tuple[float, float, float]:
-    """Return the percentiles 0.5, 50 and 99.5 of an image's values.
-
-    Debris, hot pixels or a frame at the end of the scale are left out where they would squeeze everything
-    else into a few grey levels, and what is left has a tail of bright pixels, as nuclei on a dark ground are.
-    """
-    low, middle, high = (float(p) for p in np.percentile(values, (0.5, 50, 99.5)))
-    others = values[values < brightest]
-    if others.size and high > (brightest + middle) / 2:
-        below, median, above = (float(p) for p in np.percentile(others, (0.5, 50, 99.5)))
-        if SQUEEZED * (above - median) < brightest - median and above - median > SKEW * (median - below):
-            return below, median, above
-    return low, middle, high

@@ -25,7 +25,7 @@ from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_pr
 from nuclei.errors import UserError
 from nuclei.inference.measure import LabelPart
 from nuclei.inference.predict_maps import Window, pad, windows, within_window
-from nuclei.inference.rescale import busiest_windows
+from nuclei.inference.rescale import busiest_part
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.postprocess.pipeline import by_name
 from nuclei.postprocess.second_stage import ImageNuclei, Selection
@@ -117,7 +117,7 @@ def segment_blocks(
 ) -> Segmentation:
     """Return what ``segment`` returns, in blocks; see there."""
     shape = (image.shape[0], image.shape[1])
-    sample, busiest = sample_pixels(image), busiest_windows(image)
+    sample, busiest = sample_pixels(image), busiest_part(image)
     zoomed = []
     for member in segmenter.networks:
         show = choose_preprocessing(sample, member.network.preprocessing, hints)

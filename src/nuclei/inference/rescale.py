@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nuclei.data.image_stacks import Pixels
+from nuclei.data.image_stacks import Pixels, busiest_windows
 from nuclei.inference.predict_maps import Network, View, predict, resize_maps
 from nuclei.metrics import equivalent_diameter
 from nuclei.postprocess.pipeline import by_name
@@ -36,7 +36,7 @@ def estimate_zoom(network: Network, image: np.ndarray, channels: Sequence[str], 
     Of large nuclei only parts or bright spots are seen at the image's own size, so half of it comes first.
     """
     if image.shape[0] * image.shape[1] > (2 * BUSIEST) ** 2:
-        image = busiest_windows(image)
+        image = busiest_part(image)
 
     def diameter_at(zoom: float) -> float:
         with within(f"nuclei's size at {zoom:g} x"):
@@ -48,16 +48,9 @@ def estimate_zoom(network: Network, image: np.ndarray, channels: Sequence[str], 
     return float(np.clip(diameter / current, *ZOOM_LIMITS)) if current else 1.0
 
 
-def busiest_windows(image: Pixels, side: int = BUSIEST) -> np.ndarray:
-    """Return four windows of an image with the greatest contrast, as one image of 2 by 2 of them."""
-    height, width = (max(1, min(side, n // 2)) for n in image.shape[:2])
-    corners = [
-        (y, x)
-        for y in range(0, image.shape[0] - height + 1, height)
-        for x in range(0, image.shape[1] - width + 1, width)
-    ]
-    corners.sort(key=lambda c: -float(image[c[0] : c[0] + height : 8, c[1] : c[1] + width : 8].std()))
-    a, b, c, d = (image[y : y + height, x : x + width] for y, x in (corners * 4)[:4])
+def busiest_part(image: Pixels) -> np.ndarray:
+    """Return the four windows of an image with the greatest contrast, as one image of 2 by 2 of them."""
+    a, b, c, d = (image[window] for window in busiest_windows(image, BUSIEST))
     return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)], axis=0)
 
 
