@@ -294,8 +294,10 @@ def test_the_text_can_be_typed_again() -> None:
     assert shlex.split(call.text) == ["./run.sh", "submission", "name=a b", "message='it'"]
 
 
-@pytest.mark.parametrize("name", ["[x].png", "{y}.png", "[a", "a=b, c.png", "2024", "${HOME}/a", "5 $"])
+@pytest.mark.parametrize(
+    "name", ["[x].png", "{y}.png", "[a", "a=b, c.png", "2024", "${HOME}/a", "5 $", r"a\${b}", "a\\", r"it\'s"]
+)
 def test_paths_and_messages_are_what_was_typed(name: str) -> None:
     assert compose_config("predict", [f"input={name}"]).input == name
     assert compose_config("submit", [f"message={name}"]).message == name
-    assert compose_config("submit", [f"message='{name}'"]).message == name
+    assert compose_config("submit", ["message=null"]).message == "null"

@@ -7,6 +7,7 @@ types are those of the values in the option's file.
 
 from __future__ import annotations
 
+import re
 import shlex
 import types
 from collections.abc import Mapping, Sequence
@@ -578,8 +579,21 @@ def parse_override(word: str) -> Override:
 
 
 def quoted(text: str) -> str:
-    """Put text in quotes for Hydra's grammar."""
-    return "'" + text.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
+    """Put text in quotes for Hydra's grammar, where backslashes count before a quote alone.
+
+    >>> print(quoted("it's a\\\\"))
+    'it\\'s a\\\\'
+    """
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + (r"\'" if m[2] else ""), text) + "'"
+
+
+def literal(text: str) -> str:
+    """Escape what OmegaConf would take for a reference to another setting.
+
+    >>> print(literal("${HOME}/a"))
+    \\${HOME}/a
+    """
+    return re.sub(r"(\\*)\$\{", lambda m: 2 * m[1] + r"\${", text)
 
 
 def is_group(override: Override, composed: DictConfig) -> bool:
@@ -630,10 +644,9 @@ def word_of(override: Override, command: str, schema: type, plain: OptionSetting
     if override.is_delete():
         return word
     text, hint = override.get_value_string(), type_of(schema, key)
-    if key in AS_TYPED and alternatives(hint) == [str] and text not in NULLS:
+    if key in AS_TYPED and alternatives(hint) == [str] and (hint is str or text not in NULLS):
         inside = str(override.value()) if text[:1] in ("'", '"') else text
-        literal = quoted(inside.replace("${", r"\${"))  # no reference to another setting
-        return f"{override.get_key_element()}={literal}"
+        return f"{override.get_key_element()}={quoted(literal(inside))}"
     if override.is_sweep_override():
         # name=a,b is more likely a sweep whose -m was forgotten than a text with a comma.
         if hint is not str or (", " not in text and value_at(plain, key)):

@@ -188,10 +188,6 @@ def polygons(parts: Iterable[LabelPart], names: Sequence[str], table: Columns) -
         table: of ``measure_parts``, with the column ``class`` where there are several.
     """
     colours, classes = class_colours(names), table.get("class")
-    values = {
-        shown: [float(value_text(name, value) or "nan") for value in table[name].tolist()]
-        for name, shown in QUPATH.items()
-    }
     yield '{"type":"FeatureCollection","features":['
     for n, (region, corner, number) in enumerate(_regions(parts)):
         name = names[0] if classes is None else str(classes[n])
@@ -202,7 +198,10 @@ def polygons(parts: Iterable[LabelPart], names: Sequence[str], table: Columns) -
                 "objectType": "detection",
                 "name": str(number),
                 "classification": {"name": name, "color": list(colours[name])},
-                "measurements": {shown: column[n] for shown, column in values.items()},
+                "measurements": {
+                    shown: float(value_text(column, table[column][n].item()) or "nan")
+                    for column, shown in QUPATH.items()
+                },
             },
         }
         yield ("," if n else "") + json.dumps(feature, separators=(",", ":"))

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from nuclei.atomic import atomic_write, read_json, write_json
 from nuclei.data.image_files import TABLE, File, file_stamp
@@ -43,6 +44,14 @@ FileRecord = tuple[list[int | str], list[str]]
 """Size and time of a file, or its address, and the names of its images."""
 
 
+class ImageRows(NamedTuple):
+    """An image's row, the rows of its nuclei, and its lines of the competition's CSV."""
+
+    row: Row
+    nuclei: list[Row]
+    runs: list[str]
+
+
 class TextTables:
     """The rows of all images of an output folder, as CSV.
 
@@ -68,9 +77,7 @@ class TextTables:
     ) -> None:
         self._output, self._header = output, header
         self._settings = json.loads(json.dumps(settings, default=str))
-        self._images: dict[str, Row] = {}
-        self._nuclei: dict[str, list[Row]] = {}
-        self._runs: dict[str, list[str]] = {}
+        self._images: dict[str, ImageRows] = {}
         self._files: dict[str, FileRecord] = {}
         self._new = Report()
         if not again:
@@ -100,8 +107,7 @@ class TextTables:
             ):
                 self._files[name] = (stamp, pages)
                 for page in pages:
-                    self._images[page] = images[page]
-                    self._nuclei[page], self._runs[page] = nuclei[page], runs[page]
+                    self._images[page] = ImageRows(images[page], nuclei[page], runs[page])
 
     def fill(self, results: Iterable[Result]) -> None:
         """Take in what comes of each waiting file; print warnings, each note once, and errors."""
@@ -122,16 +128,20 @@ class TextTables:
                         print(f"{image.name}: {note}", file=sys.stderr)
 
     def _add(self, name: str, file: File, images: Sequence[SegmentedImage]) -> None:
-        self._files[name] = (file_stamp(file), [image.name for image in images])
+        rows = {}
         for image in images:
             row = image.row(file) | {"seconds": round(image.seconds, 2)}
-            self._images[image.name] = {name: _text(value) for name, value in row.items()}
-            self._nuclei[image.name] = [{"image": image.name, **row} for row in _texts(image.table)]
-            self._runs[image.name] = image.runs.decode().splitlines()
+            rows[image.name] = ImageRows(
+                {name: _text(value) for name, value in row.items()},
+                [{"image": image.name, **row} for row in _texts(image.table)],
+                image.runs.decode().splitlines(),
+            )
+        self._images.update(rows)  # at once: Ctrl-C finds all rows of an image or none
+        self._files[name] = (file_stamp(file), [*rows])
 
     def report(self, refused: Sequence[str]) -> Report:
         """Return the report on all images, and on ``refused`` files."""
-        rows = self._images.values()
+        rows = [image.row for image in self._images.values()]
         n_nuclei, kinds = sum(int(row["nuclei"]) for row in rows), Counter(row["modality"] for row in rows)
         skipped = [*refused, *self._new.skipped]
         return Report(len(rows), n_nuclei, kinds, skipped=skipped, joined=self._new.joined)
@@ -143,11 +153,12 @@ class TextTables:
 
     def finish(self) -> None:
         """Write all tables."""
-        nuclei = [row for name in self._images for row in self._nuclei[name]]
-        _write_csv(self._output / TABLE, [*self._images.values()], ("image", "path", "nuclei"))
+        images = self._images.values()
+        nuclei = [row for image in images for row in image.nuclei]
+        _write_csv(self._output / TABLE, [image.row for image in images], ("image", "path", "nuclei"))
         _write_csv(self._output / NUCLEI, nuclei, ("image", "label", "area", "y", "x", "mean_intensity"))
         with atomic_write(self._output / RUNS) as part:
-            lines = [self._header, *(line for name in self._images for line in self._runs[name])]
+            lines = [self._header, *(line for image in images for line in image.runs)]
             part.write_text("\n".join(lines) + "\n")
         record = {"settings": self._settings, "tables": self._digests(), "files": self._files}
         write_json(self._output / RECORD, record)
