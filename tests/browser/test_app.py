@@ -69,8 +69,8 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        first = self.process.stdout.readline()
-        assert first.startswith(f"the page is at {self.url}"), first + self.process.stdout.read()
+        lines = iter(self.process.stdout.readline, "")  # before it, that loops are compiled
+        assert any(line.startswith(f"the page is at {self.url}") for line in lines), self.process.wait()
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
