@@ -8,6 +8,7 @@ import lightgbm
 import numpy as np
 import pytest
 
+from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.fit_second_stage import examples, fit_selection, grow_trees, second_stage
 from nuclei.ensemble.tune import Tuned
@@ -15,15 +16,8 @@ from nuclei.postprocess.components import RemoveSmall
 from nuclei.postprocess.second_stage import SHIFTS, Selection
 from nuclei.postprocess.watershed import MapWatershed
 
-CHANNELS = ("nucleus", "border", "distance")
-PLAIN = {
-    "low": 0.5,
-    "high": 0.5,
-    "border_weight": 0.5,
-    "distance_weight": 0.5,
-    "marker_threshold": 0.5,
-    "sigma": 1.0,
-}
+HALVES = ("low", "high", "border_weight", "distance_weight", "marker_threshold")
+PLAIN = dict.fromkeys(HALVES, 0.5) | {"sigma": 1.0}
 ONE = Setting((1.0,))
 
 

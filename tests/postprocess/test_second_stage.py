@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import regionprops
 
+from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.fit_second_stage import N_TREES, fit_selection, grow_trees
 from nuclei.errors import UserError
@@ -20,15 +21,8 @@ from nuclei.postprocess.pipeline import as_config, postprocess
 from nuclei.postprocess.second_stage import SHIFTS, Selection, candidate_features, feature_maps, read_trees
 from nuclei.postprocess.watershed import MapWatershed
 
-CHANNELS = ("nucleus", "border", "distance")
-PLAIN = {
-    "low": 0.5,
-    "high": 0.5,
-    "border_weight": 0.5,
-    "distance_weight": 0.5,
-    "marker_threshold": 0.5,
-    "sigma": 1.0,
-}
+HALVES = ("low", "high", "border_weight", "distance_weight", "marker_threshold")
+PLAIN = dict.fromkeys(HALVES, 0.5) | {"sigma": 1.0}
 WATERSHED = MapWatershed(**PLAIN)
 
 

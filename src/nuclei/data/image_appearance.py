@@ -89,11 +89,10 @@ def paint_out_scale_bars(image: np.ndarray) -> tuple[np.ndarray, int]:
         return image, 0
     top = int(image.max())
     _, _, stats, _ = cv2.connectedComponentsWithStats((image == top).astype(np.uint8), connectivity=8)
+    width, length = np.sort(stats[1:, 2:4], axis=1).T
+    long = (stats[1:, 4] == length * width) & (length >= np.maximum(BAR, 4 * width)) & (width > 1)
     painted, count = image, 0
-    for x, y, columns, rows, area in stats[1:]:
-        length, width = max(columns, rows), min(columns, rows)
-        if area < length * width or length < max(BAR, 4 * width) or width < 2:
-            continue
+    for x, y, columns, rows, _ in stats[1:][long]:
         around = image[max(0, y - 2) : y + rows + 2, max(0, x - 2) : x + columns + 2]
         ground = np.median(around[around < top]) if (around < top).any() else top
         if ground < top / 2:
@@ -115,27 +114,28 @@ def choose_grey_levels(image: np.ndarray) -> tuple[Transform, str]:
         From any part of the image to ``uint8`` of its shape, and a warning.
     """
     convert, warning = choose_8_bits(image)
-    if image.ndim != 2 or image.dtype in (np.uint8, bool) or not np.isfinite(image).any():
+    if image.ndim != 2 or image.dtype in (np.uint8, bool) or not (finite := np.isfinite(image)).any():
         return convert, warning
-    brightest = image[np.isfinite(image)].max()
+    brightest = image[finite].max()
     saturated = (image == brightest).astype(np.uint8)
     if saturated.mean() < SATURATED:
         return convert, warning
     blobs = cv2.morphologyEx(saturated, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     hidden = saturated | cv2.dilate(blobs, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
-    others = image[(hidden == 0) & np.isfinite(image)]
+    others = image[(hidden == 0) & finite]
     if not others.size:
         return convert, warning
     middle, above = (float(p) for p in np.percentile(others, (50, 99.5)))
     if SQUEEZED * (above - middle) > float(brightest) - middle:
         return convert, warning
     rest = np.where(hidden, others.dtype.type(middle), image)
-    _, likeness, count = objects_like_nuclei(rest)
+    convert_rest, _ = choose_8_bits(rest)
+    _, likeness, count = objects_like_nuclei(convert_rest(rest))
     if likeness < LIKE_NUCLEI or count < 2:
         return convert, warning
     n = int(saturated.sum())
     said = f"{n} saturated pixels that hid the others were clipped"
-    return choose_8_bits(rest)[0], f"{warning}; {said}" if warning else said
+    return convert_rest, f"{warning}; {said}" if warning else said
 
 
 def most_nuclear(channels: Sequence[np.ndarray]) -> int:

@@ -27,7 +27,9 @@ from nuclei.errors import UserError
 SAMPLE = 12_000_000
 """Pixels by which the modality and the contrast of a larger image are judged."""
 WINDOW = 768
-"""Side in pixels of each of the four windows by which a larger image's channels are judged."""
+"""Side in pixels of each of the four windows by which a larger image is judged: its channels, its zoom."""
+JUDGED_WHOLE = 4 * WINDOW**2
+"""Pixels of the largest image that is not judged by windows."""
 BAND = 16_000_000
 """Pixels that are read at a time where every k-th pixel is wanted."""
 Slices = tuple[slice, slice]
@@ -330,7 +332,7 @@ def show(pixels: Pixels, stored: bool = False) -> Shown:
     return Shown(pixels, shown, tuple(notes), warning)
 
 
-def busiest_windows(image: Pixels, side: int) -> list[Slices]:
+def busiest_windows(image: Pixels, side: int = WINDOW) -> list[Slices]:
     """Return the four windows of an image with the greatest contrast, which may overlap at its edges."""
     height, width = (max(1, min(side, n // 2)) for n in image.shape[:2])
     rows, columns = (
@@ -344,9 +346,9 @@ def busiest_windows(image: Pixels, side: int) -> list[Slices]:
 
 def _same_windows(images: Sequence[Pixels]) -> list[np.ndarray]:
     """Return the same windows of several images of one size, at full resolution; small images are whole."""
-    if images[0].shape[0] * images[0].shape[1] <= (2 * WINDOW) ** 2:
+    if images[0].shape[0] * images[0].shape[1] <= JUDGED_WHOLE:
         return [np.asarray(image) for image in images]
-    windows = busiest_windows(images[0], WINDOW)
+    windows = busiest_windows(images[0])
     return [np.concatenate([image[window] for window in windows]) for image in images]
 
 

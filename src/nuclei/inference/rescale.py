@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nuclei.data.image_stacks import Pixels, busiest_windows
+from nuclei.data.image_stacks import JUDGED_WHOLE, Pixels, busiest_windows
 from nuclei.inference.predict_maps import Network, View, predict, resize_maps
 from nuclei.metrics import equivalent_diameter
 from nuclei.postprocess.pipeline import by_name
@@ -26,8 +26,6 @@ LARGE_DIAMETER = 36.0
 """In pixels; only parts of larger nuclei are seen at the image's own size."""
 MIN_AREA = 10
 """In square pixels; smaller objects do not count."""
-BUSIEST = 768
-"""Side in pixels of each of the four windows in which the nuclei of a larger image are measured."""
 
 
 def estimate_zoom(network: Network, image: np.ndarray, channels: Sequence[str], diameter: float) -> float:
@@ -35,7 +33,7 @@ def estimate_zoom(network: Network, image: np.ndarray, channels: Sequence[str], 
 
     Of large nuclei only parts or bright spots are seen at the image's own size, so half of it comes first.
     """
-    if image.shape[0] * image.shape[1] > (2 * BUSIEST) ** 2:
+    if image.shape[0] * image.shape[1] > JUDGED_WHOLE:
         image = busiest_part(image)
 
     def diameter_at(zoom: float) -> float:
@@ -50,7 +48,7 @@ def estimate_zoom(network: Network, image: np.ndarray, channels: Sequence[str], 
 
 def busiest_part(image: Pixels) -> np.ndarray:
     """Return the four windows of an image with the greatest contrast, as one image of 2 by 2 of them."""
-    a, b, c, d = (image[window] for window in busiest_windows(image, BUSIEST))
+    a, b, c, d = (image[window] for window in busiest_windows(image))
     return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)], axis=0)
 
 
