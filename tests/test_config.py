@@ -281,10 +281,6 @@ def test_a_stage_of_all_takes_any_settings() -> None:
     }
 
 
-def test_every_command_has_a_schema() -> None:
-    assert set(config.SCHEMAS) == set(NAMES)
-
-
 def test_the_configs_are_those_of_the_checkout() -> None:
     assert config_folder() == CONFIGS
 

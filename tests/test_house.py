@@ -26,6 +26,7 @@ ROOMS = (
 ROOMS += (
     "kaggle",
     "model_loading",
+    "schemas",
     "config",
     "build",
     "analysis",
