@@ -1,9 +1,10 @@
 """Compare trained recipes, out-of-fold: prints a row of docs/ablation.md for each run.
 
-    PYTHONPATH=src python bench/recipes.py MODEL/NAME ...
+    PYTHONPATH=src python bench/recipes.py MODEL/NAME MODEL/NAME+MODEL/NAME ...
 
-Each run is scored, without tuning, on the folds that all of the given runs have, on both cross-validations:
-``dsb2018`` (tiles of one picture stay together) and ``dsb2018_kinds`` (whole kinds of images held out).
+Each run, or the average of several, is scored, without tuning, on the folds that all of the given runs
+have, on both cross-validations: ``dsb2018`` (tiles of one picture stay together) and ``dsb2018_kinds``
+(whole kinds of images held out).
 *found* is the number of nuclei predicted for each annotated one, which shows a network that is shy.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 from nuclei.build import named_steps
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
+from nuclei.ensemble.evaluate import blend
 from nuclei.ensemble.oof import load_oof
 from nuclei.metrics import confusion, precision_at
 from nuclei.postprocess.pipeline import postprocess
@@ -29,17 +31,20 @@ MODALITIES = ("fluorescence", "histology", "brightfield")
 
 def common_folds(data: str, runs: Sequence[str]) -> set[int]:
     """Return the numbers of the folds that every run has finished."""
-    found = [{p.parent.name for p in (HERE / "runs" / data / run).glob("fold[0-9]/oof.npz")} for run in runs]
+    folders = [HERE / "runs" / data / run for average in runs for run in average.split("+")]
+    found = [{path.parent.name for path in folder.glob("fold[0-9]/oof.npz")} for folder in folders]
     return {int(name.removeprefix("fold")) for name in set.intersection(*found)}
 
 
 def row(data: str, run: str, rows: Sequence[FoldRow]) -> list[str]:
-    """Return the cells of one run on one cross-validation."""
-    store = Store(HERE / "data" / "dsb2018.store")
-    member = load_oof(HERE / "runs" / data / run, rows, folds_sha256(HERE / "folds" / f"{data}.csv"))
+    """Return the cells of one run, or of the average of several, on one cross-validation."""
+    store, sha256 = Store(HERE / "data" / "dsb2018.store"), folds_sha256(HERE / "folds" / f"{data}.csv")
+    members = [load_oof(HERE / "runs" / data / single, rows, sha256) for single in run.split("+")]
+    channels = members[0].channels
     precisions, predicted = [], 0
     for r in rows:
-        labels = postprocess(member.maps([r.image_id], member.channels)[0], member.channels, WATERSHED)
+        maps = [member.maps([r.image_id], channels)[0] for member in members]
+        labels = postprocess(blend(maps, [1 / len(maps)] * len(maps)), channels, WATERSHED)
         predicted += int(labels.max(initial=0))
         precisions.append(precision_at(confusion(store.labels(r.image_id), labels)))
     scores, modality = np.array(precisions), np.array([r.modality for r in rows])
