@@ -1,23 +1,27 @@
-"""Colour maps are undone, scale bars painted out, and the nuclear channel is known by its objects."""
+"""Colour maps are undone, debris hides nothing, and the nuclear channel is known by its objects."""
 
 import cv2
 import numpy as np
 import pytest
 
 from nuclei.data.image_appearance import (
+    FIRE,
     MAPS,
     choose_grey_levels,
     find_colour_map,
     intensities,
     most_nuclear,
-    paint_out_scale_bars,
 )
-from nuclei.data.preprocessing import to_8_bits
 
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
 
 
 def coloured(name: str) -> np.ndarray:
+    if name == "fire":
+        places = np.linspace(0, 31, 256)
+        return (
+            np.stack([np.interp(places, range(32), c) for c in FIRE], axis=1).round().astype(np.uint8)[RAMP]
+        )
     return cv2.applyColorMap(RAMP, getattr(cv2, f"COLORMAP_{name.upper()}"))[..., ::-1]
 
 
@@ -86,17 +90,6 @@ def test_channels_without_objects_leave_the_first():
     assert most_nuclear([flat, flat]) == 0
 
 
-def test_scale_bars_are_painted_out_and_nuclei_are_not():
-    image = to_8_bits(cells()["nuclei"] // 2)[0] // 2
-    barred = image.copy()
-    barred[150:154, 150:190] = barred[10:40, 195:198] = 255
-    painted, bars = paint_out_scale_bars(barred)
-    assert bars == 2 and painted.max() < 150 and np.array_equal(painted[:, :150], image[:, :150])
-    saturated = np.where(image > 60, 255, image).astype(np.uint8)
-    for other in (image, saturated, np.zeros_like(image), np.full_like(image, 255), image[:0]):
-        assert paint_out_scale_bars(other)[0] is other
-
-
 def grey_levels(image: np.ndarray) -> tuple[np.ndarray, str]:
     convert, warning = choose_grey_levels(image)
     return convert(image), warning
@@ -112,6 +105,17 @@ def test_saturated_debris_and_frames_leave_the_nuclei_their_grey_levels():
         others = image < 65535
         assert np.ptp(shown[others]) > 100 and "saturated pixels" in warning
         assert np.corrcoef(shown[others], plain[others])[0, 1] > 0.999
+
+
+def test_8_bits_grey_or_in_colour_are_stretched_where_debris_hides_nuclei():
+    nuclei = (cells()["nuclei"] // 128).astype(np.uint8)
+    nuclei[:40, :40] = 255
+    blue = nuclei[..., None] * np.array([0, 0, 1], np.uint8)
+    for image, shown in ((nuclei, lambda a: a), (blue, lambda a: a[..., 2])):
+        levels, warning = grey_levels(image)
+        assert levels.shape == image.shape and "saturated pixels" in warning
+        assert np.ptp(shown(levels)[40:]) > 200
+    assert not grey_levels(np.clip(cells()["nuclei"] // 6, 0, 255).astype(np.uint8))[1]
 
 
 def test_saturated_nuclei_are_no_debris():

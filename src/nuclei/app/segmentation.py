@@ -63,7 +63,7 @@ def _channel(whole: SourceImage, index: int) -> SourceImage:
     """Return an image of one channel, which the visitor has chosen: no doubt remains about that."""
     pixels, shown, notes, warning = show(np.asarray(whole.read_channel(index)))
     name = f"channel {index + 1} of {len(whole.channels)}: {whole.channels[index]}"
-    kept = (note for note in whole.notes if not note.startswith("channel ") and "scale bar" not in note)
+    kept = (note for note in whole.notes if not re.search(r"^channel |(bar|caption)s? left out$", note))
     notes, warnings = (name, *kept, *notes), (warning,) if warning else ()
     return dataclasses.replace(whole, pixels=pixels, shown=shown, notes=notes, warnings=warnings)
 

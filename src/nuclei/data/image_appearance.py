@@ -1,4 +1,4 @@
-"""What an image of unknown origin shows: its nuclear channel, colours of a plot, and scale bars."""
+"""What an image of unknown origin shows: its nuclear channel, colours of a plot, and its range."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from scipy.spatial import KDTree
 
 from nuclei.data.preprocessing import Transform, choose_8_bits
 
-MAPS = ("jet", "turbo", "viridis", "plasma", "inferno", "magma", "parula", "cividis", "rainbow")
-"""Names of colour maps, as OpenCV and Matplotlib call them; none is the scale of a single colour."""
+MAPS = (
+    *("jet", "turbo", "viridis", "plasma", "inferno", "magma", "parula", "cividis", "rainbow", "hot", "fire"),
+    *("autumn", "winter", "spring", "summer", "cool", "deepgreen"),
+)
+"""Colour maps, as OpenCV, Matplotlib and ImageJ call them; none is a scale of one colour, or like stains."""
+FIRE = (
+    (0, 0, 1, 25, 49, 73, 98, 122, 146, 162, 173, 184, 195, 207, 217, 229, 240, 252, *[255] * 14),
+    (*[0] * 13, 14, 35, 57, 79, 101, 117, 133, 147, 161, 175, 190, 205, 219, 234, 248, *[255] * 4),
+    (0, 61, 96, 130, 165, 192, 220, 227, 210, 181, 151, 122, 93, 64, 35, 5, *[0] * 11, 35, 98, 160, 223, 255),
+)
+"""Red, green and blue of ImageJ's map, at 32 places of the same distance."""
 SAMPLE = 1_000
 """Pixels by which the colours of an image are judged."""
 NEAR = 12.0
@@ -23,8 +32,6 @@ SHARE = 0.8
 """Share of these that must have a map's colours: less than 0.1 of stained tissue have, 0.9 of JPEG files."""
 SPREAD = 110
 """Levels, of 256, that they must cover."""
-BAR = 15
-"""Length in pixels of the shortest scale bar."""
 SQUEEZED = 6
 """How many times farther than nuclei saturated pixels reach where they hide them."""
 SATURATED = 0.004
@@ -50,12 +57,13 @@ def find_colour_map(image: np.ndarray) -> tuple[Transform, str] | None:
     coloured = pixels[np.ptp(pixels, axis=1) > NEAR]  # black, white and grey prove no map
     if not len(pixels) or len(coloured) < COLOURED * len(pixels):
         return None
+    best, found = SHARE, None
     for name in MAPS:
         distances, levels = _colours(name).query(coloured)
         near = distances < NEAR
-        if near.mean() > SHARE and np.ptp(np.percentile(levels[near], (1, 99))) > SPREAD:
-            return partial(intensities, name=name), name
-    return None
+        if near.mean() > best and np.ptp(np.percentile(levels[near], (1, 99))) > SPREAD:
+            best, found = near.mean(), (partial(intensities, name=name), name)
+    return found
 
 
 def intensities(image: np.ndarray, name: str) -> np.ndarray:
@@ -69,36 +77,10 @@ def intensities(image: np.ndarray, name: str) -> np.ndarray:
 @cache
 def _colours(name: str) -> KDTree:
     """Return the 256 RGB colours of a map, to be searched."""
+    if name == "fire":
+        return KDTree(np.stack([np.interp(np.linspace(0, 31, 256), range(32), c) for c in FIRE], axis=1))
     levels = np.arange(256, dtype=np.uint8)[:, None]
     return KDTree(cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0, ::-1])
-
-
-def paint_out_scale_bars(image: np.ndarray) -> tuple[np.ndarray, int]:
-    """Replace scale bars that were burnt into an image by what surrounds them.
-
-    A bar is a rectangle of the image's greatest value without a single other pixel, on a ground of less than
-    half of it, at least ``BAR`` pixels long and four times as long as wide, as no nucleus is.
-
-    Args:
-        image: ``uint8 (H, W)``.
-
-    Returns:
-        The image, copied if it has bars, and their number.
-    """
-    if not image.size or image.min() == image.max():
-        return image, 0
-    top = int(image.max())
-    _, _, stats, _ = cv2.connectedComponentsWithStats((image == top).astype(np.uint8), connectivity=8)
-    width, length = np.sort(stats[1:, 2:4], axis=1).T
-    long = (stats[1:, 4] == length * width) & (length >= np.maximum(BAR, 4 * width)) & (width > 1)
-    painted, count = image, 0
-    for x, y, columns, rows, _ in stats[1:][long]:
-        around = image[max(0, y - 2) : y + rows + 2, max(0, x - 2) : x + columns + 2]
-        ground = np.median(around[around < top]) if (around < top).any() else top
-        if ground < top / 2:
-            painted, count = painted.copy() if count == 0 else painted, count + 1
-            painted[y : y + rows, x : x + columns] = ground
-    return painted, count
 
 
 def choose_grey_levels(image: np.ndarray) -> tuple[Transform, str]:
@@ -108,13 +90,14 @@ def choose_grey_levels(image: np.ndarray) -> tuple[Transform, str]:
     nuclei leave nothing that looks like nuclei when they and their blurred edges are taken away.
 
     Args:
-        image: of any type and shape; a sample of its pixels will do.
+        image: ``(H, W)`` or RGB ``(H, W, 3)`` of any type; a sample of its pixels will do.
 
     Returns:
         From any part of the image to ``uint8`` of its shape, and a warning.
     """
     convert, warning = choose_8_bits(image)
-    if image.ndim != 2 or image.dtype in (np.uint8, bool) or not (finite := np.isfinite(image)).any():
+    image = image if image.ndim == 2 else image.max(axis=2)
+    if not image.size or image.dtype == bool or not (finite := np.isfinite(image)).any():
         return convert, warning
     brightest = image[finite].max()
     saturated = (image == brightest).astype(np.uint8)
@@ -129,7 +112,8 @@ def choose_grey_levels(image: np.ndarray) -> tuple[Transform, str]:
     if SQUEEZED * (above - middle) > float(brightest) - middle:
         return convert, warning
     rest = np.where(hidden, others.dtype.type(middle), image)
-    convert_rest, _ = choose_8_bits(rest)
+    # 8 bits would stay as they are.
+    convert_rest, _ = choose_8_bits(rest.astype(np.uint16) if rest.dtype == np.uint8 else rest)
     _, likeness, count = objects_like_nuclei(convert_rest(rest))
     if likeness < LIKE_NUCLEI or count < 2:
         return convert, warning

@@ -19,9 +19,9 @@ from nuclei.data.image_appearance import (
     choose_grey_levels,
     find_colour_map,
     most_nuclear,
-    paint_out_scale_bars,
 )
-from nuclei.data.preprocessing import COLOURS, is_grey
+from nuclei.data.preprocessing import COLOURS, choose_8_bits, is_grey
+from nuclei.data.scale_bars import find_marks, paint_out
 from nuclei.errors import UserError
 
 SAMPLE = 12_000_000
@@ -310,26 +310,30 @@ class Shown(NamedTuple):
 def show(pixels: Pixels, stored: bool = False) -> Shown:
     """Bring the values of an image to the 8 bits that are segmented; a sample of a large image decides.
 
-    Images in equal colours, or in those of a colour map, become grey. Scale bars are painted out of images in
-    memory. With ``stored`` the values stay as they are stored, for label maps.
+    Images in equal colours, or in those of a colour map, become grey. Scale bars, captions and lines are
+    painted out. With ``stored`` the values stay as they are stored, for label maps.
     """
     sample = sample_pixels(pixels)
+    if sample.ndim == 3 and is_grey(choose_8_bits(sample)[0](sample)):
+        pixels, sample = _colour(pixels, 0), sample[..., 0]
+    marks = None if stored else find_marks(choose_8_bits(sample)[0](sample))
+    if marks and marks.notes and sample.dtype != bool:
+        sample = sample.copy()
+        sample[marks.mask > 0] = np.nanmedian(sample, axis=(0, 1)).astype(sample.dtype)
     convert, warning = choose_grey_levels(sample)
     if warning and sample.shape != pixels.shape:
         warning = f"in a sample of the image: {warning}"
-    shown, notes = _map(pixels, convert), []
-    if shown.ndim == 3 and is_grey(sample_pixels(shown)):
-        pixels, shown = _colour(pixels, 0), _colour(shown, 0)
-    elif stored:
+    shown = _map(pixels, convert)
+    if not marks:
         return Shown(pixels, shown, (), warning)
-    elif shown.ndim == 3 and (found := find_colour_map(sample_pixels(shown))):
+    notes = marks.notes
+    if notes:
+        shown = _painted(shown, marks.mask)
+    if shown.ndim == 3 and (found := find_colour_map(sample_pixels(shown))):
         intensities, name = found
         pixels = shown = _map(shown, intensities)
-        notes.append(f"intensities of the colour map {name}")
-    if isinstance(shown, np.ndarray) and shown.ndim == 2 and not stored:
-        shown, bars = paint_out_scale_bars(shown)
-        notes += [f"{bars} scale bar{'s' * (bars > 1)} left out"] * (bars > 0)
-    return Shown(pixels, shown, tuple(notes), warning)
+        notes += (f"intensities of the colour map {name}",)
+    return Shown(pixels, shown, notes, warning)
 
 
 def busiest_windows(image: Pixels, side: int = WINDOW) -> list[Slices]:
@@ -362,6 +366,19 @@ def _colour(image: Pixels, index: int) -> Pixels:
 def _map(image: Pixels, function: Callable[[np.ndarray], np.ndarray]) -> Pixels:
     """Return what a function makes of each pixel."""
     return image.map(function) if isinstance(image, RegionImage) else function(image)
+
+
+def _painted(image: Pixels, mask: np.ndarray) -> Pixels:
+    """Return an image without what a mask covers; that of a large image is as large as its sample."""
+    step = -(-image.shape[0] // mask.shape[0])
+
+    def read(rows: slice, columns: slice) -> np.ndarray:
+        places = (np.arange(n.start, n.stop) // step for n in (rows, columns))
+        return paint_out(image[rows, columns], mask[np.ix_(*places)])
+
+    if not isinstance(image, RegionImage):
+        return read(slice(0, image.shape[0]), slice(0, image.shape[1]))
+    return RegionImage(image.shape, image.dtype, read, lambda: paint_out(image.sample, mask))
 
 
 def maximum(planes: Iterator[np.ndarray]) -> np.ndarray:

@@ -24,6 +24,10 @@ ASIDE = re.compile(r"\s*(label|macro|thumbnail|overview|slide)\b", re.IGNORECASE
 """Begin of the descriptions of pictures that whole-slide files hold beside the image."""
 ASIDE_IN_OME = re.compile(r"\s*(label|macro|thumbnail|overview|slide)( image)?\s*\d*\s*", re.IGNORECASE)
 """Names of such pictures in OME files, where a series may be called Slide 1 ROI 2 too."""
+SHADES = 200
+"""Least number of colours of a look-up table that is no ramp of one colour."""
+SHADE = 16 * 257
+"""Most by which red, green or blue of such a table change from one of its colours to the next."""
 COARSEST = 20.0
 """Side in µm of the largest pixel that is no printer's dot; 72 dots per inch are 353 µm."""
 MICROMETRES = {
@@ -278,11 +282,21 @@ def _opacities(page: tifffile.TiffPage) -> int:
 
 
 def _ramp(colormap: np.ndarray | None) -> int:
-    """Return 1 where a palette grows lighter all along, -1 where darker, 0 where it is a list of colours."""
+    """Return 1 where a palette shows large values light, -1 where dark, 0 where it is a list of colours.
+
+    In the look-up table of an image of intensities each colour is much like the next, but for the first and
+    the last, by which some tables mark what is out of range.
+    """
     if colormap is None:
         return 1
-    steps = np.diff(np.asarray(colormap, float).sum(axis=0))
-    return 1 if (steps >= 0).all() else -1 if (steps <= 0).all() else 0
+    colours = np.asarray(colormap, float).T
+    steps = np.diff(colours.sum(axis=1))
+    if (steps >= 0).all() or (steps <= 0).all():
+        return 1 if (steps >= 0).all() else -1
+    inner = colours[1:-1]
+    if len(inner) < SHADES or np.abs(np.diff(inner, axis=0)).max() > SHADE:
+        return 0
+    return 1 if inner[0].sum() <= inner[-1].sum() else -1
 
 
 def _rgb(plane: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:

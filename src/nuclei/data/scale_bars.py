@@ -1,0 +1,180 @@
+"""Scale bars, captions and lines that were drawn into an image, and the image without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy.ndimage import maximum
+from scipy.sparse.csgraph import connected_components
+
+LEVEL = 0.75
+"""Share of the greatest value above which a pixel may belong to a mark; JPEG and smooth fonts blur them."""
+BAR = 15
+"""Length in pixels of the shortest scale bar."""
+LETTER = (5, 120)
+"""Least and greatest height of a letter in pixels."""
+STROKE = 0.45
+"""Greatest width of a letter's strokes, as a share of its shorter side; nuclei are thicker."""
+SOLID = 0.85
+"""Greatest share of its convex hull that a letter of several strokes fills."""
+LINE = (30, 0.12, 10)
+"""Least extent of frames and arrows in pixels; greatest width of lines, as a share of it and in pixels."""
+MOST = 1500
+"""Letters of the longest caption; where there are more pieces they are noise."""
+
+
+class Marks(NamedTuple):
+    """Pixels of what was drawn into an image, ``uint8 (H, W)``, 0 or 1, and the number of each kind."""
+
+    mask: np.ndarray
+    bars: int
+    captions: int
+    lines: int
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found, in words."""
+        counts = zip(self[1:], ("scale bar", "caption", "drawn line"), strict=True)
+        return tuple(f"{n} {word}{'s' * (n > 1)} left out" for n, word in counts if n)
+
+
+def find_marks(image: np.ndarray) -> Marks:
+    """Find white scale bars, captions and lines on a dark ground, and black ones on a light one.
+
+    Args:
+        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
+    """
+    mask, counts = np.zeros(image.shape[:2], np.uint8), np.zeros(3, int)
+    if not image.size or ((image == image.max()) | (image == image.min())).all():  # a mask of nuclei
+        return Marks(mask, 0, 0, 0)
+    for polarised in (image, 255 - image):
+        found = find_bright_marks(polarised if image.ndim == 2 else polarised.min(axis=2))
+        mask, counts = mask | found.mask, counts + found[1:]
+    return Marks(cv2.dilate(mask, np.ones((3, 3), np.uint8)) if counts.any() else mask, *counts.tolist())
+
+
+def paint_out(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Replace the pixels of a mask, ``uint8 (H, W)``, by what surrounds them; see ``find_marks``."""
+    return cv2.inpaint(image, mask, 3, cv2.INPAINT_TELEA) if mask.any() else image
+
+
+def find_bright_marks(plane: np.ndarray) -> Marks:
+    """Find bright scale bars, captions and lines on a darker ground.
+
+    All are of one value, without a blurred edge. A bar is a rectangle, at least ``BAR`` pixels long and four
+    times as long as wide, as no nucleus is. Letters are of thin strokes, and stand side by side with their
+    tops or bottoms at one height. Frames, outlines and arrows are thin for their extent.
+
+    Args:
+        plane: ``uint8 (H, W)``, not empty.
+    """
+    top = int(plane.max())
+    bright = (plane > LEVEL * top).view(np.uint8)
+    if bright.mean() > 0.5:
+        return Marks(np.zeros_like(plane), 0, 0, 0)
+    n, numbered, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
+    pieces = Pieces(plane, bright, numbered, stats[1:], top)
+    bars, letters, lines = pieces.bars(), pieces.letters(), pieces.lines()
+    chosen = np.zeros(n, np.uint8)
+    chosen[1:][bars | lines] = 1
+    for line in letters:
+        chosen[1:][line] = 1
+    return Marks(chosen[numbered], int(bars.sum()), len(letters), int((lines & ~bars).sum()))
+
+
+class Pieces:
+    """The connected pieces of bright pixels of an image.
+
+    Args:
+        plane: ``uint8 (H, W)``.
+        bright: which pixels are bright, ``uint8 (H, W)``, 0 or 1.
+        numbered: ``int32 (H, W)``, the number of each pixel's piece, from 1.
+        stats: OpenCV's, (N, 5): left, top, width, height, area.
+        top: the greatest value.
+    """
+
+    def __init__(
+        self, plane: np.ndarray, bright: np.ndarray, numbered: np.ndarray, stats: np.ndarray, top: int
+    ) -> None:
+        self.plane, self.numbered, self.stats, self.top = plane, numbered, stats, top
+        self.x, self.y, self.width, self.height, self.area = stats.T
+        counts = np.bincount(numbered[plane > 0.95 * top], minlength=len(stats) + 1)[1:]
+        self.white = counts / np.maximum(self.area, 1)
+        distance = cv2.distanceTransform(np.pad(bright, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        self.stroke = 2 * maximum(distance, numbered, np.arange(1, len(stats) + 1)) - 1
+
+    def bars(self) -> np.ndarray:
+        """Return which pieces are scale bars, ``bool (N,)``."""
+        width, length = np.minimum(self.width, self.height), np.maximum(self.width, self.height)
+        long = (self.area >= 0.95 * length * width) & (length >= np.maximum(BAR, 4 * width))
+        return self._where(long & (self.white > 0.9), lambda k: self._has_corners(k) and self._is_crisp(k))
+
+    def lines(self) -> np.ndarray:
+        """Return which pieces are frames, outlines or arrows, ``bool (N,)``."""
+        least, share, widest = LINE
+        extent = np.maximum(self.width, self.height)
+        thin = (extent >= least) & (self.stroke <= np.minimum(share * extent, widest))
+        return self._where(thin & (self.white > 0.8), self._is_crisp)
+
+    def letters(self) -> list[np.ndarray]:
+        """Return the indices of the pieces of each caption; half of them, or more, are thin letters."""
+        least, most = LETTER
+        tall = (self.height >= least) & (self.height <= most)
+        sized = (self.height <= most) & (self.width <= 4 * np.maximum(self.height, least)) & (self.area > 1)
+        if (sized & tall).sum() > MOST:
+            return []
+        letters = self._where(sized & (self.white > 0.3), self._is_crisp)
+        stroke = self.stroke <= STROKE * np.minimum(self.width, self.height)
+        thin = self._where(letters & tall & stroke, lambda k: self._solidity(k) <= SOLID)
+        indices = np.flatnonzero(letters)
+        if not thin.any():
+            return []
+        x, y, width, height = (n[indices] for n in (self.x, self.y, self.width, self.height))
+        tallest = np.maximum(height[:, None], height)
+        gap = np.maximum(x[:, None], x) - np.minimum((x + width)[:, None], x + width)
+        level = np.minimum(abs(y[:, None] - y), abs((y + height)[:, None] - (y + height))) <= 0.2 * tallest
+        count, line = connected_components(level & (gap <= 1.2 * tallest), directed=False)
+        groups = (indices[line == k] for k in range(count))
+        return [self._within(g) for g in groups if thin[g].sum() >= max(2, len(g) / 2)]
+
+    def _within(self, letters: np.ndarray) -> np.ndarray:
+        """Return the indices of letters with all pieces between them, such as points."""
+        left, top = self.x[letters].min(), self.y[letters].min()
+        right = (self.x + self.width)[letters].max()
+        bottom = (self.y + self.height)[letters].max()
+        inside = (self.x >= left) & (self.y >= top)
+        inside &= (self.x + self.width <= right) & (self.y + self.height <= bottom)
+        return np.flatnonzero(inside)
+
+    def _where(self, candidates: np.ndarray, test: Callable[[int], bool]) -> np.ndarray:
+        """Return which of some pieces pass a test, ``bool (N,)``."""
+        passed = candidates.copy()
+        passed[candidates] = [test(k) for k in np.flatnonzero(candidates)]
+        return passed
+
+    def _window(self, k: int, margin: int = 0) -> tuple[slice, slice]:
+        x, y, width, height, _ = self.stats[k]
+        rows = slice(max(0, y - margin), y + height + margin)
+        return rows, slice(max(0, x - margin), x + width + margin)
+
+    def _has_corners(self, k: int) -> bool:
+        """Return whether a piece has the corners of its bounding box, as a rod has not."""
+        return bool((self.numbered[self._window(k)][[0, 0, -1, -1], [0, -1, 0, -1]] == k + 1).all())
+
+    def _is_crisp(self, k: int) -> bool:
+        """Return whether most pixels around a piece, from the second on, are less than half as bright."""
+        window = self._window(k, 3)
+        piece = (self.numbered[window] == k + 1).astype(np.uint8)
+        near, far = (cv2.dilate(piece, np.ones((side, side), np.uint8)) for side in (3, 7))
+        around = self.plane[window][(far > near) & (self.plane[window] <= LEVEL * self.top)]
+        return around.size > 0 and float(np.percentile(around, 75)) < self.top / 2
+
+    def _solidity(self, k: int) -> float:
+        """Return the share of its convex hull that a piece fills."""
+        piece = (self.numbered[self._window(k)] == k + 1).astype(np.uint8)
+        hull = np.zeros_like(piece)
+        cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(piece)), 1)
+        return float(piece.sum() / hull.sum())

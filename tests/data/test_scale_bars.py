@@ -1,0 +1,79 @@
+"""Scale bars and captions are painted out, whatever their format; nuclei are not."""
+
+import cv2
+import numpy as np
+import pytest
+
+from nuclei.data.scale_bars import find_marks, paint_out
+
+
+def paint_out_marks(image: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    marks = find_marks(image)
+    return paint_out(image, marks.mask), marks.notes
+
+
+def nuclei(brightest: int = 120) -> np.ndarray:
+    """Return 14 discs with a blurred edge and some noise, ``uint8 (160, 240)``."""
+    rng = np.random.default_rng(0)
+    image = np.full((160, 240), 12, np.float32)
+    for y in range(20, 110, 32):
+        for x in range(20, 230, 44):
+            cv2.circle(image, (x, y), 9, float(rng.uniform(0.6, 1) * brightest), cv2.FILLED)
+    return np.clip(cv2.GaussianBlur(image, (0, 0), 1.1) + rng.normal(0, 3, image.shape), 0, 255).astype(
+        np.uint8
+    )
+
+
+def written(image: np.ndarray, text: str = "50 um", font: int = cv2.FONT_HERSHEY_SIMPLEX, **options: int):
+    """Return an image with a caption and a bar below it."""
+    marked = image.copy()
+    colour = (255,) * (1 if image.ndim == 2 else 3)
+    cv2.putText(marked, text, (150, 142), font, 0.7, colour, **options)
+    cv2.rectangle(marked, (150, 150), (210, 153), colour, cv2.FILLED)
+    return marked
+
+
+@pytest.mark.parametrize("brightest", [50, 120, 200])
+@pytest.mark.parametrize("thickness", [1, 2])
+@pytest.mark.parametrize("line", [cv2.LINE_8, cv2.LINE_AA])
+def test_bars_and_captions_are_painted_out(brightest: int, thickness: int, line: int) -> None:
+    image = nuclei(brightest)
+    painted, notes = paint_out_marks(written(image, thickness=thickness, lineType=line))
+    assert notes == ("1 scale bar left out", "1 caption left out")
+    assert painted[125:].max() < 60 and np.array_equal(painted[:118], image[:118])
+
+
+def test_those_in_colour_in_jpeg_and_black_ones_are_too() -> None:
+    image = nuclei()
+    blue = image[..., None] * np.array([0, 0, 1], np.uint8)
+    assert paint_out_marks(written(blue, thickness=2))[0][125:].max() < 60
+    jpeg = cv2.imencode(".jpg", written(image, thickness=2), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    assert paint_out_marks(cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE))[0][125:].max() < 60
+    light = 255 - written(image, thickness=2)
+    assert paint_out_marks(light)[0][125:].min() > 195
+
+
+def test_a_frame_an_outline_and_an_arrow_are_painted_out() -> None:
+    image = nuclei()
+    for draw in (
+        lambda a: cv2.rectangle(a, (0, 0), (239, 159), 255, 2),
+        lambda a: cv2.rectangle(a, (40, 30), (150, 100), 255, 1),
+        lambda a: cv2.arrowedLine(a, (180, 150), (230, 125), 255, 2, tipLength=0.3),
+    ):
+        marked = image.copy()
+        draw(marked)
+        painted, notes = paint_out_marks(marked)
+        assert notes == ("1 drawn line left out",) and painted.max() < 150
+
+
+def test_nuclei_are_no_marks() -> None:
+    image = nuclei(250)
+    saturated = np.where(image > 60, 255, image).astype(np.uint8)
+    mask = np.where(image > 60, 255, 0).astype(np.uint8)
+    rods = np.zeros((120, 200), np.float32)
+    for x in range(20, 190, 12):
+        cv2.ellipse(rods, (x, 60), (3, 14), 0, 0, 360, 255.0, cv2.FILLED)
+    noise = np.random.default_rng(0).integers(0, 256, (160, 240), dtype=np.uint8)
+    flat, empty = np.full_like(image, 255), image[:0]
+    for other in (image, saturated, mask, 255 - saturated, rods.astype(np.uint8), noise, flat, empty):
+        assert paint_out_marks(other)[0] is other
