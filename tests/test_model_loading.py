@@ -103,6 +103,22 @@ def test_a_fold_that_is_not_finished_is_refused(tmp_path: Path) -> None:
         model_loading.trained_network(FoldFolder(tmp_path / "fold0"))
 
 
+def test_thresholds_replace_the_models_own(tmp_path: Path) -> None:
+    paths = Paths(*(tmp_path / name for name in FOLDERS[3:]), "demo", *(tmp_path / n for n in FOLDERS[:3]))
+
+    def load(**thresholds: float | None) -> dict[str, object]:
+        segmenter = model_loading.build_segmenter(paths, None, None, None, thresholds)
+        return {name: value for step in as_config(segmenter.steps) for name, value in step.items()}
+
+    own = load(low=None)
+    assert load(low=0.25, min_area=90) == own | {"low": 0.25, "min_area": 90}
+    for thresholds in ({"low": 2}, {"min_area": -1}, {"high": float("nan")}):
+        with pytest.raises(UserError, match=r"^thresholds\.\w+=.*: expected 0 "):
+            load(**thresholds)
+    with pytest.raises(UserError, match="no step has a parameter peak_distance"):
+        load(peak_distance=3)
+
+
 OTSU = {"_target_": "nuclei.models.otsu.Otsu"}
 THRESHOLD = {"_target_": "nuclei.postprocess.components.Components", "low": 0.5, "high": 0.5}
 TREES = {"_target_": "nuclei.postprocess.second_stage.Selection", "low": 0.5, "high": 0.5}

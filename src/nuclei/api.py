@@ -24,7 +24,7 @@ def read_image(
     Args:
         path: a PNG, JPEG, TIFF, OME-Zarr or a similar format, of any depth.
         channel: name or number from 1; None takes the one whose name is that of a nuclear dye, or else the
-            first, or all colours of RGB.
+            one that looks most like nuclei, or all colours of RGB.
         z: slice, from 1; None takes the maximum of all.
         t: time point, from 1.
 

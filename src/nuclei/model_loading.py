@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from nuclei.errors import UserError
 from nuclei.paths import FoldFolder, Paths, default_model
+from nuclei.postprocess.pipeline import with_parameters
 from nuclei.training.recipe import GPU_DEVICES
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
     from nuclei.models.base import SegmentationNetwork
     from nuclei.postprocess.pipeline import Step
+
+UNBOUNDED = ("border_weight", "sigma", "peak_distance", "min_area")
+"""Parameters of the post-processing that are no shares: they may exceed 1."""
 
 
 def _classes(package: str, only: str | None = None) -> Iterator[type]:
@@ -225,11 +229,35 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     return Segmenter([weighted], settings.channels, steps)
 
 
-def build_segmenter(paths: Paths, ensemble: str | None, weights: str | None, tta: int | None) -> Segmenter:
-    """Load an ensemble by name, or else a model file, by default the one that comes with the project."""
+def build_segmenter(
+    paths: Paths,
+    ensemble: str | None,
+    weights: str | None,
+    tta: int | None,
+    thresholds: Mapping[str, float | None] | None = None,
+) -> Segmenter:
+    """Load an ensemble by name, or else a model file, by default the one that comes with the project.
+
+    Args:
+        tta: dihedral views to average; None for those that the model was made with.
+        thresholds: parameters of the post-processing; None leaves the model's own.
+    """
+    given = {name: value for name, value in (thresholds or {}).items() if value is not None}
+    check_thresholds(given)
     if ensemble is not None:
         from nuclei.ensemble.ensemble_file import read_ensemble
 
         path = paths.ensemble(ensemble)
-        return ensemble_segmenter(read_ensemble(path), path, paths, tta)
-    return file_segmenter(Path(weights) if weights else default_model(), tta)
+        segmenter = ensemble_segmenter(read_ensemble(path), path, paths, tta)
+    else:
+        segmenter = file_segmenter(Path(weights) if weights else default_model(), tta)
+    return dataclasses.replace(segmenter, steps=with_parameters(segmenter.steps, given))
+
+
+def check_thresholds(thresholds: Mapping[str, float]) -> None:
+    """Refuse parameters of the post-processing that are negative, or shares above 1."""
+    for name, value in thresholds.items():
+        highest = float("inf") if name in UNBOUNDED else 1.0
+        if not 0 <= value <= highest or value == float("inf"):
+            expected = "0 to 1" if highest == 1 else "0 or more"
+            raise UserError(f"thresholds.{name}={value:g}: expected {expected}")

@@ -216,6 +216,21 @@ class Ray:
 
 
 @dataclass
+class Thresholds:
+    """Parameters of the post-processing; None leaves the model's own."""
+
+    low: float | None
+    high: float | None
+    marker_threshold: float | None
+    border_weight: float | None
+    distance_weight: float | None
+    sigma: float | None
+    peak_distance: int | None
+    min_score: float | None
+    min_area: int | None
+
+
+@dataclass
 class Predict(DataSchema):
     input: str | None
     output: str
@@ -229,6 +244,7 @@ class Predict(DataSchema):
     invert: bool | None
     diameter: float | None
     pixel_size: float | None
+    thresholds: Thresholds
     save: list[str]
     workers: int
     tile: int | None

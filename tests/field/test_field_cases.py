@@ -122,7 +122,9 @@ def test_a_coloured_scale_bar_makes_no_histology(
     assert judge_modality(image.shown) == ("fluorescence", False) and found(model, image) == N
 
 
-@pytest.mark.parametrize("colour_map", [cv2.COLORMAP_JET, cv2.COLORMAP_VIRIDIS])
+@pytest.mark.parametrize(
+    "colour_map", [cv2.COLORMAP_JET, cv2.COLORMAP_VIRIDIS, cv2.COLORMAP_HOT, cv2.COLORMAP_WINTER]
+)
 def test_colours_of_a_plot_are_intensities(model: Segmenter, tmp_path: Path, colour_map: int) -> None:
     a = cv2.applyColorMap(grey8(IMAGE), colour_map)
     for name in ("a.png", "a.jpg"):
@@ -139,11 +141,45 @@ def test_a_white_scale_bar_is_no_nucleus(model: Segmenter, tmp_path: Path) -> No
     assert model.labels(model.maps(image.shown)).max() == N
 
 
+@pytest.mark.parametrize("kind", ["grey", "blue", "16 bits", "jpeg", "black on white"])
+def test_a_burnt_in_caption_is_no_nucleus(model: Segmenter, tmp_path: Path, kind: str) -> None:
+    a, scale = grey8(IMAGE * 0.6), 1
+    if kind == "16 bits":
+        a, scale = a.astype(np.uint16) * 8, 257
+    if kind == "blue":
+        a = np.dstack([a, 0 * a, 0 * a])
+    text = np.zeros(a.shape[:2], np.uint8)
+    cv2.putText(text, "20 um", (4, 124), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1)
+    a[text > 200] = 255 * scale
+    if kind == "black on white":
+        a = 255 - a
+    image = read_image(
+        write(tmp_path / ("a.tif" if scale > 1 else "a.jpg" if kind == "jpeg" else "a.png"), a)
+    )
+    assert "1 caption left out" in image.notes and found(model, image) == N
+    assert model.labels(model.maps(image.shown)).max() == N
+
+
+def test_marks_in_a_large_image_are_left_out_region_by_region(tmp_path: Path) -> None:
+    a = np.tile(grey8(IMAGE * 0.4), (30, 24))
+    a[3000:3020, 3200:3600] = 255
+    file = write(tmp_path / "a.tif", a, tile=(256, 256))
+    image = next(images := read_images(file, large=12e6))
+    assert image.notes == ("1 scale bar left out",) and image.shown[2990:3030, 3190:3610].max() < 120
+    assert np.array_equal(image.shown[:900, :900], a[:900, :900])
+    images.close()
+
+
 def test_saturated_debris_does_not_hide_dim_nuclei(model: Segmenter, tmp_path: Path) -> None:
     a = grey12(IMAGE * 0.1)
     a[:14, :14] = 65535
     image = read_image(write(tmp_path / "a.tif", a))
     assert found(model, image) >= N - 1 and "clipped" in image.warnings[0]
+    for colours in (1, 3):
+        b = np.repeat(grey8(IMAGE * 0.12)[..., None], colours, 2)
+        b[:14, :14] = 255
+        image = read_image(write(tmp_path / "b.png", b))
+        assert found(model, image) >= N - 1 and "clipped" in image.warnings[0]
 
 
 def test_look_up_tables_are_undone(model: Segmenter, tmp_path: Path) -> None:
@@ -152,6 +188,13 @@ def test_look_up_tables_are_undone(model: Segmenter, tmp_path: Path) -> None:
         lut = np.zeros((3, 256), np.uint16)
         lut[channel] = ramp
         file = write(tmp_path / "a.tif", grey8(IMAGE), photometric="palette", colormap=lut)
+        assert found(model, read_image(file)) == N
+    for shades in (
+        cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_HSV),
+        ramp[::-1, None, None],
+    ):
+        lut = np.broadcast_to(shades.reshape(256, -1).T, (3, 256)).astype(np.uint16)
+        file = write(tmp_path / "a.tif", grey8(IMAGE), photometric="palette", colormap=lut * 257)
         assert found(model, read_image(file)) == N
     for n, palette in enumerate((np.arange(256)[:, None].repeat(3, 1), np.arange(256)[:, None] * [0, 1, 0])):
         picture = Image.fromarray(grey8(IMAGE)).convert("P")
@@ -589,6 +632,7 @@ def test_folders_mean_what_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("modality=flu", "modality=flu: expected one of fluorescence"),
         ("diameter=-3", "diameter=-3.0: expected"),
         ("pixel_size=0", "pixel_size=0.0: expected"),
+        ("thresholds.low=2", "thresholds.low=2: expected 0 to 1"),
         ("save=[pdf]", "save: no kind 'pdf'"),
     ],
 )

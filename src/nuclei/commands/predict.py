@@ -35,7 +35,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     predict_folder(
         cfg.input,
         Path(cfg.output).expanduser(),
-        partial(build_segmenter, build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta),
+        partial(build_segmenter, build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta, {**cfg.thresholds}),
         settings,
         cfg.workers,
         cfg.again,
