@@ -279,6 +279,8 @@ def test_help_of_a_whole_call_and_of_help(capsys: pytest.CaptureFixture[str]) ->
     assert "nuclei.models.otsu.Otsu" in capsys.readouterr().out
     assert main(["help", "help"]) == 0
     assert "[COMMAND] [key=value ...]" in capsys.readouterr().out
+    for words in (["help", "test"], ["test", "--help"]):
+        assert main(words) == 0 and " test tests/data" in capsys.readouterr().out
     assert main(["help", "ensemble"]) == 0
     assert "postprocess@floor.components: components" in capsys.readouterr().out
 

@@ -4,7 +4,15 @@ import pytest
 
 from nuclei.errors import nearest_name
 
-NAMES = ["fold", "name", "batch_size", "data.budget.max_epochs", "trainer.max_epochs", "optimizer.lr"]
+NAMES = [
+    "fold",
+    "name",
+    "batch_size",
+    "samples_per_epoch",
+    "data.budget.max_epochs",
+    "trainer.max_epochs",
+    "optimizer.lr",
+]
 
 
 @pytest.mark.parametrize(
@@ -16,7 +24,9 @@ NAMES = ["fold", "name", "batch_size", "data.budget.max_epochs", "trainer.max_ep
         ("train.max_epochs", "trainer.max_epochs"),
         ("lr", "optimizer.lr"),
         ("epochs", "trainer.max_epochs"),  # of two the one in fewer groups
+        ("epoch", "trainer.max_epochs"),  # of two the one of fewer words
         ("batch", "batch_size"),  # a word of it
+        ("learning_rate", "optimizer.lr"),  # what it abbreviates
         ("nmae", "name"),
     ],
 )

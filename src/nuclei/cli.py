@@ -121,7 +121,7 @@ def run(words: list[str]) -> None:
     if command not in COMMANDS:
         meant = nearest_name(command, COMMANDS)
         raise UserError(f"no command '{command}'; did you mean '{meant}'? ./run.sh help lists them")
-    if {"-h", "--help"} & {*rest} and command != "test":
+    if {"-h", "--help"} & {*rest}:
         print(help_text(command, [word for word in rest if word not in FLAGS]))
         return
     if sys.version_info < (3, 11):  # noqa: UP036 (NUCLEI_PYTHON may name an older one)
@@ -212,6 +212,17 @@ def help_text(command: str, words: list[str]) -> str:
     passed over.
     """
     folder, door = shipped("configs"), f"{PROGRAM} {command}"
+    if command == "test":
+        examples = (
+            "tests/data -k palette",
+            "faults # strikes every command at each of its changes of a file",
+        )
+        return "\n".join(
+            [
+                f"{door} [files and options of pytest]    {COMMANDS[command]}",
+                *(f"  {door} {e}" for e in examples),
+            ]
+        )
     head, _, body = (folder / f"{command}.yaml").read_text(encoding="utf-8").partition("defaults:")
     defaults, _, own = body.partition("- _self_\n")
     chosen = dict(re.findall(r"- ([\w@.]+): (\w+)", defaults))

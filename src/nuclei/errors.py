@@ -17,8 +17,9 @@ class UserError(Exception):
 def nearest_name(name: str, names: Iterable[str]) -> str:
     """Return the name that ``name`` was most likely meant to be.
 
-    A name that was given without its group counts as a full match, and so does a word of it; of several the
-    one in the fewest groups is meant.
+    A name that was given without its group counts as a full match, and so do a word of it, in the plural or
+    not, and what it abbreviates, as ``lr`` does ``learning_rate``. Of several the one of the fewest words is
+    meant, then the one in the fewest groups.
 
     >>> nearest_name("epochs", ["fold", "data.budget.max_epochs", "trainer.max_epochs"])
     'trainer.max_epochs'
@@ -30,8 +31,11 @@ def nearest_name(name: str, names: Iterable[str]) -> str:
     last = name.rsplit(".", 1)[-1]
     if close := get_close_matches(last, last_parts, n=1, cutoff=0.8):
         return last_parts[close[0]]
-    if whole := [full for full in names if last in full.rsplit(".", 1)[-1].split("_")]:
-        return whole[0]
+    initials = "".join(word[:1] for word in last.split("_"))
+    words = {full: full.rsplit(".", 1)[-1].split("_") for full in names}
+    wanted = {last, last.removesuffix("s"), f"{last}s"}
+    if whole := [full for full in names if wanted & {*words[full]} or (initials == words[full][0] != last)]:
+        return min(whole, key=lambda full: len(words[full]))
     return get_close_matches(name, names, n=1, cutoff=0)[0]
 
 

@@ -15,7 +15,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from nuclei.app.serve import Guard, private_folder
+from nuclei.app.serve import Guard, private_folder, serve
+from nuclei.errors import UserError
 
 HERE = "http://localhost:7860"
 
@@ -129,3 +130,9 @@ def test_the_application_starts_and_ends_its_clearing_up(tmp_path, monkeypatch):
     with TestClient(Starlette(middleware=[guard], lifespan=lifespan)):
         assert said == ["started"]
     assert said == ["started", "ended"]
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_what_is_no_port_is_refused_before_the_page_is_built(port):
+    with pytest.raises(UserError, match=f"port={port}: expected 1 to 65535"):
+        serve(None, "127.0.0.1", port)

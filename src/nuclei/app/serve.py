@@ -58,8 +58,10 @@ def serve(page: Page, host: str, port: int | None) -> None:
     """Serve a page until Ctrl-C or a termination signal.
 
     Raises:
-        UserError: the port is taken, or the host is no address of this machine.
+        UserError: the port is taken or no port, or the host is no address of this machine.
     """
+    if port is not None and not 1 <= port <= 65535:
+        raise UserError(f"port={port}: expected 1 to 65535, or null for a free one")
     from nuclei.app.page import STYLE, THEME
 
     blocks = page.build()
