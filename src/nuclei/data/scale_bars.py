@@ -152,7 +152,7 @@ class Pieces:
     def _where(self, candidates: np.ndarray, test: Callable[[int], bool]) -> np.ndarray:
         """Return which of some pieces pass a test, ``bool (N,)``."""
         passed = candidates.copy()
-        passed[candidates] = [test(k) for k in np.flatnonzero(candidates)]
+        passed[candidates] = [test(k) for k in np.flatnonzero(candidates).tolist()]
         return passed
 
     def _window(self, k: int, margin: int = 0) -> tuple[slice, slice]:
