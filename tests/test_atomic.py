@@ -74,6 +74,23 @@ def test_what_a_killed_process_left_goes_at_the_next_write(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, "a.txt"])
 
 
+def test_a_file_of_a_container_of_the_same_name_stays(tmp_path):
+    """Process numbers are a container's own: the one that writes there is another one here, or none."""
+    code = "from nuclei.atomic import HOST; print(HOST, end='')"
+    apart = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        host = subprocess.check_output([*apart, sys.executable, "-c", code], env=env, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no namespaces can be made here")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    part = tmp_path / f".a.txt.{host}-{ended.pid}-00000000.part"
+    part.touch()
+    with atomic_write(tmp_path / "b.txt"):
+        assert part.exists()
+
+
 def test_two_writers_of_one_process_do_not_share_a_file(tmp_path):
     with atomic_write(tmp_path / "a.txt") as first, atomic_write(tmp_path / "a.txt") as second:
         first.write_text("first")

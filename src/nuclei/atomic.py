@@ -17,7 +17,16 @@ from typing import Any
 
 from nuclei.errors import UserError
 
-HOST = re.sub(r"\W", "_", socket.gethostname())[:40]
+
+def _host() -> str:
+    """Return a name of the machine, and of the container, where process numbers are a container's own."""
+    namespace = ""
+    with suppress(OSError):  # not on every system
+        namespace = os.readlink("/proc/self/ns/pid")
+    return re.sub(r"\W+", "_", f"{socket.gethostname()[:40]} {namespace}")
+
+
+HOST = _host()
 CHECKSUM = "checksum"
 FORGOTTEN = 24 * 3600
 """Age in seconds at which another machine's temporary file is taken for one that was left behind."""
