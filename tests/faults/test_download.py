@@ -176,6 +176,17 @@ def test_rules_not_accepted(desk: Desk, server: KaggleServer) -> None:
     assert desk.files() == [] and nothing(desk)
 
 
+def test_two_at_once_fetch_once(desk: Desk, server: KaggleServer) -> None:
+    server.state.archive = competition(more=3 * MIB)
+    server.state.delay["GET"] = 1.0
+    processes = [desk.start("download", *COUNTS) for _ in range(2)]
+    said = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert any("is under way; waiting for it" in out and "nothing to do" in out for out, _ in said)
+    assert server.state.calls.count("DownloadDataFiles") == 1
+    assert os.listdir(desk.folder / "data") == ["dsb2018"]
+
+
 def test_a_mistyped_competition(desk: Desk, server: KaggleServer) -> None:
     server.state.refuse["DownloadDataFiles"] = (404, "")
     said = one_line(desk.run("download", "kaggle.competition=data-sience-bowl", *COUNTS))

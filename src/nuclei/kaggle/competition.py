@@ -171,7 +171,7 @@ class Submission:
             message: what Kaggle shows beside the score; by default the file's name and the commit.
             again: whether to send a file that was sent and judged, which otherwise is an error.
         """
-        with one_at_a_time(self.ledger.with_name(".submit.lock")):
+        with one_at_a_time(self.ledger.with_name(".submit.lock"), "submission is being sent"):
             return self._sent_before(again) or self._send(message)
 
     def _send(self, message: str | None) -> LedgerRow:
@@ -276,17 +276,25 @@ class Submission:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Hold a lock, and say so where another process has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def one_at_a_time(path: Path, work: str) -> Iterator[None]:
+    """Hold a lock; where another process has it, say which ``work`` is waited for.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     lock = FileLock(path)
     try:
-        held = lock.acquire(timeout=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
     except Timeout:
-        print("another submission is being sent; waiting for it", flush=True)
-        held = lock.acquire()
-    with held:
+        print(f"another {work}; waiting for it", flush=True)
+        lock.acquire()
+    except OSError as e:
+        raise UserError(f"cannot write {path.parent}: {e.strerror or e}; correct its rights") from e
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _warn(text: str) -> None:
