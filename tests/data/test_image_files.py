@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from nuclei.data.image_files import LONGEST, csv_name, file_stamp, find_images, image_name
+from nuclei.data.image_files import LONGEST, as_text, csv_name, file_stamp, find_images, image_name
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -93,3 +93,7 @@ def test_a_folder_that_is_one_image_is_known_by_its_files(tmp_path: Path) -> Non
     assert before == file_stamp(tmp_path / "a.zarr")
     (tmp_path / "a.zarr/0/c1").write_bytes(b"other")
     assert file_stamp(tmp_path / "a.zarr") != before
+
+
+def test_a_formula_becomes_a_text() -> None:
+    assert [as_text(text) for text in ("=1+1", "\tx", "'a", "a", "")] == ["'=1+1", "'\tx", "''a", "a", ""]

@@ -128,16 +128,16 @@ def test_classes_stand_in_the_tables(tmp_path: Path) -> None:
     image = np.zeros((32, 40), np.uint8)
     image[4:12, 4:12], image[16:28, 20:34] = 120, 220
     cv2.imwrite(str(tmp_path / "good.png"), image)
-    channels = ["nucleus", "class_dim", "class_bright"]
+    channels = ["nucleus", "class_dim", "class_=HYPERLINK(1)"]
     segmenter = Segmenter([WeightedNetwork(TwoClasses().eval(), channels)], channels, [Components(0.5, 0.5)])
     settings = FileSettings(save=("geojson",))
     source, output = str(tmp_path / "good.png"), tmp_path / "out"
     predict_folder(source, output, lambda: segmenter, settings, 1, False, "ImageId,EncodedPixels")
     lines = (output / "nuclei.csv").read_text().splitlines()
     assert lines[0].endswith(",class")
-    assert [line.split(",")[-1] for line in lines[1:]] == ['"dim"', '"bright"']
+    assert [line.split(",")[-1] for line in lines[1:]] == ['"dim"', '"\'=HYPERLINK(1)"'], "no formula"
     nuclei = json.loads((output / "geojson" / "good.geojson").read_text())["features"]
-    assert [each["properties"]["classification"]["name"] for each in nuclei] == ["dim", "bright"]
+    assert [each["properties"]["classification"]["name"] for each in nuclei] == ["dim", "=HYPERLINK(1)"]
 
 
 def test_intensities_of_any_unit_are_written(tmp_path: Path) -> None:

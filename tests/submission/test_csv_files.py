@@ -15,7 +15,6 @@ from nuclei.errors import UserError
 from nuclei.metrics import confusion
 from nuclei.submission.csv_files import (
     ExpectedImages,
-    as_text,
     compare_with_solution,
     expected_images,
     index_or_nothing,
@@ -64,10 +63,6 @@ def test_a_wrong_id_leaves_the_old_file(tmp_path: Path, image_id: str) -> None:
 def test_an_id_that_is_no_formula_stays_as_it_is(tmp_path: Path, image_id: str) -> None:
     write_submission(tmp_path / "s.csv", [(image_id, TWO)])
     assert list(read_submission(tmp_path / "s.csv")) == [image_id]
-
-
-def test_a_formula_becomes_a_text() -> None:
-    assert [as_text(text) for text in ("=1+1", "\tx", "'a", "a", "")] == ["'=1+1", "'\tx", "''a", "a", ""]
 
 
 def test_read_solution(tmp_path: Path) -> None:

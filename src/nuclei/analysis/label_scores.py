@@ -16,11 +16,19 @@ import numpy as np
 from nuclei.analysis.error_types import count_merges_and_splits
 from nuclei.atomic import atomic_write
 from nuclei.data.annotations import LABEL_SUFFIXES, nuclei_of, read_label_map
-from nuclei.data.image_files import PICKLE, PICTURES, TABLE, is_mask_name, label_key, safe_name, walk_files
+from nuclei.data.image_files import (
+    PICKLE,
+    PICTURES,
+    TABLE,
+    as_text,
+    is_mask_name,
+    label_key,
+    safe_name,
+    walk_files,
+)
 from nuclei.errors import UserError
 from nuclei.metrics import THRESHOLDS, Agreement, agreement, precision_at
 from nuclei.progress import track
-from nuclei.submission.csv_files import as_text
 
 FIGURES: Mapping[str, Callable[[Agreement], float]] = {
     "F1_0.50": lambda found: found.f1(10),

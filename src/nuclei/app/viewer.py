@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nuclei.app.segmentation import Segmentation
+from nuclei.data.image_files import as_text
 from nuclei.inference.measure import (
     LabelPart,
     class_colours,
@@ -23,7 +24,7 @@ from nuclei.inference.measure import (
     write_rois,
 )
 from nuclei.inference.result_files import write_labels
-from nuclei.submission.csv_files import as_text, write_submission
+from nuclei.submission.csv_files import write_submission
 
 SIDE = 2048  # larger images are shown smaller; what is measured and downloaded has full size
 # Numbers are no photograph: without PNG's filters they take a sixth of the time to write.

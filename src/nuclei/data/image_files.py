@@ -273,6 +273,11 @@ def csv_name(file: PurePath) -> str:
     return _word(file.stem)
 
 
+def as_text(value: str) -> str:
+    """Return a value as a spreadsheet takes it for a text: ' before what might begin a formula."""
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else value
+
+
 def _word(text: str) -> str:
     """Return a name of letters, digits, _ - and . alone, cut where it is too long."""
     word = re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", text))

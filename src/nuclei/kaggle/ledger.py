@@ -13,8 +13,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from nuclei.atomic import atomic_write
+from nuclei.data.image_files import as_text
 from nuclei.errors import UserError
-from nuclei.submission.csv_files import as_text
 from nuclei.submission.make_submission import SubmissionRecord, sha256_of
 
 SHOWN = ("date", "file", "commit", "members", "oof_nested", "oof_tuned", "public", "private", "message")

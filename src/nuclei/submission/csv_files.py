@@ -27,11 +27,6 @@ from nuclei.submission.rules import HEADER, Shapes, find_violations
 PLAIN_ID = re.compile(r'(?![=+@-][^,"]*[^\w.-])[^\s,"]+')
 
 
-def as_text(value: str) -> str:
-    """Return a value as a spreadsheet takes it for a text: ' before what might begin a formula."""
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else value
-
-
 def is_plain(image_id: str) -> bool:
     """Return whether an ImageId is a word without commas and quotes, and no formula, such as ``-1+1``."""
     return bool(PLAIN_ID.fullmatch(image_id))
