@@ -277,6 +277,41 @@ def test_weights_of_another_network_name_their_file(target: Path) -> None:
         model_loading.file_segmenter(Path("other.safetensors"))
 
 
+NONSENSE: list[tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = [
+    (UNET | {"encoder_depth": [5]}, [THRESHOLD], {}),
+    ({"_target_": "nuclei.models.unet.UNet", "features": []}, [THRESHOLD], {}),
+    (OTSU, [THRESHOLD | {"low": "0.5"}], {}),
+    (OTSU, [THRESHOLD | {"low": float("nan")}], {}),
+    (OTSU, [THRESHOLD, THRESHOLD], {}),
+    (OTSU, [{"_target_": "nuclei.postprocess.components.RemoveSmall"}], {}),
+    (OTSU, [TREES | {"trees": "no trees"}], {}),
+    (OTSU, [], {}),
+    (OTSU, [THRESHOLD], {"channels": ["border"]}),
+    (OTSU, [THRESHOLD], {"tta": 0}),
+    (OTSU, [THRESHOLD], {"scales": [float("inf")]}),
+    (OTSU, [THRESHOLD], {"diameter": float("inf")}),
+]
+
+
+@pytest.mark.parametrize(("network", "steps", "others"), NONSENSE)
+@pytest.mark.parametrize("words", [["predict", "input=image.png"], ["app", "port=7879"]])
+def test_a_model_file_that_makes_no_sense_is_named_and_no_image_is_blamed(
+    target: Path,
+    words: list[str],
+    network: dict[str, Any],
+    steps: list[dict[str, Any]],
+    others: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = Path("evil.safetensors")
+    views: dict[str, Any] = {"channels": ["nucleus"], "tta": 1, "diameter": None, "scales": [1.0]}
+    settings = ModelSettings(network=network, steps=steps, **views | others)
+    write_model_file(path, ModelFile(settings, {}))
+    assert cli.main([*words, f"weights={path}"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: {path}: ") and "--debug" not in said, said
+
+
 def test_no_pickle_is_trusted(repo: Path) -> None:
     """The source loads checkpoints as weights alone, and nothing else that can hold code."""
     text = "".join(path.read_text() for path in (repo / "src").rglob("*.py"))

@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
+
 from nuclei.errors import UserError
 from nuclei.paths import FoldFolder, Paths, default_model
 from nuclei.postprocess.pipeline import with_parameters
@@ -82,8 +84,10 @@ def _build_own(kind: str, classes: Mapping[str, type], settings: Any, **argument
         raise UserError(f"{kind} {name}: expected numbers, text, lists and mappings of these as arguments")
     try:
         return classes[name](**(given | arguments))
-    except (TypeError, ValueError) as e:
-        raise UserError(f"{kind} {name}: {e}") from e
+    except UserError:
+        raise
+    except Exception as e:  # libraries fail in many ways on arguments that make no sense
+        raise UserError(f"{kind} {name}: {str(e) or type(e).__name__}") from e
 
 
 def _is_plain(value: Any) -> bool:
@@ -110,11 +114,23 @@ def build_steps(steps: Iterable[Mapping[str, Any]]) -> list[Step]:
 
 @contextmanager
 def _read_from(path: Path) -> Iterator[None]:
-    """Name the file in the error about what it holds."""
+    """Name the file in the error about what it holds; a stranger's may hold anything."""
     try:
         yield
-    except (UserError, RuntimeError) as e:  # RuntimeError: PyTorch's, of weights that do not fit
-        raise UserError(f"{path}: {' '.join(str(e).split())[:500]}") from e
+    except Exception as e:
+        kind = "" if isinstance(e, UserError | RuntimeError) else f"{type(e).__name__}: "
+        raise UserError(f"{path}: {kind}{' '.join(str(e).split())[:500]}") from e
+
+
+def _tried(segmenter: Segmenter, path: Path) -> Segmenter:
+    """Return a segmenter that has segmented a small image, so that its file's faults are no image's.
+
+    Raises:
+        UserError: it cannot; the message names its file.
+    """
+    with _read_from(path):
+        segmenter.labels(segmenter.maps(np.eye(64, dtype=np.uint8)))
+    return segmenter
 
 
 def run_steps(folder: FoldFolder) -> list[Step]:
@@ -188,7 +204,7 @@ def ensemble_segmenter(ensemble: EnsembleFile, path: Path, paths: Paths, tta: in
             ensemble.check_folds(folder.path, read_settings(folder).folds_sha256)
             networks.append(trained_network(folder, member.weight / ensemble.n_folds, tta))
             ensemble.check_channels(folder, networks[-1].channels)
-    return Segmenter(networks, ensemble.channels, steps)
+    return _tried(Segmenter(networks, ensemble.channels, steps), path)
 
 
 Engine = Literal["onnx", "torch"]
@@ -224,9 +240,11 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
             network = OnnxNetwork(model.graph, model.weights)
         else:
             raise UserError("it has no graph for ONNX Runtime; ./run.sh export makes files that have one")
-    views = settings.tta if tta is None else tta
-    weighted = WeightedNetwork(network, settings.channels, 1.0, views, settings.diameter, settings.scales)
-    return Segmenter([weighted], settings.channels, steps)
+        views = (settings.tta, settings.diameter, settings.scales)
+        weighted = WeightedNetwork(network, settings.channels, 1.0, *views)
+    if tta is not None:
+        weighted = dataclasses.replace(weighted, tta=tta)
+    return _tried(Segmenter([weighted], settings.channels, steps), path)
 
 
 def build_segmenter(

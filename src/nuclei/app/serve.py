@@ -64,6 +64,8 @@ def serve(page: Page, host: str, port: int | None) -> None:
         raise UserError(f"port={port}: expected 1 to 65535, or null for a free one")
     from nuclei.app.page import STYLE, THEME
 
+    if port is not None and not 0 < port < 2**16:
+        raise UserError(f"port={port}: expected 1 to 65535, or null for the first free one from 7860 on")
     blocks = page.build()
     guard = Middleware(Guard, limit=UPLOADS * page.limits.size, host=host)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from omegaconf import DictConfig
 
 from nuclei.app.serve import private_folder, serve
@@ -18,7 +17,5 @@ def main(cfg: DictConfig, call: Call) -> None:
         from nuclei.app.page import Page, Slider
 
         model = build_segmenter(build_paths(cfg), cfg.ensemble, cfg.weights, cfg.tta)
-        # What is compiled at its first use, such as the loops, keeps no visitor waiting.
-        model.labels(model.maps(np.eye(64, dtype=np.uint8)))
         sliders = {name: Slider(**slider) for name, slider in cfg.sliders.items()}
         serve(Page(model, Limits(**cfg.limits), sliders), cfg.host, cfg.port)

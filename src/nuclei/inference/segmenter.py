@@ -33,7 +33,7 @@ def check_views(tta: int, diameter: float | None, scales: Sequence[float]) -> No
     """Refuse settings with which no image can be predicted; see ``WeightedNetwork``."""
     if not 1 <= tta <= len(VIEWS):
         raise UserError(f"tta={tta}: expected 1 to {len(VIEWS)} views")
-    if diameter is not None and not diameter > 0:
+    if diameter is not None and not 0 < diameter < float("inf"):
         raise UserError(f"diameter={diameter}: expected the mean diameter of nuclei in pixels, or null")
     if not scales or not all(0 < scale < float("inf") for scale in scales):
         raise UserError(f"scales={list(scales)}: expected factors above 0, such as [1.0,1.25]")
