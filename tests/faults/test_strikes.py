@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,20 @@ def spread(count: int, most: int) -> list[int]:
     return [1 + n * (count - 1) // max(most - 1, 1) for n in range(most)]
 
 
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder for temporary files, on another file system than the tests' own where there is one."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("name", WRITING)
-def test_a_command_that_was_struck_ends_as_if_nothing_had_happened(workshop, name, tmp_path):
+def test_a_command_that_was_struck_ends_as_if_nothing_had_happened(workshop, name, tmp_path, elsewhere):
     """Killed half-way, then on a full disk, then killed just before the end; then it is left alone."""
     desk = Desk(workshop, name, tmp_path / "place")
     count = workshop.counts[name]
-    met = [desk.strike(Strike(*where)) for where in ((count // 2, "kill"), (2, "full"), (count // 3, "kill"))]
+    strikes = [(count // 2, "kill"), (2, "full"), (count // 3, "kill")]
+    met = [desk.strike(Strike(*where), elsewhere) for where in strikes]
     assert met[:2] == [True, True]
     desk.finish()
 
@@ -90,14 +99,15 @@ def test_a_command_that_was_struck_ends_as_if_nothing_had_happened(workshop, nam
 @pytest.mark.skipif(not LONG, reason="minutes to hours; ./run.sh test faults")
 @pytest.mark.parametrize("fault", ["kill", "full"])
 @pytest.mark.parametrize("name", WRITING)
-def test_struck_at_every_change(workshop, name, fault, tmp_path):
+def test_struck_at_every_change(workshop, name, fault, tmp_path, elsewhere):
+    """Killed with TMPDIR on another file system, on a full disk with TMPDIR on the same one."""
     count = workshop.counts[name]
-    failures = []
+    failures, temporary = [], elsewhere if fault == "kill" else None
     for number in spread(count, MOST):
         desk = Desk(workshop, name, tmp_path / str(number))
         try:
-            desk.strike(Strike(number, fault))
-            desk.finish()
+            desk.strike(Strike(number, fault), temporary)
+            desk.finish(temporary)
         except AssertionError as e:
             failures.append(f"{number}: {e}")
     print(f"{name}, {fault}: {len(spread(count, MOST))} strikes at {count} changes, {len(failures)} failures")
@@ -118,15 +128,16 @@ LAST_EVENTS = [
 
 
 @pytest.mark.skipif(not MEMORY.is_dir(), reason="needs a second file system for TMPDIR")
-def test_a_training_struck_after_each_of_its_last_files_with_tmpdir_on_another_disk(workshop, tmp_path):
+def test_a_training_struck_after_each_of_its_last_files_with_tmpdir_on_another_disk(
+    workshop, tmp_path, elsewhere
+):
     """Last checkpoint, weights, maps, result: each just renamed; weights, maps, metrics end the same."""
     desk = Desk(workshop, "train", tmp_path / "place")
-    with tempfile.TemporaryDirectory(dir=MEMORY) as temporary:
-        assert Path(temporary).stat().st_dev != tmp_path.stat().st_dev
-        for number, match in LAST_EVENTS:
-            assert desk.strike(Strike(number, "kill", match), Path(temporary)), match
-        desk.finish(Path(temporary))
-        assert not list(Path(temporary).iterdir())
+    assert elsewhere.stat().st_dev != tmp_path.stat().st_dev
+    for number, match in LAST_EVENTS:
+        assert desk.strike(Strike(number, "kill", match), elsewhere), match
+    desk.finish(elsewhere)
+    assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize("fault", ["term", "kill"])
