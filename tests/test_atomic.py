@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nuclei.atomic import HOST, atomic_write, read_json, write_json
+from nuclei.atomic import HOST, atomic_folder, atomic_write, read_json, write_json
 from nuclei.errors import UserError
 
 
@@ -114,6 +114,17 @@ def test_folders_that_ended_processes_left_go_too(tmp_path):
     with atomic_write(tmp_path / "a.txt"):
         pass
     assert not left.exists() and kept.exists()
+
+
+def test_of_two_processes_that_make_a_folder_at_once_the_first_ones_stays(tmp_path):
+    with (
+        atomic_folder(tmp_path / "demo", "data.root") as second,
+        atomic_folder(tmp_path / "demo", "") as first,
+    ):
+        for folder in (first, second):
+            folder.mkdir()
+            (folder / folder.name).touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["demo", first.name]
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs a folder in which nothing can be made")

@@ -67,6 +67,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: Path, setting: str) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` and, at the end, rename it to ``path``, which must not exist.
 
+    Where another process has made ``path`` meanwhile, that one stays.
+
     Raises:
         UserError: the disk is full or the folder cannot be written; ``setting`` chooses another one.
     """
@@ -74,7 +76,11 @@ def atomic_folder(path: Path, setting: str) -> Iterator[Path]:
     try:
         remove_leftovers(path.parent)
         yield part
-        os.replace(part, path)
+        try:
+            os.replace(part, path)
+        except OSError:
+            if not path.is_dir():
+                raise
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror}; free some space or choose {setting}") from e
     finally:
