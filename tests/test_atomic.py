@@ -134,6 +134,28 @@ def test_a_folder_above_that_cannot_be_made_is_named():
             pass
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="makes a folder read-only for one process by a mount")
+def test_a_folder_on_a_disk_that_is_read_only_is_named(tmp_path):
+    """There not even a temporary file of somebody else can be removed."""
+    (tmp_path / f".a.txt.{HOST}-{2**22 + 1}-00000000.part").touch()  # Linux numbers processes up to 2**22
+    code = "import sys; from nuclei.atomic import atomic_write\nwith atomic_write(sys.argv[1]): pass"
+    mount = 'mount --bind "$3" "$3" && mount -o remount,ro,bind "$3" && exec "$1" -c "$2" "$3/a.txt"'
+    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        done = subprocess.run(
+            [*words, sys.executable, code, str(tmp_path)], env=env, capture_output=True, text=True
+        )
+    except OSError:
+        pytest.skip("unshare is missing")
+    if "Traceback" not in done.stderr:
+        pytest.skip("nothing can be mounted here")
+    assert done.stderr.splitlines()[-1] == (
+        f"nuclei.errors.UserError: cannot write {tmp_path}/a.txt: Read-only file system; "
+        "free some space or choose another folder"
+    )
+
+
 VALUES = {"name": "nucleus ✓", "score": 0.1 + 0.2, "none": None, "steps": [{"low": 0.5}, {}], "flag": True}
 
 

@@ -23,7 +23,7 @@ def _host() -> str:
     namespace = ""
     with suppress(OSError):  # not on every system
         namespace = os.readlink("/proc/self/ns/pid")
-    return re.sub(r"\W+", "_", f"{socket.gethostname()[:40]} {namespace}")
+    return re.sub(r"\W+", "_", f"{socket.gethostname()[:40]} {namespace}").strip("_")
 
 
 HOST = _host()
@@ -59,8 +59,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             f"cannot write {path}: {e.strerror or e}; free some space or choose another folder"
         ) from e
     finally:
-        with suppress(NotADirectoryError):  # where a file stands in the place of the folder
-            part.unlink(missing_ok=True)
+        with suppress(OSError):  # in a folder that cannot be written there is none
+            part.unlink()
 
 
 @contextmanager
@@ -107,7 +107,8 @@ def remove_leftovers(folder: Path) -> None:
     for part in folder.glob(".*.part"):
         match = re.fullmatch(r"\..+\.(\w+)-(\d+)-[0-9a-f]{8}\.part", part.name)
         if match and (_has_ended(int(match[2])) if match[1] == HOST else _is_old(part)):
-            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+            with suppress(OSError):  # another process was faster, or it is another user's
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _is_old(path: Path) -> bool:
