@@ -226,14 +226,20 @@ def timeless(path: Path) -> bytes:
     """Return the bytes of a file without the times that it holds.
 
     ``metrics.csv``, ``images.csv`` and ``done.json`` hold seconds. A checkpoint and ``predict.json`` hold the
-    absolute path of a folder.
+    absolute path of a folder. ``environment.json`` names the commit, and somebody may commit meanwhile.
     """
     if path.name in ("metrics.csv", "images.csv"):
         rows = list(csv.DictReader(path.open()))
         return json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in rows]).encode()
-    if path.name in ("done.json", "predict.json"):
+    if path.name in ("done.json", "predict.json", "environment.json"):
         values = json.loads(path.read_text())
-        for name in ("seconds", "checksum", "tables"):  # the last two are hashes of what holds seconds
+        for name in (
+            "seconds",
+            "commit",
+            "changed",
+            "checksum",
+            "tables",
+        ):  # the last two are hashes of these
             values.pop(name, None)
         values.get("settings", {}).pop("input", None)
         return json.dumps(values).encode()
