@@ -50,6 +50,12 @@ def test_a_run_that_fails_takes_no_other_along(
     assert "\nerror: " in log.read_text()
 
 
+def test_a_folder_in_which_no_log_can_be_written_is_named(here: Path) -> None:
+    (here / "file").touch()
+    with pytest.raises(UserError, match="cannot write file/logs: Not a directory; choose paths.runs=FOLDER"):
+        launch([GOOD], partial(with_joblib, n_jobs=1), Path("file/logs"))
+
+
 def test_a_run_that_is_killed_is_a_failed_one(here: Path) -> None:
     python = here / "python"
     python.write_text(f"#!/bin/sh\necho at work\nkill -{int(signal.SIGKILL)} $$\n")

@@ -64,8 +64,13 @@ def launch(calls: Sequence[Call], start: Callable[[Sequence[Launched]], Iterable
     """Run calls side by side, and say of each how it ended; ``start`` yields each run when it has.
 
     Raises:
-        UserError: some failed; the message names them, their last words and their logs.
+        UserError: some failed; the message names them, their last words and their logs. Or no log can be
+            written.
     """
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"cannot write {logs}: {e.strerror}; choose paths.runs=FOLDER") from e
     print(f"{len(calls)} runs; what they say is in {logs}", flush=True)
     failed = []
     try:
