@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -52,8 +55,22 @@ def test_a_run_that_fails_takes_no_other_along(
 
 def test_a_folder_in_which_no_log_can_be_written_is_named(here: Path) -> None:
     (here / "file").touch()
-    with pytest.raises(UserError, match="cannot write file/logs: Not a directory; choose paths.runs=FOLDER"):
+    with pytest.raises(UserError, match=r"cannot write file/logs: Not a directory; choose paths\.runs="):
         launch([GOOD], partial(with_joblib, n_jobs=1), Path("file/logs"))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
+def test_a_run_ends_with_the_process_that_started_it(here: Path) -> None:
+    code = "from pathlib import Path; from nuclei.config import Call; from nuclei.launch import Launched\n"
+    code += "Launched(Call('app', ()), Path('logs/app.log'))()"
+    log, limit = here / "logs/app.log", time.monotonic() + 120
+    with subprocess.Popen([sys.executable, "-c", code]) as starter:
+        while not (log.is_file() and "the page is at" in log.read_text()) and time.monotonic() < limit:
+            time.sleep(0.2)
+        starter.kill()
+    while "stopped" not in log.read_text() and time.monotonic() < limit:
+        time.sleep(0.2)
+    assert log.read_text().endswith("stopped; the same command goes on\n")
 
 
 def test_a_run_that_is_killed_is_a_failed_one(here: Path) -> None:

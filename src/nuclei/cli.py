@@ -18,7 +18,7 @@ from textwrap import indent, wrap
 from typing import TYPE_CHECKING
 
 from nuclei.errors import Terminated, UserError, nearest_name
-from nuclei.paths import IN_CHECKOUT, PROGRAM, ROOT, shipped
+from nuclei.paths import IN_CHECKOUT, PARENT, PROGRAM, ROOT, shipped
 from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
 
 if TYPE_CHECKING:
@@ -68,6 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         with sigterm_raises():
+            if parent := os.environ.pop(PARENT, None):  # children of this one are not meant
+                from nuclei.progress import end_with
+
+                end_with(int(parent))
             run([word for word in words if word != "--debug"])
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

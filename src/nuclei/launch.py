@@ -18,6 +18,7 @@ from typing import Any
 
 from nuclei.config import Call
 from nuclei.errors import UserError
+from nuclei.paths import PARENT
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Launched:
         path = self.folder / (self.log.with_suffix(f".{number}.log") if number else self.log)
         path.parent.mkdir(parents=True, exist_ok=True)
         words = [self.python, "-m", "nuclei", self.call.command, *self.call.overrides]
+        environment = os.environ | {PARENT: str(os.getpid())}  # with whose end it ends, however that ends
         with open(path, "ab") as log:
-            return subprocess.run(words, stdout=log, stderr=log, cwd=self.folder).returncode
+            return subprocess.run(words, stdout=log, stderr=log, cwd=self.folder, env=environment).returncode
 
     def checkpoint(self) -> Any:
         """Say what submitit starts again when the time is over: the same command, which goes on."""

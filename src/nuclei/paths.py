@@ -13,6 +13,8 @@ ROOT = PACKAGE.parents[1]
 """The folder of the project, where the package lies in a checkout."""
 IN_CHECKOUT = (ROOT / "run.sh").is_file()
 """Whether the package lies in a checkout of the repository, and is not installed."""
+PARENT = "NUCLEI_PARENT"
+"""The variable of the environment that holds the number of the process with which a command is to end."""
 PROGRAM = "./run.sh" if IN_CHECKOUT else "nuclei"
 """What a user types to run a command: the script of a checkout, or that of an installed package."""
 

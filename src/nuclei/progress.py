@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,6 +103,17 @@ def _start_worker() -> None:
 
     cv2.setNumThreads(1)
     Thread(target=_end_with_parent, daemon=True).start()
+
+
+def end_with(parent: int) -> None:
+    """Let this process be asked to end, by SIGTERM, when its parent process has ended, killed or not."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _end_with_parent() -> None:
