@@ -60,12 +60,10 @@ def serve(page: Page, host: str, port: int | None) -> None:
     Raises:
         UserError: the port is taken or no port, or the host is no address of this machine.
     """
-    if port is not None and not 1 <= port <= 65535:
-        raise UserError(f"port={port}: expected 1 to 65535, or null for a free one")
-    from nuclei.app.page import STYLE, THEME
-
     if port is not None and not 0 < port < 2**16:
         raise UserError(f"port={port}: expected 1 to 65535, or null for the first free one from 7860 on")
+    from nuclei.app.page import STYLE, THEME
+
     blocks = page.build()
     guard = Middleware(Guard, limit=UPLOADS * page.limits.size, host=host)
     try:
