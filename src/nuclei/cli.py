@@ -217,15 +217,10 @@ def help_text(command: str, words: list[str]) -> str:
     """
     folder, door = shipped("configs"), f"{PROGRAM} {command}"
     if command == "test":
-        examples = (
-            "tests/data -k palette",
-            "faults # strikes every command at each of its changes of a file",
-        )
-        return "\n".join(
-            [
-                f"{door} [files and options of pytest]    {COMMANDS[command]}",
-                *(f"  {door} {e}" for e in examples),
-            ]
+        return (
+            f"{door} [files and options of pytest]    {COMMANDS[command]}\n"
+            f"  {door} tests/data -k palette\n"
+            f"  {door} faults # strikes every command at each of its changes of a file"
         )
     head, _, body = (folder / f"{command}.yaml").read_text(encoding="utf-8").partition("defaults:")
     defaults, _, own = body.partition("- _self_\n")

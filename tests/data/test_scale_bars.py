@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.scale_bars import find_marks, paint_out
+from nuclei.data.scale_bars import Marks, find_marks, is_note, paint_out
 
 
 def paint_out_marks(image: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -77,3 +77,10 @@ def test_nuclei_are_no_marks() -> None:
     flat, empty = np.full_like(image, 255), image[:0]
     for other in (image, saturated, mask, 255 - saturated, rods.astype(np.uint8), noise, flat, empty):
         assert paint_out_marks(other)[0] is other
+
+
+def test_the_notes_on_marks_are_told_from_others() -> None:
+    mask = np.zeros((1, 1), np.uint8)
+    notes = [*Marks(mask, 1, 1, 1).notes, *Marks(mask, 2, 3, 4).notes]
+    assert len(notes) == 6 and all(map(is_note, notes))
+    assert not is_note("4 smaller copies or pictures of the slide left out")

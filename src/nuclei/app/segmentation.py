@@ -13,6 +13,7 @@ import pandas as pd
 
 from nuclei.data.image_stacks import SourceImage, show
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, Modality, judge_modality
+from nuclei.data.scale_bars import is_note
 from nuclei.inference.measure import LabelPart, class_names, classify, mean_intensity
 from nuclei.inference.segment_files import measure_channels, warnings_of
 from nuclei.inference.segmenter import Segmenter
@@ -63,7 +64,7 @@ def _channel(whole: SourceImage, index: int) -> SourceImage:
     """Return an image of one channel, which the visitor has chosen: no doubt remains about that."""
     pixels, shown, notes, warning = show(np.asarray(whole.read_channel(index)))
     name = f"channel {index + 1} of {len(whole.channels)}: {whole.channels[index]}"
-    kept = (note for note in whole.notes if not re.search(r"^channel |(bar|caption)s? left out$", note))
+    kept = (note for note in whole.notes if not note.startswith("channel ") and not is_note(note))
     notes, warnings = (name, *kept, *notes), (warning,) if warning else ()
     return dataclasses.replace(whole, pixels=pixels, shown=shown, notes=notes, warnings=warnings)
 

@@ -127,7 +127,6 @@ def nuclei_csv(images: Sequence[Segmentation]) -> bytes:
     """Write the measurements of one or several images as CSV, one row for each nucleus."""
     tables = [nuclei.measurements() for nuclei in images]
     table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
-    table[["image", "class"]] = table[["image", "class"]].map(as_text)
     texts = {name: [value_text(name, v) for v in column.tolist()] for name, column in table.items()}
     return pd.DataFrame(texts).to_csv(index=False).encode()
 

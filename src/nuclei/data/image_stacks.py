@@ -314,9 +314,10 @@ def show(pixels: Pixels, stored: bool = False) -> Shown:
     painted out. With ``stored`` the values stay as they are stored, for label maps.
     """
     sample = sample_pixels(pixels)
-    if sample.ndim == 3 and is_grey(choose_8_bits(sample)[0](sample)):
-        pixels, sample = _colour(pixels, 0), sample[..., 0]
-    marks = None if stored else find_marks(choose_8_bits(sample)[0](sample))
+    levels = choose_8_bits(sample)[0](sample)
+    if sample.ndim == 3 and is_grey(levels):
+        pixels, sample, levels = _colour(pixels, 0), sample[..., 0], levels[..., 0]
+    marks = None if stored else find_marks(levels)
     if marks and marks.notes and sample.dtype != bool:
         sample = sample.copy()
         sample[marks.mask > 0] = np.nanmedian(sample, axis=(0, 1)).astype(sample.dtype)

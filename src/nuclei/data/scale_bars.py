@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy.ndimage import maximum
 from scipy.sparse.csgraph import connected_components
 
 LEVEL = 0.75
@@ -26,6 +26,10 @@ MOST = 1500
 """Letters of the longest caption; where there are more pieces they are noise."""
 
 
+KINDS = ("scale bar", "caption", "drawn line")
+"""Names of the marks."""
+
+
 class Marks(NamedTuple):
     """Pixels of what was drawn into an image, ``uint8 (H, W)``, 0 or 1, and the number of each kind."""
 
@@ -37,8 +41,17 @@ class Marks(NamedTuple):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was found, in words."""
-        counts = zip(self[1:], ("scale bar", "caption", "drawn line"), strict=True)
+        counts = zip(self[1:], KINDS, strict=True)
         return tuple(f"{n} {word}{'s' * (n > 1)} left out" for n, word in counts if n)
+
+
+def is_note(text: str) -> bool:
+    """Return whether a note on an image says that marks were left out of it, as ``Marks.notes`` do.
+
+    >>> is_note("2 drawn lines left out")
+    True
+    """
+    return bool(re.fullmatch(rf"\d+ ({'|'.join(KINDS)})s? left out", text))
 
 
 def find_marks(image: np.ndarray) -> Marks:
@@ -104,7 +117,9 @@ class Pieces:
         counts = np.bincount(numbered[plane > 0.95 * top], minlength=len(stats) + 1)[1:]
         self.white = counts / np.maximum(self.area, 1)
         distance = cv2.distanceTransform(np.pad(bright, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-        self.stroke = 2 * maximum(distance, numbered, np.arange(1, len(stats) + 1)) - 1
+        deepest, inside = np.zeros(len(stats), distance.dtype), numbered > 0
+        np.maximum.at(deepest, numbered[inside] - 1, distance[inside])  # SciPy's maximum sorts all pixels
+        self.stroke = 2 * deepest - 1
 
     def bars(self) -> np.ndarray:
         """Return which pieces are scale bars, ``bool (N,)``."""
@@ -126,12 +141,12 @@ class Pieces:
         sized = (self.height <= most) & (self.width <= 4 * np.maximum(self.height, least)) & (self.area > 1)
         if (sized & tall).sum() > MOST:
             return []
-        letters = self._where(sized & (self.white > 0.3), self._is_crisp)
+        sized &= self.white > 0.3
         stroke = self.stroke <= STROKE * np.minimum(self.width, self.height)
-        thin = self._where(letters & tall & stroke, lambda k: self._solidity(k) <= SOLID)
-        indices = np.flatnonzero(letters)
-        if not thin.any():
+        thin = self._where(sized & tall & stroke, lambda k: self._solidity(k) <= SOLID and self._is_crisp(k))
+        if thin.sum() < 2:  # the fewest of a caption
             return []
+        indices = np.flatnonzero(self._where(sized, self._is_crisp))
         x, y, width, height = (n[indices] for n in (self.x, self.y, self.width, self.height))
         tallest = np.maximum(height[:, None], height)
         gap = np.maximum(x[:, None], x) - np.minimum((x + width)[:, None], x + width)

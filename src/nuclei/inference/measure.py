@@ -14,6 +14,7 @@ from roifile import ImagejRoi, roiwrite
 from skimage.measure import find_contours, regionprops, regionprops_table
 from skimage.segmentation import find_boundaries
 
+from nuclei.data.image_files import as_text
 from nuclei.data.image_stacks import Pixels
 from nuclei.data.preprocessing import check_pixel_size
 
@@ -211,9 +212,12 @@ def polygons(parts: Iterable[LabelPart], names: Sequence[str], table: Columns) -
 def value_text(column: str, value: str | float) -> str:
     """Return a value of a table of ``measure`` as text, nothing for NaN.
 
-    Words and whole numbers stay; intensities, in whatever unit, have eight digits, others three decimals.
+    Words, which may be a stranger's, become no formula of a spreadsheet; whole numbers stay; intensities, in
+    whatever unit, have eight digits, others three decimals.
     """
-    if isinstance(value, int | str):
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, int):
         return str(value)
     if math.isnan(value):
         return ""

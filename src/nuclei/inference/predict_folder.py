@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nuclei.atomic import atomic_write, read_json, write_json
-from nuclei.data.image_files import TABLE, File, as_text, file_stamp
+from nuclei.data.image_files import TABLE, File, file_stamp
 from nuclei.data.image_stores import find_inputs, is_address
 from nuclei.errors import Terminated, UserError
 from nuclei.inference.measure import Columns, value_text
@@ -174,11 +174,8 @@ def _text(value: str | float | None) -> str:
 
 
 def _texts(table: Columns) -> list[Row]:
-    """Return the rows of a table as text; words may be a stranger's, as a model file names the classes."""
-    columns = {
-        name: [as_text(value) if isinstance(value, str) else value_text(name, value) for value in v.tolist()]
-        for name, v in table.items()
-    }
+    """Return the rows of a table as text."""
+    columns = {name: [value_text(name, value) for value in v.tolist()] for name, v in table.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
