@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from nuclei.errors import UserError
 from nuclei.models.base import SegmentationNetwork
+from nuclei.models.smp import SmpNetwork
 from nuclei.training import trainer
 from nuclei.training.losses import Bce
 from nuclei.training.module import Segmentation
@@ -181,6 +182,17 @@ def test_layers_that_fit_are_taken_and_others_begin_anew(capsys):
     assert torch.equal(new[0].weight, old[0].weight) and torch.equal(new[1].weight, before)
     assert "2 of 4 tensors from old" in (message := capsys.readouterr().err)
     assert "anew: 1.bias, 1.weight" in message
+
+
+def test_an_encoder_is_taken_under_another_decoder(capsys):
+    def network(arch: str) -> SmpNetwork:
+        return SmpNetwork(arch, "tu-tf_efficientnet_lite0", None, 3)
+
+    old, new = network("Unet"), network("Linknet")
+    start_from(new, old.state_dict(), "old")
+    for name, weight in new.body.encoder.state_dict().items():
+        assert torch.equal(weight, old.body.encoder.state_dict()[name]), name
+    assert "anew: body.decoder, body.segmentation_head" in capsys.readouterr().err
 
 
 def test_the_same_network_starts_without_a_word(capsys):

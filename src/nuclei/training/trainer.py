@@ -37,8 +37,8 @@ STATISTICS_CROPS = 256
 """Number of training crops from which the statistics of batch normalisation are estimated."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of glibc's ``mallopt``, as ``malloc.h`` numbers them."""
-LEAST_SHARE = 0.9
-"""Share of a network's weights that must fit for a training to start from them."""
+LEAST_SHARE = 0.75
+"""Share of the weights that must fit for a training to start from another network: its encoder is enough."""
 
 
 def fit(
@@ -179,7 +179,8 @@ def save_weights(network: nn.Module, path: Path) -> None:
 def start_from(network: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
     """Put those weights into a network that fit by name and shape; the others begin anew.
 
-    Another run's last layer does not fit when its maps are others. ``source`` is where the weights come from.
+    The last layer does not fit where the other network gave other maps, nor does a decoder of another
+    architecture. ``source`` is where the weights come from.
 
     Raises:
         UserError: less than ``LEAST_SHARE`` of the network's weights fit.
@@ -192,7 +193,7 @@ def start_from(network: nn.Module, weights: Mapping[str, torch.Tensor], source: 
             f"{source} is of another network: {share:.0%} of the weights fit; choose another init"
         )
     network.load_state_dict(fitting, strict=False)
-    if anew := sorted(state.keys() - fitting.keys()):
+    if anew := sorted({".".join(name.split(".")[:2]) for name in state.keys() - fitting.keys()}):
         print(
             f"{len(fitting)} of {len(state)} tensors from {source}; anew: {', '.join(anew)}", file=sys.stderr
         )
