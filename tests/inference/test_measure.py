@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from skimage.measure import regionprops_table
 
 from nuclei.data.synthetic import draw_nuclei
 from nuclei.inference.measure import (
@@ -18,6 +19,8 @@ from nuclei.inference.measure import (
     polygons,
 )
 
+SKIMAGE = ("label", "area", "centroid", *list(MEASUREMENTS)[4:])
+
 
 def test_measures_and_outlines():
     labels = np.zeros((8, 10), np.int32)
@@ -30,6 +33,23 @@ def test_measures_and_outlines():
     assert (drawn[2, 3] == (255, 220, 0)).all() and (drawn[3, 4] == 200).all() and (drawn[0, 0] == 10).all()
     assert list(table) == list(MEASUREMENTS.values())
     assert not any(map(len, measure(np.zeros_like(labels), image).values()))
+
+
+@pytest.mark.parametrize("offset", [0, 20_000])
+def test_measurements_are_those_of_scikit_image(offset):
+    rng = np.random.default_rng(0)
+    labels = np.zeros((140, offset + 170), np.int32)
+    labels[:90, offset : offset + 130] = draw_nuclei(rng, (90, 130), 20, 8.0, 0.5)
+    labels[100, offset + 3], labels[102, offset : offset + 7] = (
+        50,
+        51,
+    )  # a pixel, a line
+    labels[110:114, offset : offset + 4] = 52
+    image = rng.integers(0, 255, labels.shape, dtype=np.uint8)
+    expected, table = regionprops_table(labels, image, properties=SKIMAGE), measure(labels, image)
+    for name, column in MEASUREMENTS.items():
+        np.testing.assert_allclose(table[column], expected[name], rtol=1e-9, atol=1e-6, err_msg=column)
+        assert table[column].dtype == expected[name].dtype, column
 
 
 def test_the_class_is_the_highest_map_within_the_nucleus():

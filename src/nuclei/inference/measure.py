@@ -17,6 +17,7 @@ from skimage.segmentation import find_boundaries
 from nuclei.data.image_files import as_text
 from nuclei.data.image_stacks import Pixels
 from nuclei.data.preprocessing import check_pixel_size
+from nuclei.labelmap.objects import object_sums
 
 MEASUREMENTS = {
     "label": "label",
@@ -97,15 +98,40 @@ def measure(
     for name, plane in {"the image": image, **(channels or {})}.items():
         if plane.shape[:2] != labels.shape:
             raise ValueError(f"{name}: expected {labels.shape}, as the labels, got {plane.shape}")
-    properties = tuple(
-        name for name in dict.fromkeys(n.split("-")[0] for n in MEASUREMENTS) if name != INTENSITY
-    )
-    measured = regionprops_table(labels, properties=properties)
+    measured = regionprops_table(labels, properties=("label", "perimeter", "solidity"))
+    measured |= _ellipses(labels, measured["label"])
     measured[INTENSITY] = mean_intensity(labels, measured["label"], image)
     table = {column: measured[name] for name, column in MEASUREMENTS.items()}
     for name, plane in (channels or {}).items():
         table[f"{MEASUREMENTS[INTENSITY]}_{name}"] = mean_intensity(labels, table["label"], plane)
     return in_micrometres(table, pixel_size)
+
+
+def _ellipses(labels: np.ndarray, numbers: np.ndarray) -> Columns:
+    """Return area, centroid, and the ellipse of the same second moments of each of the labels ``numbers``.
+
+    The columns are scikit-image's, whose region by region would take ten times as long.
+    """
+    no_maps = np.zeros((0, *labels.shape), np.uint8)
+    sums = object_sums(np.ascontiguousarray(labels, np.int32), int(labels.max(initial=0)), no_maps)
+    area, y, x, yy, xx, yx = sums[numbers, :6].T
+    # Sums around a pixel near the centroid are small integers, so that no digits are lost below.
+    row, column = y // np.maximum(area, 1), x // np.maximum(area, 1)
+    yy, xx = yy - row * (2 * y - area * row), xx - column * (2 * x - area * column)
+    yx = yx - row * x - column * y + area * row * column
+    dy, dx = (y - area * row) / area, (x - area * column) / area
+    a, b, c = yy / area - dy * dy, xx / area - dx * dx, yx / area - dy * dx
+    mean, spread = (a + b) / 2, np.hypot((a - b) / 2, c)
+    major, minor = mean + spread, np.maximum(mean - spread, 0)
+    ratio = np.divide(minor, major, out=np.ones(len(major)), where=major > 0)
+    return {
+        "area": area.astype(np.float64),
+        "centroid-0": row + dy,
+        "centroid-1": column + dx,
+        "axis_major_length": 4 * np.sqrt(major),
+        "axis_minor_length": 4 * np.sqrt(minor),
+        "eccentricity": np.sqrt(1 - ratio),
+    }
 
 
 def measure_parts(

@@ -7,6 +7,7 @@ the zoomed image, and the maps come back at the image's own size (compare Cellpo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,26 +25,40 @@ WIDE_LIMITS = (0.05, 4.0)
 """Least and greatest zoom where the user says how large the nuclei are."""
 LARGE_DIAMETER = 36.0
 """In pixels; only parts of larger nuclei are seen at the image's own size."""
+NEAR = (0.75, 1.35)
+"""Zooms that a single view goes without: nuclei of 19 to 35 pixels are seen as well (docs/ablation.md)."""
 MIN_AREA = 10
 """In square pixels; smaller objects do not count."""
 
 
-def estimate_zoom(network: Network, image: np.ndarray, channels: Sequence[str], diameter: float) -> float:
-    """Return the zoom that gives the nuclei of an image a mean ``diameter``, within ``ZOOM_LIMITS``.
+class EstimatedZoom(NamedTuple):
+    """The zoom of an image, and its maps ``uint8 (C, H, W)`` at its own size, if they were made."""
+
+    zoom: float
+    own_maps: np.ndarray | None
+
+
+def estimate_zoom(
+    network: Network, image: np.ndarray, channels: Sequence[str], diameter: float
+) -> EstimatedZoom:
+    """Find the zoom that gives the nuclei of an image a mean ``diameter``, within ``ZOOM_LIMITS``.
 
     Of large nuclei only parts or bright spots are seen at the image's own size, so half of it comes first.
+    Of an image of more than ``JUDGED_WHOLE`` pixels only the busiest part is measured.
     """
-    if image.shape[0] * image.shape[1] > JUDGED_WHOLE:
-        image = busiest_part(image)
+    is_whole = image.shape[0] * image.shape[1] <= JUDGED_WHOLE
+    measured = image if is_whole else busiest_part(image)
 
-    def diameter_at(zoom: float) -> float:
+    def maps_at(zoom: float) -> np.ndarray:
         with within(f"nuclei's size at {zoom:g} x"):
-            maps = predict(network, zoom_image(image, zoom))
-        return mean_diameter(by_name(maps, channels)) / zoom
+            return predict(network, zoom_image(measured, zoom))
 
-    at_half = diameter_at(0.5)
-    current = at_half if at_half > LARGE_DIAMETER else diameter_at(1.0) or at_half
-    return float(np.clip(diameter / current, *ZOOM_LIMITS)) if current else 1.0
+    own_maps, current = None, mean_diameter(by_name(maps_at(0.5), channels)) / 0.5
+    if current <= LARGE_DIAMETER:
+        own_maps = maps_at(1.0)
+        current = mean_diameter(by_name(own_maps, channels)) or current
+    zoom = float(np.clip(diameter / current, *ZOOM_LIMITS)) if current else 1.0
+    return EstimatedZoom(zoom, own_maps if is_whole else None)
 
 
 def busiest_part(image: Pixels) -> np.ndarray:

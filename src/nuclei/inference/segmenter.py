@@ -15,7 +15,7 @@ from nuclei.data.preprocessing import NO_HINTS, ImageHints, preprocess
 from nuclei.errors import UserError
 from nuclei.inference.onnx_network import OnnxNetwork
 from nuclei.inference.predict_maps import VIEWS, Network, place, predict
-from nuclei.inference.rescale import WIDE_LIMITS, estimate_zoom, predict_zoomed
+from nuclei.inference.rescale import NEAR, WIDE_LIMITS, EstimatedZoom, estimate_zoom, predict_zoomed
 from nuclei.postprocess.pipeline import Step, as_config, postprocess
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ class WeightedNetwork:
     def predict(self, image: np.ndarray, hints: ImageHints = NO_HINTS) -> Prediction:
         """Return the maps of an image and its zoom; see ``zoom`` for the error."""
         shown = preprocess(image, self.network.preprocessing, hints)
-        zoom = self.zoom(shown, hints)
+        zoom, own_maps = self._estimate(shown, hints)
+        if zoom == 1 and own_maps is not None and self._is_single:
+            return Prediction(own_maps, zoom)
         return Prediction(self.zoomed_maps(shown, zoom), zoom)
 
     @property
@@ -80,19 +82,32 @@ class WeightedNetwork:
         """Whether images are zoomed; the size of nuclei is measured with the map ``distance``."""
         return self.diameter is not None and "distance" in self.channels
 
+    @property
+    def _is_single(self) -> bool:
+        """Whether an image is seen once, in one view at one scale."""
+        return self.tta == 1 and self.scales[0] == 1
+
     def zoom(self, shown: np.ndarray, hints: ImageHints) -> float:
         """Return how much an image, ``uint8 (H, W)`` or ``(H, W, 3)`` after preprocessing, is to be zoomed.
 
         Raises:
             UserError: the diameter of nuclei is given, and the network is not zoomed.
         """
+        return self._estimate(shown, hints).zoom
+
+    def _estimate(self, shown: np.ndarray, hints: ImageHints) -> EstimatedZoom:
+        """Return what ``zoom`` returns, and the maps at the image's own size if they were made."""
         if self.diameter is None or not self._is_zoomed:
             if hints.diameter is not None:
                 raise UserError(f"diameter={hints.diameter}: this model sees images at their own size alone")
-            return 1.0
+            return EstimatedZoom(1.0, None)
         if hints.diameter is not None:
-            return float(np.clip(self.diameter / hints.diameter, *WIDE_LIMITS))
-        return estimate_zoom(self.network, shown, self.channels, self.diameter)
+            estimated = EstimatedZoom(float(np.clip(self.diameter / hints.diameter, *WIDE_LIMITS)), None)
+        else:
+            estimated = estimate_zoom(self.network, shown, self.channels, self.diameter)
+        if self._is_single and NEAR[0] <= estimated.zoom <= NEAR[1]:
+            return estimated._replace(zoom=1.0)
+        return estimated
 
     def zoomed_maps(self, shown: np.ndarray, zoom: float) -> np.ndarray:
         """Return maps ``uint8 (C, H, W)`` of an image after preprocessing, predicted at a zoom."""
