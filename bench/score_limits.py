@@ -24,7 +24,7 @@ from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS, targets
 from nuclei.ensemble.oof import load_oof
 from nuclei.inference.predict_maps import resize_maps
-from nuclei.inference.rescale import ZOOM_LIMITS
+from nuclei.inference.segmenter import ZOOM_LIMITS
 from nuclei.metrics import confusion, equivalent_diameter, precision_at
 from nuclei.model_loading import trained_network
 from nuclei.paths import FoldFolder

@@ -20,4 +20,4 @@ def test_paths_come_from_the_settings() -> None:
 
 
 def test_the_watershed_of_the_settings_is_that_of_the_code() -> None:
-    assert build.named_steps("watershed")[0] == MapWatershed()  # nuclei are sized by it, see rescale
+    assert build.named_steps("watershed")[0] == MapWatershed()  # nuclei are sized by it, see mean_diameter

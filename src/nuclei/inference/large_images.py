@@ -25,8 +25,7 @@ from nuclei.data.preprocessing import NO_HINTS, ImageHints, Transform, choose_pr
 from nuclei.errors import UserError
 from nuclei.inference.measure import LabelPart
 from nuclei.inference.predict_maps import Window, pad, windows, within_window
-from nuclei.inference.rescale import busiest_part
-from nuclei.inference.segmenter import Segmenter, WeightedNetwork
+from nuclei.inference.segmenter import Segmenter, WeightedNetwork, busiest_part
 from nuclei.postprocess.pipeline import by_name
 from nuclei.postprocess.second_stage import ImageNuclei, Selection
 from nuclei.progress import track
