@@ -29,9 +29,8 @@ import nuclei.postprocess.second_stage as selection
 from nuclei.build import named_steps
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.evaluate import Case, Evaluator, Setting, load_cases
 from nuclei.ensemble.fit_second_stage import second_stage
-from nuclei.ensemble.oof import load_oof
+from nuclei.ensemble.oof import Case, Evaluator, Setting, load_cases, load_oof
 from nuclei.ensemble.tune import Effort, Images, Space, Tuned, stratified, tunable, tune
 from nuclei.inference.segmenter import WeightedNetwork
 from nuclei.metrics import confusion, precision_at

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from bench import peers
 
-from nuclei.ensemble.evaluate import Case, Evaluator
+from nuclei.ensemble.oof import Case, Evaluator
 from nuclei.ensemble.tune import Effort, Images, Space, stratified, tune
 from nuclei.metrics import average_precision, confusion
 from nuclei.postprocess.pipeline import postprocess

@@ -12,8 +12,8 @@ from bench import core, inputs
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
-from nuclei.ensemble.evaluate import Case, Setting
 from nuclei.ensemble.fit_second_stage import plain_selection
+from nuclei.ensemble.oof import Case, Setting
 from nuclei.ensemble.tune import Effort, Space, tunable
 from nuclei.paths import Paths
 from nuclei.postprocess.pipeline import Step, postprocess

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import tifffile
 
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 
 SQUARE = 1000
 TILE = 512

@@ -19,8 +19,7 @@ import numpy as np
 from nuclei.build import named_steps
 from nuclei.data.folds import FoldRow, folds_sha256, read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.evaluate import blend
-from nuclei.ensemble.oof import load_oof
+from nuclei.ensemble.oof import blend, load_oof
 from nuclei.metrics import confusion, precision_at
 from nuclei.postprocess.pipeline import postprocess
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from nuclei.data.image_stores import find_inputs
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 from nuclei.inference.parquet_parts import split, write_parts
 from nuclei.inference.segment_files import FileSettings
 from nuclei.model_loading import file_segmenter

@@ -27,10 +27,9 @@ import numpy as np
 
 from nuclei.data.image_io import read_images
 from nuclei.data.preprocessing import ImageHints
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 from nuclei.inference.measure import LabelPart
-from nuclei.inference.result_files import write_labels
-from nuclei.inference.segment_files import FileSettings, measure_channels, segment_files
+from nuclei.inference.segment_files import FileSettings, measure_channels, segment_files, write_labels
 from nuclei.inference.segmenter import Segmenter
 from nuclei.model_loading import file_segmenter
 from nuclei.paths import default_model

@@ -15,7 +15,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     import numpy as np
 
-    from nuclei.ensemble.evaluate import Case
+    from nuclei.ensemble.oof import Case
 
 # Several workers share the cores, so that none of them, nor what they start, takes more than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -109,7 +109,7 @@ def disc_cases() -> list[Case]:
     import cv2
     import numpy as np
 
-    from nuclei.ensemble.evaluate import Case
+    from nuclei.ensemble.oof import Case
 
     def drawn(seed: int) -> Case:
         rng = np.random.default_rng(seed)

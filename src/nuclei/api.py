@@ -1,15 +1,20 @@
-"""The functions for Python; ``import nuclei`` names them, and loads what they need at their first call."""
+"""The functions for Python, and the widget for napari.
+
+``import nuclei`` names the functions, and loads what they need at their first call.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import napari.layers
+    import napari.types
     import pandas as pd
 
     from nuclei.data.preprocessing import Modality
@@ -105,6 +110,39 @@ def segment(
     hints = ImageHints.with_pixel_size(modality, invert, diameter, pixel_size)
     model = model or _default_model()
     return np.asarray(segment_image(model, show(image).shown, hints).labels)
+
+
+def segment_layer(
+    image: napari.layers.Image,
+    diameter: float = 0.0,
+    modality: Literal["as it looks", "fluorescence", "brightfield", "histology"] = "as it looks",
+    dark_nuclei: Literal["as the modality says", "yes", "no"] = "as the modality says",
+) -> napari.types.LayerDataTuple:
+    """Find the nuclei in a layer of napari, in each plane of a stack by itself: its widget.
+
+    Args:
+        image: a layer ``(…, H, W)``, or RGB ``(…, H, W, 3)`` or RGBA; alpha is left out.
+        diameter: mean diameter of the nuclei in pixels; 0: it is measured.
+        modality: kind of microscope.
+        dark_nuclei: whether nuclei are darker than the ground.
+
+    Returns:
+        Labels ``int32 (…, H, W)`` as a new layer, which lies where the image lies.
+
+    Raises:
+        nuclei.UserError: the diameter is negative.
+    """
+    from nuclei.data.preprocessing import MODALITIES
+
+    data = np.asarray(image.data[0] if image.multiscale else image.data)
+    data = data[..., :3] if image.rgb else data
+    shape = data.shape[: image.ndim]
+    planes = data.reshape(-1, *data.shape[image.ndim - 2 :])
+    invert = {"yes": True, "no": False}.get(dark_nuclei)
+    kind = modality if modality in MODALITIES else None
+    labels = [segment(p, diameter=diameter or None, modality=kind, invert=invert) for p in planes]
+    place = {"scale": image.scale, "translate": image.translate, "name": f"nuclei of {image.name}"}
+    return np.stack(labels).reshape(shape), place, "labels"
 
 
 def measure(labels: np.ndarray, image: np.ndarray, pixel_size: float | None = None) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from nuclei.errors import Terminated, UserError, nearest_name
 from nuclei.paths import IN_CHECKOUT, PARENT, PROGRAM, ROOT, shipped
-from nuclei.training.recipe import choose_recipe, has_gpu, small_settings
+from nuclei.training.environment import choose_recipe, has_gpu, small_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

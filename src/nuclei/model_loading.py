@@ -21,7 +21,7 @@ import numpy as np
 from nuclei.errors import UserError
 from nuclei.paths import FoldFolder, Paths, default_model
 from nuclei.postprocess.pipeline import with_parameters
-from nuclei.training.recipe import GPU_DEVICES
+from nuclei.training.environment import GPU_DEVICES
 
 if TYPE_CHECKING:
     from nuclei.ensemble.ensemble_file import EnsembleFile
@@ -221,8 +221,7 @@ def file_segmenter(path: Path, tta: int | None = None, engine: Engine | None = N
     Raises:
         UserError: the file is missing, damaged, or of another form, or has no graph for the engine.
     """
-    from nuclei.inference.model_file import read_model_file
-    from nuclei.inference.onnx_network import OnnxNetwork
+    from nuclei.inference.model_file import OnnxNetwork, read_model_file
     from nuclei.inference.predict_maps import place
     from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 

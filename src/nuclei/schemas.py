@@ -40,7 +40,7 @@ class Budget:
 
 @dataclass
 class WithoutGpu:
-    """The smaller recipe of a data set; see ``nuclei.training.recipe``."""
+    """The smaller recipe of a data set; see ``nuclei.training.environment``."""
 
     model: str
     batch_size: int

@@ -12,9 +12,9 @@ import tifffile
 
 from nuclei.analysis.label_scores import FIGURES, find_pairs, score_pairs, summary, write_scores
 from nuclei.cli import main
-from nuclei.data.synthetic import draw_nuclei
+from nuclei.data.sources.demo import draw_nuclei
 from nuclei.errors import UserError
-from nuclei.inference.result_files import write_labels
+from nuclei.inference.segment_files import write_labels
 from nuclei.metrics import agreement, average_precision
 
 

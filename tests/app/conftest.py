@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from nuclei.app.segmentation import OpenImage, Segmentation, open_image
-from nuclei.app.upload_session import Session
+from nuclei.app.session import OpenImage, Segmentation, Session, open_image
 from nuclei.data.image_stacks import SourceImage
-from nuclei.data.synthetic import draw_nuclei
+from nuclei.data.sources.demo import draw_nuclei
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.models.fcn import Fcn
 from nuclei.postprocess.components import Components, RemoveSmall

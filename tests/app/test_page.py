@@ -11,14 +11,13 @@ import pandas as pd
 import pytest
 
 from nuclei.app.page import Page, Slider, figures
-from nuclei.app.segmentation import open_image
-from nuclei.app.upload_session import Limits, Session
+from nuclei.app.session import Limits, Session, open_image
 from nuclei.app.viewer import DOWNLOADS, TABLES
 from nuclei.build import named_steps
 from nuclei.config import compose_config
 from nuclei.data.image_stacks import SourceImage
 from nuclei.data.preprocessing import ImageHints
-from nuclei.data.synthetic import draw_nuclei
+from nuclei.data.sources.demo import draw_nuclei
 from nuclei.postprocess.second_stage import Selection
 
 SLIDERS = {

@@ -20,7 +20,7 @@ import tifffile
 import torch
 from playwright.sync_api import expect
 
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 from nuclei.inference.model_file import ModelFile, ModelSettings, write_model_file
 from nuclei.models.fcn import Fcn
 from nuclei.submission import rle

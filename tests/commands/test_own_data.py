@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nuclei.cli import main
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 from nuclei.training import train_fold
 
 DATA = ["data=folder", "data.root=mine"]

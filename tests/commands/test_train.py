@@ -15,8 +15,8 @@ import pytest
 
 from nuclei.cli import main
 from nuclei.paths import FoldFolder
-from nuclei.training.callbacks import read_metrics
 from nuclei.training.run_folder import is_first_process, read_result
+from nuclei.training.trainer import read_metrics
 
 
 def test_a_fold_that_will_not_be_is_refused_before_anything_is_drawn(

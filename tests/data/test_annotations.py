@@ -23,10 +23,10 @@ from nuclei.data.annotations import (
     read_label_map,
 )
 from nuclei.data.image_files import is_mask_name, label_key
-from nuclei.data.synthetic import draw_nuclei
+from nuclei.data.sources.demo import draw_nuclei
 from nuclei.errors import UserError
 from nuclei.inference.measure import LabelPart, measure, polygons
-from nuclei.inference.result_files import write_labels
+from nuclei.inference.segment_files import write_labels
 
 LABELS = draw_nuclei(np.random.default_rng(0), (50, 70), 12, 6.0, 0.4)
 RING = [[10, 10], [20, 10], [20, 20], [10, 20], [10, 10]]

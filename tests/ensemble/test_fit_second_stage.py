@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from nuclei.data.targets import CHANNELS
-from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.fit_second_stage import examples, fit_selection, grow_trees, second_stage
+from nuclei.ensemble.oof import Case, Evaluator, Setting
 from nuclei.ensemble.tune import Tuned
 from nuclei.postprocess.components import RemoveSmall
 from nuclei.postprocess.second_stage import SHIFTS, Selection

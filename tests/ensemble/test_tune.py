@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nuclei.data.folds import FoldRow
-from nuclei.ensemble.evaluate import Case, Evaluator, Setting
+from nuclei.ensemble.oof import Case, Evaluator, Setting
 from nuclei.ensemble.tune import (
     Effort,
     Images,

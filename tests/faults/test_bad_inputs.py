@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from nuclei.app.upload_session import Limits, take
+from nuclei.app.session import Limits, take
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 from nuclei.data.store import read_index
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 
 RUN = Path(__file__).parents[2] / "run.sh"
 ENDS = (".png", ".jpg", ".tif", ".bmp", ".webp", ".gif", ".jp2", ".pgm")

@@ -34,8 +34,7 @@ from nuclei.inference.model_file import read_model_file
 from nuclei.kaggle.ledger import LedgerRow, read_ledger, write_row
 from nuclei.kaggle.unpack import unpack
 from nuclei.submission import rle
-from nuclei.submission.csv_files import read_solution, read_submission
-from nuclei.submission.fix import fix
+from nuclei.submission.csv_files import fix_submission, read_solution, read_submission
 from nuclei.submission.rules import find_violations
 
 TIMES = 20 if os.environ.get("NUCLEI_STRIKES") == "all" else 1
@@ -104,7 +103,7 @@ Reader = Callable[[Path], object]
 FILES: dict[str, tuple[bytes, Reader]] = {
     "submission.csv": (SUBMISSION, read_submission),
     "checked.csv": (SUBMISSION, lambda path: find_violations(path, {"a": SHAPE, "b": SHAPE})),
-    "fixed.csv": (SUBMISSION, lambda path: fix(path.read_bytes(), ["a", "b"])),
+    "fixed.csv": (SUBMISSION, lambda path: fix_submission(path.read_bytes(), ["a", "b"])),
     "submission.csv.zip": (zipped("submission.csv", SUBMISSION), read_submission),
     "solution.csv": (SOLUTION, read_solution),
     "folds.csv": ((",".join(COLUMNS) + "\na,0,0,fluorescence,40,50,3\n").encode(), read_folds),

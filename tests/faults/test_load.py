@@ -20,7 +20,7 @@ import pytest
 import requests
 import tifffile
 
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 
 RUN = str(Path(__file__).parents[2] / "run.sh")
 ENVIRONMENT = os.environ | {"NUCLEI_PYTHON": sys.executable}

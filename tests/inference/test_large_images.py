@@ -12,7 +12,7 @@ from torch import nn
 from nuclei.api import load_model
 from nuclei.data.image_stacks import RegionImage
 from nuclei.data.preprocessing import ImageHints
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 from nuclei.errors import UserError
 from nuclei.inference import large_images
 from nuclei.inference.large_images import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops_table
 
-from nuclei.data.synthetic import draw_nuclei
+from nuclei.data.sources.demo import draw_nuclei
 from nuclei.inference.measure import (
     MEASUREMENTS,
     LabelPart,

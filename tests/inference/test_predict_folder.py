@@ -15,10 +15,8 @@ import tifffile
 import torch
 
 from nuclei.errors import UserError
-from nuclei.inference import predict_folder as module
-from nuclei.inference.measure import Columns
-from nuclei.inference.predict_folder import TextTables, how_to_go_on, predict_folder
-from nuclei.inference.segment_files import FileSettings, segment_files
+from nuclei.inference.predict_folder import how_to_go_on, predict_folder
+from nuclei.inference.segment_files import FileSettings
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.models.base import SegmentationNetwork
 from nuclei.models.otsu import Otsu
@@ -152,27 +150,6 @@ def test_intensities_of_any_unit_are_written(tmp_path: Path) -> None:
         and row["area"] == "64.000"
         and row["y"] == "7.500"
     )
-
-
-def test_a_call_that_is_stopped_while_rows_are_made_keeps_those_of_whole_images(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files, settings = {path.stem: path for path in sorted(folder.glob("*.png"))}, {"save": ()}
-    output, made = tmp_path / "out", []
-
-    def stopped(table: Columns) -> list[dict[str, str]]:
-        made.append(table)
-        if len(made) == 2:
-            raise KeyboardInterrupt
-        return []
-
-    output.mkdir()
-    tables = TextTables(output, files, settings, False, "ImageId,EncodedPixels")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_texts", stopped)
-        tables.fill(segment_files(files, otsu(), output, FileSettings(save=()), 1))
-    assert tables.stop() == "1 images"
-    assert [*TextTables(output, files, settings, False, "ImageId,EncodedPixels").waiting] == ["1", "2"]
 
 
 def test_the_advice_to_a_call_that_was_stopped() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from skimage.measure import regionprops
 
 from nuclei.data.targets import CHANNELS
-from nuclei.ensemble.evaluate import Case, Evaluator, Setting
 from nuclei.ensemble.fit_second_stage import N_TREES, fit_selection, grow_trees
+from nuclei.ensemble.oof import Case, Evaluator, Setting
 from nuclei.errors import UserError
 from nuclei.metrics import average_precision
 from nuclei.postprocess.components import RemoveSmall

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nuclei.data.synthetic import draw_nuclei
+from nuclei.data.sources.demo import draw_nuclei
 from nuclei.errors import UserError
 from nuclei.submission.csv_files import read_submission, write_submission
 from nuclei.submission.rules import Violation, find_violations, looks_row_major

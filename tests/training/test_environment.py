@@ -10,6 +10,7 @@ import pytest
 
 from nuclei.errors import UserError
 from nuclei.submission.make_submission import sha256_of
+from nuclei.training import environment
 from nuclei.training.environment import (
     COMMIT,
     code_state,
@@ -94,3 +95,39 @@ def test_code_within_the_repository_of_another_project_has_no_commit(tmp_path: P
     git(tmp_path, "commit", "-m", "x")
     (tmp_path / "lib").mkdir()
     assert code_state(tmp_path / "lib") == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "has_small", "gpu", "expected"),
+    [
+        ("auto", True, False, "small: no GPU"),
+        ("auto", True, True, "full"),
+        ("auto", False, False, "full"),
+        ("full", True, False, "full"),
+        ("small", True, True, "small"),
+        ("small: no GPU", True, True, "small: no GPU"),
+    ],
+)
+def test_the_recipe_is_small_without_a_gpu(setting: str, has_small: bool, gpu: bool, expected: str) -> None:
+    assert environment.choose_recipe(setting, has_small, gpu) == expected
+
+
+def test_chosen_settings_stay() -> None:
+    small = {"model": "unet", "batch_size": 8, "samples_per_epoch": 512, "max_epochs": 9}
+    assert environment.small_settings(small, {"batch_size", "model"}) == {
+        "samples_per_epoch": 512,
+        "trainer.max_epochs": 9,
+    }
+
+
+def test_a_gpu_is_known_by_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(environment, "GPU_DEVICES", ("/nowhere",))
+    assert not environment.has_gpu()
+    monkeypatch.setattr(environment, "GPU_DEVICES", ("/nowhere", "/dev/null"))
+    assert environment.has_gpu()
+
+
+def test_a_recipe_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UserError, match="recipe=smal: expected full, small or auto"):
+        environment.choose_recipe("smal", has_small=True, gpu=False)

@@ -21,8 +21,7 @@ from nuclei.data.sources.dsb2018 import Dsb2018Item
 from nuclei.data.store import Store
 from nuclei.data.targets import CHANNELS
 from nuclei.ensemble.ensemble_file import read_ensemble
-from nuclei.ensemble.evaluate import blend
-from nuclei.ensemble.oof import Member, load_oof
+from nuclei.ensemble.oof import Member, blend, load_oof
 from nuclei.metrics import precisions
 from nuclei.model_loading import build_steps, run_steps
 from nuclei.paths import Paths, RunName

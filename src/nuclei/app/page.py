@@ -16,8 +16,19 @@ import numpy as np
 import pandas as pd
 
 from nuclei.app import viewer
-from nuclei.app.segmentation import COLUMNS, CONTROLS, OpenImage, Segmentation, in_words, open_image
-from nuclei.app.upload_session import Limits, Session, example_images, in_memory, take
+from nuclei.app.session import (
+    COLUMNS,
+    CONTROLS,
+    Limits,
+    OpenImage,
+    Segmentation,
+    Session,
+    example_images,
+    in_memory,
+    in_words,
+    open_image,
+    take,
+)
 from nuclei.app.viewer import DOWNLOADS, TABLES, Download, Table
 from nuclei.data.image_stacks import SourceImage
 from nuclei.data.preprocessing import COLOURS, MODALITIES, ImageHints

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from nuclei.app.segmentation import Segmentation
+from nuclei.app.session import Segmentation
 from nuclei.data.image_files import as_text
 from nuclei.inference.measure import (
     LabelPart,
@@ -23,7 +23,7 @@ from nuclei.inference.measure import (
     value_text,
     write_rois,
 )
-from nuclei.inference.result_files import write_labels
+from nuclei.inference.segment_files import write_labels
 from nuclei.submission.csv_files import write_submission
 
 SIDE = 2048  # larger images are shown smaller; what is measured and downloaded has full size

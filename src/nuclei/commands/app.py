@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from nuclei.app.serve import private_folder, serve
-from nuclei.app.upload_session import Limits
+from nuclei.app.session import Limits
 from nuclei.build import build_paths
 from nuclei.config import Call
 from nuclei.model_loading import build_segmenter

@@ -13,9 +13,16 @@ from nuclei.config import Call
 from nuclei.data.folds import folds_sha256, read_folds
 from nuclei.data.store import Store
 from nuclei.ensemble.ensemble_file import score_table, write_ensemble, write_scores
-from nuclei.ensemble.evaluate import Evaluator, load_cases, score_untuned, shared_channels
 from nuclei.ensemble.fit_second_stage import choose_second_stage
-from nuclei.ensemble.oof import check_same_images, describe_members, find_members
+from nuclei.ensemble.oof import (
+    Evaluator,
+    check_same_images,
+    describe_members,
+    find_members,
+    load_cases,
+    score_untuned,
+    shared_channels,
+)
 from nuclei.ensemble.tune import Effort, ensemble_of, tunable, tune_members
 from nuclei.postprocess.pipeline import fields, with_parameters
 

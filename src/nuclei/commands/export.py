@@ -12,8 +12,13 @@ from nuclei.build import build_paths
 from nuclei.config import Call
 from nuclei.ensemble.ensemble_file import read_ensemble
 from nuclei.errors import UserError
-from nuclei.inference.model_file import ModelFile, ModelSettings, read_model_file, write_model_file
-from nuclei.inference.onnx_network import export_graph
+from nuclei.inference.model_file import (
+    ModelFile,
+    ModelSettings,
+    export_graph,
+    read_model_file,
+    write_model_file,
+)
 from nuclei.inference.segmenter import load_weights
 from nuclei.model_loading import build_network
 from nuclei.paths import PROGRAM, RunName, model_path

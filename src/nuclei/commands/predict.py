@@ -12,8 +12,7 @@ from nuclei.config import Call
 from nuclei.data.image_stacks import PlaneSelection
 from nuclei.data.preprocessing import ImageHints
 from nuclei.errors import UserError
-from nuclei.inference.predict_folder import predict_folder
-from nuclei.inference.predict_ray import choose_engine
+from nuclei.inference.predict_folder import choose_engine, predict_folder
 from nuclei.inference.segment_files import FileSettings
 from nuclei.model_loading import build_segmenter
 from nuclei.submission.rules import HEADER

@@ -14,8 +14,7 @@ from nuclei.data.folds import folds_sha256
 from nuclei.data.store import Store
 from nuclei.errors import UserError
 from nuclei.paths import PROGRAM, ROOT, RunName
-from nuclei.training.environment import current_environment, differences, read_environment
-from nuclei.training.recipe import small_settings
+from nuclei.training.environment import current_environment, differences, read_environment, small_settings
 from nuclei.training.run_folder import different_settings, read_settings, recorded_recipe
 
 

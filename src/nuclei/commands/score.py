@@ -38,8 +38,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     # The store opens images with OpenCV, which a submission's score does without.
     from nuclei.data.folds import folds_sha256, read_folds
     from nuclei.data.store import Store
-    from nuclei.ensemble.evaluate import count_matches
-    from nuclei.ensemble.oof import load_oof
+    from nuclei.ensemble.oof import count_matches, load_oof
 
     run, store, rows = RunName.parse(cfg.run), Store(paths.store), read_folds(paths.folds)
     member = load_oof(paths.run(run), rows, folds_sha256(paths.folds), store.sha256)

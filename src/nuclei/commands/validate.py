@@ -10,8 +10,7 @@ from omegaconf import DictConfig
 from nuclei.config import Call
 from nuclei.errors import UserError
 from nuclei.paths import PROGRAM
-from nuclei.submission.csv_files import expected_images, read_submission
-from nuclei.submission.fix import fix, unpack, write_fixed
+from nuclei.submission.csv_files import expected_images, fix_submission, read_submission, unpack, write_fixed
 from nuclei.submission.rules import check_submission, looks_row_major, read_bytes
 
 
@@ -29,7 +28,7 @@ def main(cfg: DictConfig, call: Call) -> None:
     if cfg.fix and violations:
         if (text := unpack(data)) != data:  # what is packed hides the other violations
             violations += check_submission(text, images.shapes)
-        fixed = fix(text, images.shapes)
+        fixed = fix_submission(text, images.shapes)
         left = check_submission(fixed, images.shapes)
         if n_fixed := len(violations) - len(left):
             path = write_fixed(path, fixed)

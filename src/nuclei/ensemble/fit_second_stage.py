@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from nuclei.ensemble.ensemble_file import Score
-from nuclei.ensemble.evaluate import Case, Evaluator, Setting, blend
+from nuclei.ensemble.oof import Case, Evaluator, Setting, blend
 from nuclei.ensemble.tune import Tuned
 from nuclei.labelmap.objects import best_ious, pair_runs
 from nuclei.metrics import THRESHOLDS

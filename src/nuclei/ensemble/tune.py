@@ -26,7 +26,7 @@ from scipy.stats import qmc
 
 from nuclei.data.folds import FoldRow
 from nuclei.ensemble.ensemble_file import EnsembleFile, Score, WeightedRun
-from nuclei.ensemble.evaluate import Evaluator, Setting
+from nuclei.ensemble.oof import Evaluator, Setting
 from nuclei.paths import RunName
 from nuclei.postprocess.pipeline import Step, as_config, fields
 from nuclei.progress import track

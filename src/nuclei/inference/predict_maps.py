@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from nuclei.atomic import atomic_write
-from nuclei.inference.onnx_network import OnnxNetwork
+from nuclei.inference.model_file import OnnxNetwork
 from nuclei.progress import track
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from nuclei.data.image_stacks import JUDGED_WHOLE, Pixels, busiest_windows
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, preprocess
 from nuclei.errors import UserError
-from nuclei.inference.onnx_network import OnnxNetwork
+from nuclei.inference.model_file import OnnxNetwork
 from nuclei.inference.predict_maps import VIEWS, Network, View, place, predict, resize_maps
 from nuclei.metrics import equivalent_diameter
 from nuclei.postprocess.pipeline import Step, as_config, by_name, postprocess

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuclei.labelmap.compiled import compiled
+from nuclei.labelmap import compiled
 from nuclei.labelmap.regions import add_rim, flagged, label_regions, remove_rim
 
 CHUNK = 4096

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuclei.labelmap.compiled import compiled
+from nuclei.labelmap import compiled
 from nuclei.labelmap.regions import append_flagged
 
 N_SHAPE_SUMS = 12

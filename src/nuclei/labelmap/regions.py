@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuclei.labelmap.compiled import compiled
+from nuclei.labelmap import compiled
 
 
 @compiled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuclei.labelmap.compiled import compiled
+from nuclei.labelmap import compiled
 from nuclei.labelmap.regions import append_flagged
 
 SPACE, LINE = ord(" "), ord("\n")

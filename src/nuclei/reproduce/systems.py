@@ -13,8 +13,7 @@ import numpy as np
 from nuclei.config import override_words
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
-from nuclei.ensemble.evaluate import blend
-from nuclei.ensemble.oof import OofFile
+from nuclei.ensemble.oof import OofFile, blend
 from nuclei.errors import UserError
 from nuclei.inference.segmenter import Segmenter, WeightedNetwork
 from nuclei.paths import FoldFolder, Paths, RunName

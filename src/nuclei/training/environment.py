@@ -1,11 +1,16 @@
-"""What a training depends on besides its settings: packages, code and data, then and today."""
+"""What a training depends on besides its settings: the packages, code and data of then and of today.
+
+A machine without a GPU also takes the smaller recipe of a data set, which is chosen here.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -13,6 +18,8 @@ from pathlib import Path
 from nuclei.atomic import read_json, write_json
 from nuclei.errors import UserError
 
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Files of the drivers of GPUs, on Linux."""
 COMMIT = "commit.json"
 """Stands in for git in a copy of the project that has none, such as the bundle for Kaggle."""
 
@@ -112,3 +119,30 @@ def differences(before: Environment, now: Environment) -> Iterator[str]:
         a, b = (packages.get(name, "none") for packages in (before.packages, now.packages))
         if a != b:
             yield f"package {name}: {a}, today {b}"
+
+
+def has_gpu() -> bool:
+    """Return whether a GPU's driver is there; torch would take a second to tell."""
+    return sys.platform == "darwin" or any(map(os.path.exists, GPU_DEVICES))
+
+
+def choose_recipe(recipe: str, has_small: bool, gpu: bool) -> str:
+    """Return which recipe to train with, and why; a choice that was made before, with its reason, stays.
+
+    Raises:
+        UserError: there is no such recipe.
+
+    >>> choose_recipe("auto", has_small=True, gpu=False)
+    'small: no GPU'
+    """
+    if recipe.partition(":")[0] not in ("full", "small", "auto"):
+        raise UserError(f"recipe={recipe}: expected full, small or auto")
+    if recipe != "auto":
+        return recipe
+    return "small: no GPU" if has_small and not gpu else "full"
+
+
+def small_settings(small: Mapping[str, str | int], chosen: Collection[str]) -> dict[str, str | int]:
+    """Return the settings of ``train`` that a data set's smaller recipe changes, but for ``chosen`` ones."""
+    names = ("batch_size", "samples_per_epoch", "trainer.max_epochs", "model")
+    return {name: small[name.removeprefix("trainer.")] for name in names if name not in chosen}

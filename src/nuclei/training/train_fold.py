@@ -25,10 +25,18 @@ from nuclei.models.base import SegmentationNetwork
 from nuclei.paths import FoldFolder, RunName
 from nuclei.postprocess.pipeline import Step, postprocess
 from nuclei.progress import track
-from nuclei.training.callbacks import read_metrics, training_seconds
 from nuclei.training.module import Segmentation
 from nuclei.training.run_folder import RunResult, checked_weights, read_result, read_settings
-from nuclei.training.trainer import fit, keep_freed_memory, precision, save_weights, seed, start_from
+from nuclei.training.trainer import (
+    fit,
+    keep_freed_memory,
+    precision,
+    read_metrics,
+    save_weights,
+    seed,
+    start_from,
+    training_seconds,
+)
 
 InitialWeights = tuple[RunName, FoldFolder] | Path
 """What a training starts from: a finished fold, by its run's name and its folder, or a model file."""

@@ -7,8 +7,8 @@ from scipy.io import savemat
 
 from nuclei.data.folds import make_folds
 from nuclei.data.sources.consep import Consep
+from nuclei.data.sources.demo import draw_histology, draw_nuclei
 from nuclei.data.store import Store, prepare
-from nuclei.data.synthetic import draw_histology, draw_nuclei
 from nuclei.errors import UserError
 
 

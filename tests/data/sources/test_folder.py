@@ -17,9 +17,9 @@ from nuclei.build import check_state
 from nuclei.cli import main
 from nuclei.config import compose_config
 from nuclei.data.folds import make_folds
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 from nuclei.data.sources.folder import Folder, choose_sizes
 from nuclei.data.store import Store, prepare
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
 from nuclei.errors import UserError
 from nuclei.inference.measure import LabelPart, measure, polygons
 

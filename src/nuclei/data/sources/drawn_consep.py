@@ -11,7 +11,7 @@ from skimage.measure import regionprops
 
 from nuclei.atomic import atomic_folder
 from nuclei.data.sources.consep import Consep
-from nuclei.data.synthetic import NucleusKind, draw_tissue
+from nuclei.data.sources.demo import NucleusKind, draw_tissue
 from nuclei.progress import track
 
 SIDE, NUCLEI = 1000, 900

@@ -10,7 +10,7 @@ import pytest
 
 import nuclei
 from nuclei.data.preprocessing import MODALITIES
-from nuclei.data.synthetic import draw_fluorescence, draw_nuclei
+from nuclei.data.sources.demo import draw_fluorescence, draw_nuclei
 from nuclei.paths import PACKAGE
 
 
@@ -39,18 +39,20 @@ def test_the_wheel_names_the_manifest(repo: Path) -> None:
 
 def test_a_layer_and_a_stack_get_labels_where_they_lie(grey: np.ndarray) -> None:
     layers = pytest.importorskip("napari.layers")
-    from nuclei.napari_widget import segment
+    from nuclei.api import segment_layer
 
     expected = nuclei.segment(grey)
     assert expected.max() >= 5
     layer = layers.Image(grey, scale=(0.5, 0.5), translate=(3, 4), name="dapi")
-    labels, place, kind = segment(layer)
+    labels, place, kind = segment_layer(layer)
     assert np.array_equal(labels, expected) and kind == "labels"
     made = layers.Labels(labels, **place)
     assert (*made.scale, *made.translate, made.name) == (0.5, 0.5, 3, 4, "nuclei of dapi")
-    labels, _, _ = segment(layers.Image(np.stack([grey, grey[::-1]])))
+    labels, _, _ = segment_layer(layers.Image(np.stack([grey, grey[::-1]])))
     assert labels.shape == (2, 96, 128) and np.array_equal(labels[0], expected)
-    labels, _, _ = segment(layers.Image(np.stack([255 - grey] * 3, axis=2), rgb=True), dark_nuclei="yes")
+    labels, _, _ = segment_layer(
+        layers.Image(np.stack([255 - grey] * 3, axis=2), rgb=True), dark_nuclei="yes"
+    )
     assert labels.shape == (96, 128) and labels.max() >= 5
 
 
@@ -60,8 +62,8 @@ def test_napari_makes_a_form_of_the_function(monkeypatch: pytest.MonkeyPatch) ->
     pytest.importorskip("PySide6")
     from magicgui import magicgui
 
-    from nuclei.napari_widget import segment
+    from nuclei.api import segment_layer
 
-    form = magicgui(segment)
+    form = magicgui(segment_layer)
     assert [field.name for field in form] == ["image", "diameter", "modality", "dark_nuclei", "call_button"]
     assert form.modality.choices == ("as it looks", *MODALITIES)

@@ -16,7 +16,7 @@ from loops import total
 print(total(5))
 """
 LOOPS = """
-from nuclei.labelmap.compiled import compiled
+from nuclei.labelmap import compiled
 
 @compiled
 def total(n):

@@ -17,7 +17,14 @@ import pytest
 from nuclei.cli import main
 from nuclei.errors import UserError
 from nuclei.inference.parquet_parts import Part
-from nuclei.inference.predict_ray import RETRIES, Cluster, Job, check_resources, choose_engine, segment_on_ray
+from nuclei.inference.predict_folder import (
+    RETRIES,
+    Cluster,
+    Job,
+    check_resources,
+    choose_engine,
+    segment_on_ray,
+)
 from nuclei.inference.segment_files import FileSettings
 
 SRC = Path(__file__).parents[2] / "src"
