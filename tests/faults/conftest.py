@@ -1,4 +1,4 @@
-"""A local Kaggle, and a desk to work at."""
+"""A local Kaggle, a sandbox to run commands in, and the demo pipeline to disturb."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent / "strike"))
+sys.path.insert(0, str(Path(__file__).parent / "fault_injection"))
 
-from desk import Desk
+from demo_pipeline import Baseline, Processes, build, digests
 from kaggle_server import KaggleServer
-from road import Processes, Workshop, build, digests
+from sandbox import Sandbox
 
-STRIKE = Path(__file__).parent / "strike"
+STRIKE = Path(__file__).parent / "fault_injection"
 
 
 @pytest.fixture
@@ -26,17 +26,17 @@ def server() -> Iterator[KaggleServer]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, server: KaggleServer) -> Desk:
-    return Desk(tmp_path, server)
+def sandbox(tmp_path: Path, server: KaggleServer) -> Sandbox:
+    return Sandbox(tmp_path, server)
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """The whole road on a tiny demo set, gone once for all tests that strike or damage it."""
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> Baseline:
+    """The whole pipeline on a tiny demo set, gone once for all tests that strike or damage it."""
     folder = tmp_path_factory.mktemp("strikes")
     with pytest.MonkeyPatch.context() as patch:  # the process that others are forked from keeps it
         patch.setenv("PYTHONPATH", os.pathsep.join([str(STRIKE), str(STRIKE.parents[2] / "src")]))
         processes = Processes(folder)
         (folder / "finished").mkdir()
         counts = build(folder / "finished", processes)
-    return Workshop(folder / "finished", digests(folder / "finished"), processes, counts)
+    return Baseline(folder / "finished", digests(folder / "finished"), processes, counts)

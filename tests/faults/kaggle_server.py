@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlparse
 
-from kaggle_workshop import Bench, Workshop
+from kaggle_notebook_server import NotebookServer, NotebookState
 
 USER, KEY, TOKEN = "ada", "right-key", "KGAT_right"
 GOOD = ("Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode(), f"Bearer {TOKEN}")
@@ -59,7 +59,7 @@ class State:
     ranges: list[str] = field(default_factory=list)
     redirect: bool = True
     """Whether the archive lies elsewhere, as on Kaggle, or comes as the answer itself."""
-    workshop: Bench = field(default_factory=Bench)
+    notebooks: NotebookState = field(default_factory=NotebookState)
     """Datasets and notebooks."""
 
 
@@ -102,7 +102,7 @@ class KaggleServer:
         }  # fmt: skip
 
 
-class _Handler(BaseHTTPRequestHandler, Workshop):
+class _Handler(BaseHTTPRequestHandler, NotebookServer):
     state: State
     method, wait = "", ""
     protocol_version = "HTTP/1.1"
@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler, Workshop):
         self.state.calls.append("GET")
         if self._faulty("GET"):
             return
-        data, start = self.state.workshop.outputs.get(urlparse(self.path).path, self.state.archive), 0
+        data, start = self.state.notebooks.outputs.get(urlparse(self.path).path, self.state.archive), 0
         if asked := self.headers.get("Range"):
             self.state.ranges.append(asked)
             start = int(asked.removeprefix("bytes=").rstrip("-"))

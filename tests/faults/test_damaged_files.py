@@ -1,4 +1,4 @@
-"""Every kind of file of the road with a flipped bit or a missing end: it is named, or nothing has changed.
+"""Every kind of file of the pipeline with a flipped bit or cut off: it is named, or nothing has changed.
 
 Tables that people read and edit (``scores.csv``, ``metrics.csv``, ``nuclei.csv``) have no checksum.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from road import CSV, Workshop
+from demo_pipeline import CSV, Baseline
 
 from nuclei.atomic import read_json
 from nuclei.data.folds import read_folds
@@ -105,9 +105,9 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_flipped_bit_or_a_missing_end_is_named_or_changes_nothing(
-    workshop: Workshop, name: str, tmp_path: Path
+    baseline: Baseline, name: str, tmp_path: Path
 ) -> None:
-    original = image_of(workshop) if name == "an image.png" else workshop.finished / name
+    original = image_of(baseline) if name == "an image.png" else baseline.finished / name
     path = tmp_path / "runs" / "of" / "a" / name
     path.parent.mkdir(parents=True)
     for beside in original.parent.iterdir():
@@ -144,9 +144,9 @@ def damages(path: Path) -> Iterator[str]:
             yield f"cut to {length} bytes"
 
 
-def image_of(workshop: Workshop) -> Path:
+def image_of(baseline: Baseline) -> Path:
     """Return an image of the demo set; OpenCV reads it, and leaves its checksums to libpng."""
-    path = next((workshop.finished / "data/demo/stage1_test").rglob("*.png"))
+    path = next((baseline.finished / "data/demo/stage1_test").rglob("*.png"))
     assert cv2.imread(str(path)) is not None
     return path
 

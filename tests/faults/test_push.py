@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from desk import ROOT, Desk, one_line
 from kaggle_server import TOKEN, KaggleServer
+from sandbox import ROOT, Sandbox, one_line
 
 from nuclei.cli import main
 from nuclei.kaggle.notebooks import filled_metadata
@@ -19,35 +19,35 @@ CSV = b"ImageId,EncodedPixels\na,\n"
 
 
 @pytest.fixture(autouse=True)
-def bundle(desk: Desk, server: KaggleServer) -> None:
-    """Put a bundle onto the desk, and what a run will leave into the server."""
-    path = desk.folder / "kernels/dataset/nuclei.zip"
+def bundle(sandbox: Sandbox, server: KaggleServer) -> None:
+    """Put a bundle into the sandbox, and what a run will leave into the server."""
+    path = sandbox.folder / "kernels/dataset/nuclei.zip"
     path.parent.mkdir(parents=True)
     path.write_bytes(BUNDLE)
-    server.state.workshop.outputs = {"/out/submission.csv": CSV, "/out/submission.json": b"{}"}
-    server.state.workshop.log = ["3 images\n", "1.50 images per second, ", "3,000 would take 2,000 s\n"]
+    server.state.notebooks.outputs = {"/out/submission.csv": CSV, "/out/submission.json": b"{}"}
+    server.state.notebooks.log = ["3 images\n", "1.50 images per second, ", "3,000 would take 2,000 s\n"]
 
 
-def succeeds(desk: Desk, *words: str, **credentials: str) -> str:
-    done = desk.run(*PUSH, *words, **credentials)
+def succeeds(sandbox: Sandbox, *words: str, **credentials: str) -> str:
+    done = sandbox.run(*PUSH, *words, **credentials)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def fails(desk: Desk, *words: str, **credentials: str) -> str:
-    return one_line(desk.run(*PUSH, *words, **credentials))
+def fails(sandbox: Sandbox, *words: str, **credentials: str) -> str:
+    return one_line(sandbox.run(*PUSH, *words, **credentials))
 
 
 def test_the_first_push_makes_the_dataset_runs_the_notebook_and_fetches(
-    desk: Desk, server: KaggleServer
+    sandbox: Sandbox, server: KaggleServer
 ) -> None:
-    bench = server.state.workshop
-    bench.processing_looks, bench.running_looks = 2, 2
-    out = succeeds(desk).splitlines()
+    notebooks = server.state.notebooks
+    notebooks.processing_looks, notebooks.running_looks = 2, 2
+    out = succeeds(sandbox).splitlines()
     assert server.state.uploads == {"/up/nuclei.zip": BUNDLE}
-    assert bench.datasets == {"ada/nuclei-bundle": [["blob-nuclei.zip"]]}
+    assert notebooks.datasets == {"ada/nuclei-bundle": [["blob-nuclei.zip"]]}
     assert "ada/nuclei-bundle is ready, version 1" in out
-    (saved,) = bench.saved
+    (saved,) = notebooks.saved
     assert (saved["slug"], saved["newTitle"]) == ("ada/nuclei-inference", "nuclei inference")
     assert saved["datasetDataSources"] == ["ada/nuclei-bundle"]
     assert saved["competitionDataSources"] == ["data-science-bowl-2018"]
@@ -55,7 +55,7 @@ def test_the_first_push_makes_the_dataset_runs_the_notebook_and_fetches(
         saved["isPrivate"] is True and not saved.get("enableInternet") and saved["kernelType"] == "notebook"
     )
     assert "nuclei.kaggle.bundle" in saved["text"] and '"kernelspec"' in saved["text"]
-    output = desk.folder / "kernels/inference/output"
+    output = sandbox.folder / "kernels/inference/output"
     assert (output / "submission.csv").read_bytes() == CSV
     assert sorted(p.name for p in output.iterdir()) == [
         "nuclei-inference.log",
@@ -66,17 +66,17 @@ def test_the_first_push_makes_the_dataset_runs_the_notebook_and_fetches(
     assert out[-1].endswith("next: ./run.sh submit submission=kernels/inference/output/submission.csv")
 
 
-def test_the_next_push_makes_a_version_and_waits_for_that_one(desk: Desk, server: KaggleServer) -> None:
-    server.state.workshop.datasets["ada/nuclei-bundle"] = [["old"]]
-    out = succeeds(desk, "notebooks=[]", KAGGLE_API_TOKEN=TOKEN)
-    assert server.state.workshop.datasets["ada/nuclei-bundle"] == [["old"], ["blob-nuclei.zip"]]
+def test_the_next_push_makes_a_version_and_waits_for_that_one(sandbox: Sandbox, server: KaggleServer) -> None:
+    server.state.notebooks.datasets["ada/nuclei-bundle"] = [["old"]]
+    out = succeeds(sandbox, "notebooks=[]", KAGGLE_API_TOKEN=TOKEN)
+    assert server.state.notebooks.datasets["ada/nuclei-bundle"] == [["old"], ["blob-nuclei.zip"]]
     assert out.splitlines()[-1] == "ada/nuclei-bundle is ready, version 2"
-    assert "CreateDataset" not in server.state.calls and server.state.workshop.saved == []
+    assert "CreateDataset" not in server.state.calls and server.state.notebooks.saved == []
 
 
-def test_both_notebooks(desk: Desk, server: KaggleServer) -> None:
-    succeeds(desk, "notebooks=[train,inference]", "ids.train=my-training")
-    assert [saved["slug"] for saved in server.state.workshop.saved] == [
+def test_both_notebooks(sandbox: Sandbox, server: KaggleServer) -> None:
+    succeeds(sandbox, "notebooks=[train,inference]", "ids.train=my-training")
+    assert [saved["slug"] for saved in server.state.notebooks.saved] == [
         "ada/my-training",
         "ada/nuclei-inference",
     ]
@@ -93,15 +93,15 @@ def test_both_notebooks(desk: Desk, server: KaggleServer) -> None:
     ],
 )
 def test_nothing_is_sent_that_cannot_succeed(
-    desk: Desk,
+    sandbox: Sandbox,
     server: KaggleServer,
     words: list[str],
     said: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(desk.folder)
-    for name, value in server.environment(str(desk.home)).items():
+    monkeypatch.chdir(sandbox.folder)
+    for name, value in server.environment(str(sandbox.home)).items():
         monkeypatch.setenv(name, value)
     assert main([*PUSH, *words]) == 2
     assert said in capsys.readouterr().err
@@ -118,16 +118,16 @@ def test_the_committed_metadata_is_that_of_the_config() -> None:
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_an_upload_that_breaks_off_makes_no_version_and_then_goes_on(
-    desk: Desk, server: KaggleServer, status: int
+    sandbox: Sandbox, server: KaggleServer, status: int
 ) -> None:
     server.state.refuse["PUT"] = (status, "")
-    said = fails(desk)
+    said = fails(sandbox)
     assert "the upload to ada/nuclei-bundle broke off" in said and str(status) in said
-    assert server.state.workshop.datasets == {} and server.state.workshop.saved == []
+    assert server.state.notebooks.datasets == {} and server.state.notebooks.saved == []
     server.state.refuse.clear()
-    succeeds(desk)
+    succeeds(sandbox)
     assert server.state.uploads == {"/up/nuclei.zip": BUNDLE}
-    assert server.state.workshop.datasets == {"ada/nuclei-bundle": [["blob-nuclei.zip"]]}
+    assert server.state.notebooks.datasets == {"ada/nuclei-bundle": [["blob-nuclei.zip"]]}
 
 
 @pytest.mark.parametrize(
@@ -145,62 +145,64 @@ def test_an_upload_that_breaks_off_makes_no_version_and_then_goes_on(
     ],
 )
 def test_a_refusal_is_one_line_that_says_what_to_do(
-    desk: Desk, server: KaggleServer, method: str, status: int, message: str, said: str
+    sandbox: Sandbox, server: KaggleServer, method: str, status: int, message: str, said: str
 ) -> None:
     server.state.refuse[method] = (status, message)
-    assert said in fails(desk, "wait=0.3")
-    assert not (desk.folder / "kernels/inference/output").exists()
+    assert said in fails(sandbox, "wait=0.3")
+    assert not (sandbox.folder / "kernels/inference/output").exists()
 
 
-def test_wrong_credentials_and_none(desk: Desk, server: KaggleServer) -> None:
-    assert "Kaggle does not accept the token" in fails(desk, KAGGLE_API_TOKEN="wrong")
-    assert "no Kaggle credentials" in fails(desk, KAGGLE_KEY="")
+def test_wrong_credentials_and_none(sandbox: Sandbox, server: KaggleServer) -> None:
+    assert "Kaggle does not accept the token" in fails(sandbox, KAGGLE_API_TOKEN="wrong")
+    assert "no Kaggle credentials" in fails(sandbox, KAGGLE_KEY="")
     assert server.state.uploads == {}
 
 
 @pytest.mark.parametrize("method", ["StartBlobUpload", "PUT", "CreateDataset", "SaveKernel"])
-def test_a_server_that_falls_silent_ends_the_wait(desk: Desk, server: KaggleServer, method: str) -> None:
+def test_a_server_that_falls_silent_ends_the_wait(
+    sandbox: Sandbox, server: KaggleServer, method: str
+) -> None:
     server.state.delay[method] = 20
     start = time.monotonic()
-    assert "imed out" in fails(desk, "kaggle.patience=0.5", "kaggle.retries=1")
+    assert "imed out" in fails(sandbox, "kaggle.patience=0.5", "kaggle.retries=1")
     assert time.monotonic() - start < 20
 
 
-def test_network_down(desk: Desk, server: KaggleServer) -> None:
+def test_network_down(sandbox: Sandbox, server: KaggleServer) -> None:
     server.stop()
-    assert "cannot reach Kaggle" in fails(desk)
+    assert "cannot reach Kaggle" in fails(sandbox)
 
 
-def test_what_kaggle_refuses_with_status_200(desk: Desk, server: KaggleServer) -> None:
-    bench = server.state.workshop
-    bench.dataset_error = "The requested title is in use"
-    assert "refused the dataset ada/nuclei-bundle: The requested title is in use" in fails(desk)
-    bench.dataset_error, bench.save_answer = "", {"error": "Notebook too large"}
-    assert "refused the notebook ada/nuclei-inference: Notebook too large" in fails(desk)
-    bench.save_answer = {"invalidCompetitionSources": ["data-science-bowl-2018"]}
-    assert "without its input data-science-bowl-2018: accept the rules" in fails(desk)
+def test_what_kaggle_refuses_with_status_200(sandbox: Sandbox, server: KaggleServer) -> None:
+    notebooks = server.state.notebooks
+    notebooks.dataset_error = "The requested title is in use"
+    assert "refused the dataset ada/nuclei-bundle: The requested title is in use" in fails(sandbox)
+    notebooks.dataset_error, notebooks.save_answer = "", {"error": "Notebook too large"}
+    assert "refused the notebook ada/nuclei-inference: Notebook too large" in fails(sandbox)
+    notebooks.save_answer = {"invalidCompetitionSources": ["data-science-bowl-2018"]}
+    assert "without its input data-science-bowl-2018: accept the rules" in fails(sandbox)
 
 
-def test_a_dataset_that_cannot_be_processed(desk: Desk, server: KaggleServer) -> None:
-    server.state.workshop.processed = "FAILED"
-    assert "could not process ada/nuclei-bundle: failed" in fails(desk)
-    server.state.workshop.processed = "BLOBS_RECEIVED"
-    assert "ada/nuclei-bundle: not done after 0 s" in fails(desk, "wait=0.3")
-    assert server.state.workshop.saved == []
+def test_a_dataset_that_cannot_be_processed(sandbox: Sandbox, server: KaggleServer) -> None:
+    server.state.notebooks.processed = "FAILED"
+    assert "could not process ada/nuclei-bundle: failed" in fails(sandbox)
+    server.state.notebooks.processed = "BLOBS_RECEIVED"
+    assert "ada/nuclei-bundle: not done after 0 s" in fails(sandbox, "wait=0.3")
+    assert server.state.notebooks.saved == []
 
 
-def test_a_run_that_fails_shows_its_log(desk: Desk, server: KaggleServer) -> None:
-    server.state.workshop.end = {"status": "ERROR", "failureMessage": "out of memory"}
-    server.state.workshop.log = ["CUDA error\n"]
-    done = desk.run(*PUSH)
+def test_a_run_that_fails_shows_its_log(sandbox: Sandbox, server: KaggleServer) -> None:
+    server.state.notebooks.end = {"status": "ERROR", "failureMessage": "out of memory"}
+    server.state.notebooks.log = ["CUDA error\n"]
+    done = sandbox.run(*PUSH)
     assert "nuclei-inference ended with status error: out of memory" in one_line(done)
     assert done.stdout.splitlines()[-1] == "CUDA error"
-    assert (desk.folder / "kernels/inference/output/nuclei-inference.log").is_file()
+    assert (sandbox.folder / "kernels/inference/output/nuclei-inference.log").is_file()
 
 
 def test_names_that_lead_out_of_the_folder_are_left_alone(
-    desk: Desk, server: KaggleServer, tmp_path: Path
+    sandbox: Sandbox, server: KaggleServer, tmp_path: Path
 ) -> None:
-    server.state.workshop.outputs["/out/../../escaped.txt"] = b"x"
-    succeeds(desk)
-    assert not list(desk.folder.rglob("escaped.txt"))
+    server.state.notebooks.outputs["/out/../../escaped.txt"] = b"x"
+    succeeds(sandbox)
+    assert not list(sandbox.folder.rglob("escaped.txt"))

@@ -70,14 +70,14 @@ def test_an_upload_that_has_arrived_is_used_by_the_next_try(server: KaggleServer
 
 
 def test_a_notebook_runs_and_leaves_its_output(server: KaggleServer, tmp_path: Path) -> None:
-    bench = server.state.workshop
-    bench.outputs = {"/out/a/b.txt": b"1", "/out/../../escaped.txt": b"2"}
-    bench.log, bench.running_looks = ["line\n"], 1
+    notebooks = server.state.notebooks
+    notebooks.outputs = {"/out/a/b.txt": b"1", "/out/../../escaped.txt": b"2"}
+    notebooks.log, notebooks.running_looks = ["line\n"], 1
     notebook = Notebook(IDS["inference"], 5.0, 0)
     metadata = filled_metadata(KERNELS / "inference/kernel-metadata.json", IDS, "bowl")
     address = notebook.send(KERNELS / "inference/inference.ipynb", metadata)
     assert address == "https://www.kaggle.com/code/ada/nuclei-inference"
-    cells = json.loads(bench.saved[0]["text"])["cells"]
+    cells = json.loads(notebooks.saved[0]["text"])["cells"]
     assert all(isinstance(cell["source"], str) for cell in cells)
     assert notebook.wait_until_ended(1.0, 0.01) == ("complete", "")
     files = notebook.fetch_output(tmp_path / "output")

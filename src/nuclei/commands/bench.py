@@ -22,8 +22,8 @@ def main(cfg: DictConfig, call: Call) -> None:
         raise UserError(f"no part {wrong[0]}; they are {', '.join(PARTS)}")
     sys.path.insert(0, str(ROOT))
     try:
-        from bench.core import HEAD
-        from bench.core_suite import Suite
+        from bench.compare import HEAD
+        from bench.suite import Suite
     except ModuleNotFoundError as e:
         raise UserError(
             f"the package {e.name} is missing, of those that bench compares with; "

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from nuclei.data.image_appearance import (
+from nuclei.data.nuclear_intensity import (
     choose_grey_levels,
     find_colour_map,
     most_nuclear,

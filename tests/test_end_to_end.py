@@ -1,4 +1,4 @@
-"""The whole road on a tiny demo set, through ./run.sh itself."""
+"""The whole pipeline on a tiny demo set, through ./run.sh itself."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(cwd: Path, *words: str, status: int = 0) -> str:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with a prepared demo set of two folds."""
-    place = tmp_path_factory.mktemp("road")
+    place = tmp_path_factory.mktemp("end_to_end")
     assert "8 training images" in run(place, "prepare", *DATA)
     assert "fold 1:" in run(place, "folds", *DATA, "n_folds=2")
     return place

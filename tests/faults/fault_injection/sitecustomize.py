@@ -1,12 +1,13 @@
-"""Arm the strike in any Python that starts with this folder on PYTHONPATH, but not in its children.
+"""Arm the fault in any Python that starts with this folder on PYTHONPATH, but not in its children.
 
-STRIKE_ROOT=/folder STRIKE_LOG=/file STRIKE_NUMBER=7 STRIKE_FAULT=kill PYTHONPATH=tests/faults/strike ./run.sh
+STRIKE_ROOT=/folder STRIKE_LOG=/file STRIKE_NUMBER=7 STRIKE_FAULT=kill \\
+PYTHONPATH=tests/faults/fault_injection ./run.sh
 """
 
 import os
 from pathlib import Path
 
-from strike import arm
+from inject_fault import arm
 
 if root := os.environ.pop("STRIKE_ROOT", ""):
     arm(

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.image_appearance import (
+from nuclei.data.nuclear_intensity import (
     FIRE,
     MAPS,
     choose_grey_levels,

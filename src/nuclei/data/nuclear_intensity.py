@@ -1,4 +1,4 @@
-"""What an image of unknown origin shows: its nuclear channel, colours of a plot, and its range."""
+"""Find the intensities of nuclei in an image of unknown origin: channel, colour map and range of values."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from bench import core, inputs
+from bench import compare, inputs
 
 from nuclei.data.folds import read_folds
 from nuclei.data.store import Store
@@ -67,11 +67,11 @@ class Suite:
         steps = self.steps["watershed"]
         predicted = [postprocess(image, CHANNELS, steps) for image in maps]
         table = {
-            "metric": lambda: core.metric(truth, predicted, self.repeats),
-            "encoding": lambda: core.encoding(truth, self.repeats),
-            "csv": lambda: core.tables(truth, self.rows, self.repeats),
-            "postprocess": lambda: core.segmenting(maps, CHANNELS, self.steps, self.repeats),
-            "second_stage": lambda: core.describing(
+            "metric": lambda: compare.metric(truth, predicted, self.repeats),
+            "encoding": lambda: compare.encoding(truth, self.repeats),
+            "csv": lambda: compare.tables(truth, self.rows, self.repeats),
+            "postprocess": lambda: compare.segmenting(maps, CHANNELS, self.steps, self.repeats),
+            "second_stage": lambda: compare.describing(
                 maps,
                 CHANNELS,
                 plain_selection(steps[0]),  # type: ignore[arg-type]
@@ -109,11 +109,11 @@ class Suite:
             }
             cases = [Case(*case) for case in zip(stacks, truth, strict=True)]
             folds = [row.fold for row in rows]
-            row, note = core.search(cases, folds, Space(ranges, default), setup, self.searches)
+            row, note = compare.search(cases, folds, Space(ranges, default), setup, self.searches)
             yield str(row)
             notes += [note, f"members: {origin}"]
         if "postprocess" in self.parts:
             first = [stack[0] for stack in stacks]
-            scores = core.quality(first, truth, CHANNELS, self.steps)
+            scores = compare.quality(first, truth, CHANNELS, self.steps)
             notes.append(f"post-processing, mAP on all {len(ids)} images: {scores}")
         yield "\n" + "\n".join(notes)

@@ -1,4 +1,7 @@
-"""Strike a process at its n-th change of a file: kill it there, or let the disk be full from there on."""
+"""Inject a fault into a process at its n-th change of a file: kill it, or let the disk be full from then on.
+
+The tests call this a strike.
+"""
 
 from __future__ import annotations
 

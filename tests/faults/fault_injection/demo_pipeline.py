@@ -1,4 +1,4 @@
-"""The road on a tiny demo set, each command of it in a process that can be struck.
+"""The whole pipeline on a tiny demo set, each command in a process that a fault can be injected into.
 
 The processes are forked from one that has imported all that is heavy, so that a strike costs its work alone.
 """
@@ -39,13 +39,13 @@ CSV = "submissions/demo_default.csv"
 
 @dataclass(frozen=True)
 class Step:
-    """A command of the road and the files and folders that it makes."""
+    """A command of the pipeline and the files and folders that it makes."""
 
     words: tuple[str, ...]
     makes: tuple[str, ...] = ()
 
 
-ROAD = {
+PIPELINE = {
     "prepare": Step(("prepare", *DATA, "workers=1"), ("data/demo", "data/demo.store")),
     "folds": Step(("folds", *DATA, "n_folds=2"), ("data/demo_folds.csv", "data/demo_folds.csv.sha256")),
     "train": Step(("train", *DATA, *MODEL, *TINY, "fold=0"), ("runs/demo/unet/default/fold0",)),
@@ -135,7 +135,7 @@ def work(
     place: Path, words: tuple[str, ...], output: Path, log: Path, strike: Strike, temporary: Path
 ) -> None:
     """Run a command as ``python -m nuclei`` does, in a session of its own, which its children share."""
-    from strike import arm
+    from inject_fault import arm
 
     from nuclei.cli import main
 
@@ -163,7 +163,7 @@ def members(session: int) -> list[int]:
 
 
 def build(place: Path, processes: Processes) -> dict[str, int]:
-    """Go the whole road in an empty folder; return how many changes of files each command made."""
+    """Go the whole pipeline in an empty folder; return how many changes of files each command made."""
     project = Path(__file__).parents[3]
     wheels = place / "kernels/dataset/wheels"
     wheels.mkdir(parents=True)
@@ -172,7 +172,7 @@ def build(place: Path, processes: Processes) -> dict[str, int]:
             name, _, version = line.split(" ")[0].partition("==")
             (wheels / f"{name.replace('-', '_')}-{version}-py3-none-any.whl").write_bytes(line.encode())
     counts = {}
-    for name, step in ROAD.items():
+    for name, step in PIPELINE.items():
         outcome = processes.run(place, step.words)
         counts[name] = len(outcome.changes)
         assert outcome.status == 0, f"{name}: {outcome.text}"
@@ -182,8 +182,8 @@ def build(place: Path, processes: Processes) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """The finished road, the digests of its files, what runs commands, and the changes that each makes."""
+class Baseline:
+    """The finished pipeline, digests of its files, what runs commands, and the changes that each makes."""
 
     finished: Path
     expected: dict[str, str]

@@ -1,4 +1,4 @@
-"""Every command of the road, struck at its changes of files: run again, it ends as if nothing had happened.
+"""Every command, struck at its changes of files: run again, it ends as if nothing had happened.
 
 In short a few strikes for each command; ``./run.sh test faults`` strikes at every change, see ``LONG``.
 """
@@ -14,28 +14,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from road import DATA, ROAD, Strike, Workshop, before, digests
+from demo_pipeline import DATA, PIPELINE, Baseline, Strike, before, digests
 
-HERE = Path(__file__).parent / "strike"
+HERE = Path(__file__).parent / "fault_injection"
 LONG = os.environ.get("NUCLEI_STRIKES") == "all"
 MOST = int(os.environ.get("NUCLEI_STRIKES_MOST", "60"))
 """Strikes of a kind at one command in the long form; prepare changes hundreds of files, which are alike."""
-WRITING = [name for name, step in ROAD.items() if step.makes and name != "train fold 1"]
+WRITING = [name for name, step in PIPELINE.items() if step.makes and name != "train fold 1"]
 MEMORY = Path("/dev/shm")
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds orphans through /proc")
 
 
-class Desk:
+class InterruptedCommand:
     """The folder of one command as it was before the command, to be struck in."""
 
-    def __init__(self, workshop: Workshop, name: str, place: Path) -> None:
+    def __init__(self, baseline: Baseline, name: str, place: Path) -> None:
         self.finished, self.processes, self.expected = (
-            workshop.finished,
-            workshop.processes,
-            workshop.expected,
+            baseline.finished,
+            baseline.processes,
+            baseline.expected,
         )
-        self.step, self.place = ROAD[name], place
+        self.step, self.place = PIPELINE[name], place
         before(self.finished, place, self.step)
 
     def strike(self, strike: Strike, temporary: Path | None = None) -> bool:
@@ -57,7 +57,7 @@ class Desk:
         return True
 
     def finish(self, temporary: Path | None = None) -> None:
-        """Run the command undisturbed and compare all files with those of the road that nothing struck."""
+        """Run the command undisturbed and compare all files with those of an undisturbed pipeline."""
         outcome = self.processes.run(self.place, self.step.words, None, temporary)
         assert outcome.status == 0 and not outcome.orphans, outcome.text
         found = digests(self.place)
@@ -87,35 +87,38 @@ def elsewhere() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", WRITING)
-def test_a_command_that_was_struck_ends_as_if_nothing_had_happened(workshop, name, tmp_path, elsewhere):
+def test_a_command_that_was_struck_ends_as_if_nothing_had_happened(baseline, name, tmp_path, elsewhere):
     """Killed half-way, then on a full disk, then killed just before the end; then it is left alone."""
-    desk = Desk(workshop, name, tmp_path / "place")
-    count = workshop.counts[name]
+    interrupted = InterruptedCommand(baseline, name, tmp_path / "place")
+    count = baseline.counts[name]
     strikes = [(count // 2, "kill"), (2, "full"), (count // 3, "kill")]
-    met = [desk.strike(Strike(*where), elsewhere) for where in strikes]
+    met = [interrupted.strike(Strike(*where), elsewhere) for where in strikes]
     assert met[:2] == [True, True]
-    desk.finish()
+    interrupted.finish()
 
 
 @pytest.mark.skipif(not LONG, reason="minutes to hours; ./run.sh test faults")
 @pytest.mark.parametrize("number", range(MOST if LONG else 1))
 @pytest.mark.parametrize("fault", ["kill", "full"])
 @pytest.mark.parametrize("name", WRITING)
-def test_struck_at_every_change(workshop, name, fault, number, tmp_path, elsewhere):
+def test_struck_at_every_change(baseline, name, fault, number, tmp_path, elsewhere):
     """Killed with TMPDIR on another file system, on a full disk with TMPDIR on the same one."""
-    changes = spread(workshop.counts[name], MOST)
+    changes = spread(baseline.counts[name], MOST)
     if number >= len(changes):
         pytest.skip(f"{name} makes {len(changes)} changes")
-    desk, temporary = Desk(workshop, name, tmp_path / "place"), elsewhere if fault == "kill" else None
-    desk.strike(Strike(changes[number], fault), temporary)
-    desk.finish(temporary)
-    shutil.rmtree(desk.place)
+    interrupted, temporary = (
+        InterruptedCommand(baseline, name, tmp_path / "place"),
+        elsewhere if fault == "kill" else None,
+    )
+    interrupted.strike(Strike(changes[number], fault), temporary)
+    interrupted.finish(temporary)
+    shutil.rmtree(interrupted.place)
 
 
 @pytest.mark.parametrize("name", ["validate", "score"])
-def test_a_command_that_shows_something_writes_nothing(workshop, name, tmp_path):
-    before(workshop.finished, tmp_path / "place", ROAD[name])
-    outcome = workshop.processes.run(tmp_path / "place", ROAD[name].words, Strike(1, "full"))
+def test_a_command_that_shows_something_writes_nothing(baseline, name, tmp_path):
+    before(baseline.finished, tmp_path / "place", PIPELINE[name])
+    outcome = baseline.processes.run(tmp_path / "place", PIPELINE[name].words, Strike(1, "full"))
     assert (outcome.status, outcome.changes) == (0, []), outcome.text
 
 
@@ -127,31 +130,31 @@ LAST_EVENTS = [
 
 @pytest.mark.skipif(not MEMORY.is_dir(), reason="needs a second file system for TMPDIR")
 def test_a_training_struck_after_each_of_its_last_files_with_tmpdir_on_another_disk(
-    workshop, tmp_path, elsewhere
+    baseline, tmp_path, elsewhere
 ):
     """Last checkpoint, weights, maps, result: each just renamed; weights, maps, metrics end the same."""
-    desk = Desk(workshop, "train", tmp_path / "place")
+    interrupted = InterruptedCommand(baseline, "train", tmp_path / "place")
     assert elsewhere.stat().st_dev != tmp_path.stat().st_dev
     for number, match in LAST_EVENTS:
-        assert desk.strike(Strike(number, "kill", match), elsewhere), match
-    desk.finish(elsewhere)
+        assert interrupted.strike(Strike(number, "kill", match), elsewhere), match
+    interrupted.finish(elsewhere)
     assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize("fault", ["term", "kill"])
-def test_prepare_that_is_struck_while_its_processes_work_leaves_none_behind(workshop, fault, tmp_path):
-    desk = Desk(workshop, "prepare", tmp_path / "place")
-    (desk.place / "data").mkdir(exist_ok=True)
-    words = (*desk.step.words[:-1], "workers=2")
+def test_prepare_that_is_struck_while_its_processes_work_leaves_none_behind(baseline, fault, tmp_path):
+    interrupted = InterruptedCommand(baseline, "prepare", tmp_path / "place")
+    (interrupted.place / "data").mkdir(exist_ok=True)
+    words = (*interrupted.step.words[:-1], "workers=2")
     strike = Strike(2, fault, r"open .*demo\.store")
-    outcome = desk.processes.run(desk.place, words, strike)
+    outcome = interrupted.processes.run(interrupted.place, words, strike)
     assert outcome.status == {"term": 143, "kill": -9}[fault] and not outcome.orphans, outcome
-    desk.finish()
+    interrupted.finish()
 
 
-def test_any_command_can_be_struck_through_the_door(workshop, tmp_path):
+def test_any_command_can_be_struck_through_the_door(baseline, tmp_path):
     """The same through ./run.sh, in a Python of its own, by variables of the environment."""
-    before(workshop.finished, tmp_path / "place", ROAD["folds"])
+    before(baseline.finished, tmp_path / "place", PIPELINE["folds"])
     env = os.environ | {"NUCLEI_PYTHON": sys.executable, "PYTHONPATH": str(HERE), "STRIKE_NUMBER": "3"}
     env |= {"STRIKE_ROOT": str(tmp_path / "place"), "STRIKE_LOG": str(tmp_path / "log")}
     door = str(HERE.parents[2] / "run.sh")
@@ -167,4 +170,4 @@ def test_any_command_can_be_struck_through_the_door(workshop, tmp_path):
     )
     plain = {name: value for name, value in env.items() if name != "STRIKE_ROOT"}
     subprocess.run(words, cwd=tmp_path / "place", env=plain, check=True, capture_output=True)
-    assert digests(tmp_path / "place") == workshop.expected
+    assert digests(tmp_path / "place") == baseline.expected

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass
-class Bench:
+class NotebookState:
     """The datasets and notebooks of one user, and how they shall fare."""
 
     datasets: dict[str, list[list[str]]] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Bench:
     log: list[str] = field(default_factory=list)
 
 
-class Workshop:
+class NotebookServer:
     """The answers of DatasetApiService, BlobApiService and KernelsApiService."""
 
     state: Any
@@ -42,9 +42,9 @@ class Workshop:
         if self._versions(body) is None:
             self._refuse(403, "Permission 'datasets.get' was denied")
             return
-        bench = self.state.workshop
-        bench.processing_looks -= 1
-        self._json({"status": "BLOBS_RECEIVED" if bench.processing_looks >= 0 else bench.processed})
+        notebooks = self.state.notebooks
+        notebooks.processing_looks -= 1
+        self._json({"status": "BLOBS_RECEIVED" if notebooks.processing_looks >= 0 else notebooks.processed})
 
     def GetDataset(self, body: dict[str, Any]) -> None:
         self._json({"currentVersionNumber": len(self._versions(body) or [])})
@@ -56,38 +56,38 @@ class Workshop:
         self._add(f"{body['ownerSlug']}/{body['datasetSlug']}", body["body"])
 
     def _add(self, ref: str, body: dict[str, Any]) -> None:
-        bench = self.state.workshop
-        if bench.dataset_error:
-            self._json({"status": "error", "error": bench.dataset_error})
+        notebooks = self.state.notebooks
+        if notebooks.dataset_error:
+            self._json({"status": "error", "error": notebooks.dataset_error})
             return
-        bench.datasets.setdefault(ref, []).append([file["token"] for file in body["files"]])
+        notebooks.datasets.setdefault(ref, []).append([file["token"] for file in body["files"]])
         self._json({"ref": ref, "url": f"http://localhost/{ref}", "status": "ok"})
 
     def _versions(self, body: dict[str, Any]) -> list[list[str]] | None:
-        found: list[list[str]] | None = self.state.workshop.datasets.get(
+        found: list[list[str]] | None = self.state.notebooks.datasets.get(
             f"{body['ownerSlug']}/{body['datasetSlug']}"
         )
         return found
 
     def SaveKernel(self, body: dict[str, Any]) -> None:
-        bench = self.state.workshop
-        bench.saved.append(body)
+        notebooks = self.state.notebooks
+        notebooks.saved.append(body)
         self._json(
-            {"url": f"https://www.kaggle.com/code/{body['slug']}", "versionNumber": 1} | bench.save_answer
+            {"url": f"https://www.kaggle.com/code/{body['slug']}", "versionNumber": 1} | notebooks.save_answer
         )
 
     def GetKernelSessionStatus(self, body: dict[str, Any]) -> None:
-        bench = self.state.workshop
-        bench.running_looks -= 1
-        self._json({"status": "RUNNING"} if bench.running_looks >= 0 else bench.end)
+        notebooks = self.state.notebooks
+        notebooks.running_looks -= 1
+        self._json({"status": "RUNNING"} if notebooks.running_looks >= 0 else notebooks.end)
 
     def ListKernelSessionOutput(self, body: dict[str, Any]) -> None:
-        bench = self.state.workshop
+        notebooks = self.state.notebooks
         files = [
             {"url": f"http://localhost{path}", "fileName": path.removeprefix("/out/")}
-            for path in bench.outputs
+            for path in notebooks.outputs
         ]
-        log = json.dumps([{"stream_name": "stdout", "time": 1.0, "data": line} for line in bench.log])
+        log = json.dumps([{"stream_name": "stdout", "time": 1.0, "data": line} for line in notebooks.log])
         self._json({"files": files, "log": log})
 
     def _json(self, body: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A desk: an empty folder in which commands run as a user would run them, against a local Kaggle."""
+"""A sandbox: an empty folder in which commands run as a user would run them, against a local Kaggle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 HASTE = ("kaggle.patience=2.0", "kaggle.retries=1")
 
 
-class Desk:
+class Sandbox:
     """Runs commands in ``folder``, with a home of their own that holds no credentials."""
 
     def __init__(self, folder: Path, server: KaggleServer) -> None:
