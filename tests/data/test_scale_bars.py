@@ -66,6 +66,43 @@ def test_a_frame_an_outline_and_an_arrow_are_painted_out() -> None:
         assert notes == ("1 drawn line left out",) and painted.max() < 150
 
 
+@pytest.mark.parametrize("ground, ink", [(255, 0), (0, 255), (128, 255)])
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+def test_a_strip_with_text_and_a_margin_become_ground(ground: int, ink: int, ending: str) -> None:
+    image = nuclei()
+    strip = np.full((30, 240), ground, np.uint8)
+    cv2.putText(strip, "DAPI  20x  50 um", (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, 1, cv2.LINE_AA)
+    below, around = np.vstack([image, strip]), np.pad(image, 25, constant_values=255)
+    for marked, n, inside in ((below, 1, np.s_[:155]), (around, 4, np.s_[30:180, 30:260])):
+        code = cv2.imencode(ending, marked, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+        decoded = cv2.imdecode(code, cv2.IMREAD_GRAYSCALE)
+        painted, notes = paint_out_marks(decoded)
+        assert notes == (f"{n} margin{'s' * (n > 1)} left out",)
+        assert np.array_equal(painted[inside], decoded[inside])
+        rest = np.ones(marked.shape, bool)
+        rest[inside] = False
+        assert painted[rest].max() < 60
+
+
+def test_the_black_surroundings_of_a_bright_image_become_ground() -> None:
+    rows, columns = np.mgrid[:160, :240]
+    field = np.hypot(rows - 80, columns - 120) < 100
+    for image in (255 - nuclei(), np.repeat((255 - nuclei())[..., None], 3, 2)):
+        round_field = image.copy()
+        round_field[~field] = 0
+        painted, notes = paint_out_marks(round_field)
+        assert notes == ("1 margin left out",) and painted[~field].min() > 200
+        assert np.array_equal(painted[70:90, 60:180], image[70:90, 60:180])
+
+
+def test_a_clipped_ground_is_no_margin() -> None:
+    image = nuclei()
+    clipped = np.where(image < 40, 0, image).astype(np.uint8)  # of one value up to the first nuclei
+    confluent = cv2.dilate(clipped, np.ones((9, 9), np.uint8)) * 2
+    for other in (clipped, 255 - clipped, confluent, np.where(image > 60, 255, image).astype(np.uint8)):
+        assert find_marks(other).margins == 0
+
+
 def test_nuclei_are_no_marks() -> None:
     image = nuclei(250)
     saturated = np.where(image > 60, 255, image).astype(np.uint8)
@@ -81,6 +118,6 @@ def test_nuclei_are_no_marks() -> None:
 
 def test_the_notes_on_marks_are_told_from_others() -> None:
     mask = np.zeros((1, 1), np.uint8)
-    notes = [*Marks(mask, 1, 1, 1).notes, *Marks(mask, 2, 3, 4).notes]
-    assert len(notes) == 6 and all(map(is_note, notes))
+    notes = [*Marks(mask, 1, 1, 1, 1).notes, *Marks(mask, 2, 3, 4, 5).notes]
+    assert len(notes) == 8 and all(map(is_note, notes))
     assert not is_note("4 smaller copies or pictures of the slide left out")

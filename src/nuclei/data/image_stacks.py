@@ -310,8 +310,8 @@ class Shown(NamedTuple):
 def show(pixels: Pixels, stored: bool = False) -> Shown:
     """Bring the values of an image to the 8 bits that are segmented; a sample of a large image decides.
 
-    Images in equal colours, or in those of a colour map, become grey. Scale bars, captions and lines are
-    painted out. With ``stored`` the values stay as they are stored, for label maps.
+    Images in equal colours, or in those of a colour map, become grey. Scale bars, captions, lines and margins
+    are painted out. With ``stored`` the values stay as they are stored, for label maps.
     """
     sample = sample_pixels(pixels)
     levels = choose_8_bits(sample)[0](sample)
@@ -320,7 +320,8 @@ def show(pixels: Pixels, stored: bool = False) -> Shown:
     marks = None if stored else find_marks(levels)
     if marks and marks.notes and sample.dtype != bool:
         sample = sample.copy()
-        sample[marks.mask > 0] = np.nanmedian(sample, axis=(0, 1)).astype(sample.dtype)
+        drawn = marks.mask > 0
+        sample[drawn] = np.nanmedian(sample[~drawn], axis=0).astype(sample.dtype)
     convert, warning = choose_grey_levels(sample)
     if warning and sample.shape != pixels.shape:
         warning = f"in a sample of the image: {warning}"
@@ -372,14 +373,15 @@ def _map(image: Pixels, function: Callable[[np.ndarray], np.ndarray]) -> Pixels:
 def _painted(image: Pixels, mask: np.ndarray) -> Pixels:
     """Return an image without what a mask covers; that of a large image is as large as its sample."""
     step = -(-image.shape[0] // mask.shape[0])
+    ground = np.median(sample_pixels(image)[mask == 0], axis=0).astype(np.uint8)
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         places = (np.arange(n.start, n.stop) // step for n in (rows, columns))
-        return paint_out(image[rows, columns], mask[np.ix_(*places)])
+        return paint_out(image[rows, columns], mask[np.ix_(*places)], ground)
 
     if not isinstance(image, RegionImage):
         return read(slice(0, image.shape[0]), slice(0, image.shape[1]))
-    return RegionImage(image.shape, image.dtype, read, lambda: paint_out(image.sample, mask))
+    return RegionImage(image.shape, image.dtype, read, lambda: paint_out(image.sample, mask, ground))
 
 
 def maximum(planes: Iterator[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Scale bars, captions and lines that were drawn into an image, and the image without them."""
+"""Scale bars, captions, lines and margins that were drawn into an image, and the image without them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,30 @@ LINE = (30, 0.12, 10)
 """Least extent of frames and arrows in pixels; greatest width of lines, as a share of it and in pixels."""
 MOST = 1500
 """Letters of the longest caption; where there are more pieces they are noise."""
+MARGIN = 2
+"""Value of the pixels of margins in the mask of all marks; those of others are 1."""
+ALIKE = 8
+"""Levels by which the pixels of a margin differ at most; JPEG blurs its edge."""
+SHORTEST = 64
+"""Least height and width in pixels of an image in which margins are searched."""
+DARK = (110, 8, 0.01)
+"""Least median of a bright image, greatest value of its black surroundings, and their least share of it."""
 
-
-KINDS = ("scale bar", "caption", "drawn line")
+KINDS = ("scale bar", "caption", "drawn line", "margin")
 """Names of the marks."""
 
 
 class Marks(NamedTuple):
-    """Pixels of what was drawn into an image, ``uint8 (H, W)``, 0 or 1, and the number of each kind."""
+    """Pixels of what was drawn into an image, ``uint8 (H, W)``, and the number of each kind.
+
+    They are 1, those of margins ``MARGIN``, all others 0.
+    """
 
     mask: np.ndarray
     bars: int
     captions: int
     lines: int
+    margins: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -55,7 +66,7 @@ def is_note(text: str) -> bool:
 
 
 def find_marks(image: np.ndarray) -> Marks:
-    """Find white scale bars, captions and lines on a dark ground, and black ones on a light one.
+    """Find white scale bars, captions and lines on a dark ground, black ones on a light one, and margins.
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``.
@@ -63,15 +74,100 @@ def find_marks(image: np.ndarray) -> Marks:
     mask, counts = np.zeros(image.shape[:2], np.uint8), np.zeros(3, int)
     if not image.size or ((image == image.max()) | (image == image.min())).all():  # a mask of nuclei
         return Marks(mask, 0, 0, 0)
+    margins, n_margins = find_margins(image)
+    image = _filled(image, margins, _ground(image, margins)) if n_margins else image
     for polarised in (image, 255 - image):
         found = find_bright_marks(polarised if image.ndim == 2 else polarised.min(axis=2))
-        mask, counts = mask | found.mask, counts + found[1:]
-    return Marks(cv2.dilate(mask, np.ones((3, 3), np.uint8)) if counts.any() else mask, *counts.tolist())
+        mask, counts = mask | found.mask, counts + found[1:4]
+    drawn = cv2.dilate(mask, np.ones((3, 3), np.uint8)) if counts.any() else mask
+    if (drawn | margins).all():
+        return Marks(np.zeros_like(drawn), 0, 0, 0)
+    bars, captions, lines = counts.tolist()
+    return Marks(np.where(margins, np.uint8(MARGIN), drawn), bars, captions, lines, n_margins)
 
 
-def paint_out(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Replace the pixels of a mask, ``uint8 (H, W)``, by what surrounds them; see ``find_marks``."""
-    return cv2.inpaint(image, mask, 3, cv2.INPAINT_TELEA) if mask.any() else image
+def paint_out(image: np.ndarray, mask: np.ndarray, ground: np.ndarray | None = None) -> np.ndarray:
+    """Replace the pixels of a mask by what surrounds them, and margins by the ground; see ``find_marks``.
+
+    Args:
+        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``, or a part of one.
+        mask: ``uint8 (H, W)``.
+        ground: median of the whole image without its marks; None takes that of ``image``.
+    """
+    margins = mask == MARGIN
+    if margins.any():
+        image = _filled(image, margins, _ground(image, mask > 0) if ground is None else ground)
+    others = (mask == 1).view(np.uint8)
+    return cv2.inpaint(image, others, 3, cv2.INPAINT_TELEA) if others.any() else image
+
+
+def _ground(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the median of the pixels outside of a mask, for each colour."""
+    return np.median(image[~mask], axis=0).astype(np.uint8)
+
+
+def _filled(image: np.ndarray, mask: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    image = image.copy()
+    image[mask] = ground
+    return image
+
+
+def find_margins(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """Find margins of one colour with a straight edge, with text in them or not, and black surroundings.
+
+    Surroundings, such as those of the round field of an eyepiece, are searched in bright images alone: in
+    fluorescence they are like the ground.
+
+    Args:
+        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``, not empty.
+
+    Returns:
+        ``bool (H, W)``, and the number of margins.
+    """
+    mask, count = np.zeros(image.shape[:2], bool), 0
+    rest, rest_mask = image, mask
+    for _ in range(4):  # the sides in turn
+        if depth := _margin_depth(rest):
+            rest_mask[:depth], count = True, count + 1
+        rest, rest_mask = np.rot90(rest[depth:]), np.rot90(rest_mask[depth:])
+    around = _black_surroundings(image, mask)
+    return mask | around, count + int(around.any())
+
+
+def _black_surroundings(image: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """Return what lies around a bright field without bays, ``bool (H, W)``, if it is black."""
+    bright, darkest, share = DARK
+    nothing = np.zeros(margins.shape, bool)
+    corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
+    if np.sum(corners.reshape(4, -1).max(axis=1) <= darkest) < 2:
+        return nothing
+    black = (image if image.ndim == 2 else image.max(axis=2)) <= darkest
+    if (black & ~margins).mean() < share or np.median(image[~margins]) < bright:
+        return nothing
+    outlines, _ = cv2.findContours((~black).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    field = max(outlines, key=cv2.contourArea)
+    if cv2.contourArea(field) < 0.9 * cv2.contourArea(cv2.convexHull(field)):
+        return nothing
+    inside = cv2.fillPoly(nothing.view(np.uint8).copy(), [field], 1)
+    return ~cv2.erode(inside, np.ones((5, 5), np.uint8), borderValue=1).astype(bool) & ~margins
+
+
+def _margin_depth(image: np.ndarray) -> int:
+    """Return how many of the first rows are a margin: most pixels of its colour, few in the next rows."""
+    first = np.median(image[0], axis=0)
+    if min(image.shape[:2]) < SHORTEST or np.mean(image[0] == first) < 0.98:
+        return 0
+    share = _alike(image, first).mean(axis=1)
+    full = np.flatnonzero((share[:-3] > 0.98) & (share[3:] < 0.5)).tolist()
+    ends = (k + int(np.argmax(share[k:] < 0.5)) for k in full)
+    depths = (n for n in ends if LETTER[0] <= n <= len(image) / 2 and share[:n].mean() > 0.7)
+    return max(depths, default=0)
+
+
+def _alike(image: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Return which pixels have about a colour, ``bool (H, W)``."""
+    near = cv2.absdiff(image, np.broadcast_to(colour, image.shape).astype(np.uint8)) <= ALIKE
+    return np.asarray(near if image.ndim == 2 else near.all(axis=2))
 
 
 def find_bright_marks(plane: np.ndarray) -> Marks:
