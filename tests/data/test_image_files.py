@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from nuclei.data.image_files import LONGEST, as_text, csv_name, file_stamp, find_images, image_name
+from nuclei.errors import UserError
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -48,6 +51,21 @@ def test_results_are_not_searched(tmp_path: Path) -> None:
     found = find_images(tmp_path, tmp_path / "out")
     assert list(found.files) == ["a", "labels/a"] and "old is left out" in found.notes[0]
     assert list(find_images(tmp_path, tmp_path).files) == ["a", "out/labels/a"]
+
+
+def test_results_that_lie_beside_their_images_are_not_searched(tmp_path: Path) -> None:
+    for name in ("a.png", "labels/a.tif", "overlays/a.png", "images.csv", "nuclei.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_images(tmp_path, tmp_path / "other")
+    assert [*found.files] == ["a"] and len(found.notes) == 2
+
+
+@pytest.mark.parametrize("name", ["cells.zip", "cells.tif.gz", "cells.TAR"])
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f"{name}: unpack it first"):
+        find_images(tmp_path / name)
 
 
 def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:

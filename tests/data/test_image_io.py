@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import zarr
+from PIL import Image
 
 from nuclei.data import image_io
 from nuclei.data.image_files import find_images
@@ -53,6 +54,15 @@ def test_alpha_is_dropped_and_equal_channels_become_grey():
     rgba = np.dstack([grey, grey, grey, np.full_like(grey, 9)])
     assert np.array_equal(decode_image(png(rgba), "x"), grey)
     assert np.array_equal(decode_image(png(grey), "x"), grey)
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_an_image_that_stands_in_alpha_is_taken_from_it(tmp_path: Path, colour: int) -> None:
+    signal = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    plane = np.full_like(signal, colour)
+    for name, channels in (("a.png", [plane] * 3), ("b.webp", [plane] * 3), ("c.png", [plane])):
+        Image.fromarray(np.dstack([*channels, signal])).save(tmp_path / name, lossless=True, exact=True)
+        assert np.array_equal(read_image(tmp_path / name).pixels, signal)
 
 
 def test_colour_comes_as_rgb():

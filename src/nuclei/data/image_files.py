@@ -21,7 +21,8 @@ ELSEWHERE = (
 """Endings of images that are not read."""
 PAGE = re.compile(r"(_[a-z]+\d+)+$")
 """End of the name of one of several images in a file, such as _page2 or _A1_field1, in lower case."""
-PACKED = (".gz", ".bz2", ".xz", ".zip")
+PACKED = (".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z", ".rar")
+UNPACK = ": unpack it first"
 JUNK = ("__MACOSX", "@eaDir", "System Volume Information", "$RECYCLE.BIN")
 MASK_WORDS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
 """What Cellpose and others add to the name of a label map."""
@@ -93,7 +94,7 @@ def single_file(file: File, path: PurePath) -> ImageFiles:
     Raises:
         UserError: files with its ending are not read.
     """
-    if problem := why_unread(path):
+    if problem := why_unread(path) or (UNPACK if path.suffix.lower() in PACKED else ""):
         raise UserError(f"{file}{problem}")
     return ImageFiles({csv_name(path): file})
 
@@ -121,7 +122,7 @@ def why_unread(path: PurePath) -> str:
     if (ending := path.suffix.lower()) in ELSEWHERE:
         return f": {ending} files are not read; export it as OME-TIFF or PNG"
     packed = ending in PACKED and PurePath(path.stem).suffix.lower() in SUFFIXES
-    return ": unpack it first" if packed else ""
+    return UNPACK if packed else ""
 
 
 def file_stamp(file: File) -> list[int | str]:
@@ -185,7 +186,8 @@ def _is_searched(folder: Path, output: Path | None, found: ImageFiles) -> bool:
         return False
     if output is not None and _is_result(folder, output):
         return False
-    if (folder / TABLE).is_file() and (folder / "nuclei.csv").is_file():
+    results = folder.parent if folder.name in RESULT_FOLDERS else folder  # the input itself may hold some
+    if any((place / TABLE).is_file() and (place / "nuclei.csv").is_file() for place in {folder, results}):
         found.notes.append(f"{folder} is left out: it holds predictions")
         return False
     return True

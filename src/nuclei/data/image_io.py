@@ -138,18 +138,28 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
 def _pillow_frames(data: bytes) -> list[np.ndarray]:
     """Decode all frames of what Pillow reads."""
     with Image.open(io.BytesIO(data)) as image:
-        return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+        return [_pillow_frame(frame) for frame in ImageSequence.Iterator(image)]
+
+
+def _pillow_frame(frame: Image.Image) -> np.ndarray:
+    return _without_alpha(np.asarray(frame.convert("RGBA" if frame.mode in ("RGBA", "LA") else "RGB")))
 
 
 def _rgb_of_bgr(image: np.ndarray) -> np.ndarray:
     """Return what OpenCV decoded as ``(H, W)`` or RGB ``(H, W, 3)`` without alpha."""
-    if image.ndim == 2:
-        return image
-    return np.ascontiguousarray(image[..., 0] if image.shape[2] < 3 else image[..., 2::-1])
+    rest = _without_alpha(image)
+    return np.ascontiguousarray(rest[..., ::-1] if rest.ndim == 3 else rest)
 
 
 def _without_alpha(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 2 else image[..., 0] if image.shape[2] < 3 else image[..., :3]
+    """Return an image ``(H, W, C)`` without alpha; where only alpha tells pixels apart, that alone."""
+    if image.ndim == 2:
+        return image
+    n = 3 if image.shape[2] > 2 else 1
+    colours, alpha = image[..., :n], image[..., n : n + 1]
+    if alpha.size and np.ptp(alpha) and (colours == colours[0, 0]).all():
+        return alpha[..., 0]
+    return colours if n == 3 else colours[..., 0]
 
 
 def _bioio_stacks(file: Path) -> Iterator[Stack]:
