@@ -116,6 +116,13 @@ def test_labels_of_any_number_and_byte_order_are_taken_and_masks_refused() -> No
             nuclei.average_precision(labels, wrong)
 
 
+def test_nothing_and_labels_below_0_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected an image with pixels"):
+        nuclei.segment(np.zeros((0, 5), np.uint8))
+    with pytest.raises(ValueError, match="expected labels of 0 or more, got -2"):
+        nuclei.measure(np.array([[0, -2]]), np.zeros((1, 2)))
+
+
 def test_unknown_names_are_unknown() -> None:
     with pytest.raises(AttributeError, match="no attribute 'segmnet'"):
         nuclei.segmnet  # noqa: B018

@@ -102,6 +102,8 @@ def segment(
     image = np.asarray(image)
     if channel is not None:
         image = channel_of(image, int(channel) if isinstance(channel, np.integer) else channel)
+    if not image.size:
+        raise ValueError(f"expected an image with pixels, got {image.shape}")
     if image.dtype.kind not in "buif" or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(
             f"expected an image (H, W) or (H, W, 3) of real numbers, got {image.dtype} {image.shape}; "
@@ -241,4 +243,6 @@ def _as_labels(labels: np.ndarray) -> np.ndarray:
             f"expected labels (H, W) of whole numbers, 0 background, got {labels.dtype} {labels.shape}"
             + ("; skimage.measure.label numbers the nuclei of a mask" if labels.dtype == bool else "")
         )
+    if labels.size and labels.min() < 0:
+        raise ValueError(f"expected labels of 0 or more, got {labels.min()}")
     return labels.astype(labels.dtype.newbyteorder("="), copy=False)

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from nuclei.data import tiff_reader
-from nuclei.data.image_io import read_images
+from nuclei.data.image_io import read_image, read_images
 from nuclei.data.image_stacks import PlaneSelection, RegionImage
 from nuclei.data.tiff_reader import PartOfSet
 from nuclei.errors import UserError
@@ -181,3 +181,22 @@ def test_a_dye_that_is_called_by_a_number_is_a_name(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", planes, metadata={"axes": "CYX", "Channel": channels})
     (image,) = read_images(tmp_path / "a.ome.tif", PlaneSelection("membrane"))
     assert image.channels == ("nuclei 405", "membrane 488")
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_an_array_with_channels_last_is_no_stack_of_its_rows(tmp_path: Path, count: int) -> None:
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, 4000, (40, 50, count), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", array)
+    for channel in range(count):
+        image = read_image(tmp_path / "a.tif", channel + 1)
+        assert np.array_equal(image.pixels, array[..., channel]) and "40 pages" in image.notes[0]
+    thin = rng.integers(0, 255, (3, 90, 5), dtype=np.uint8)  # a few narrow pages stay pages
+    tifffile.imwrite(tmp_path / "b.tif", thin, photometric="minisblack")
+    assert np.array_equal(read_image(tmp_path / "b.tif", 2).pixels, thin[1])
+
+
+def test_complex_numbers_are_refused_in_words(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((9, 9), np.complex64))
+    with pytest.raises(UserError, match=r"a\.tif has numbers of type complex64; save their magnitude"):
+        read_image(tmp_path / "a.tif")

@@ -245,7 +245,8 @@ def images_of(
     With ``stored`` pixels stay as they are stored, as those of label maps must.
 
     Raises:
-        UserError: there is no such channel, slice or time point; the message has the file's ``name``.
+        UserError: there is no such channel, slice or time point, or numbers are complex; the message has the
+            file's ``name``.
     """
     sizes = {axis: n for axis, n in stack.sizes.items() if n > 1}
     numbered = isinstance(selection.channel, int) and not stack.colour
@@ -283,7 +284,10 @@ def images_of(
     for position in product(*others.values()):
         at = dict(zip(others, position, strict=True))
         read = partial(read_channel, at=at)
-        pixels, shown, notes, warning = show(read(index), stored)
+        values = read(index)
+        if values.dtype.kind not in "buif":
+            raise UserError(f"{name} has numbers of type {values.dtype}; save their magnitude or real part")
+        pixels, shown, notes, warning = show(values, stored)
         grey = colours and pixels.ndim == 2
         number = "".join(f"_{_word(axis)}{n + 1}" for axis, n in at.items() if len(others[axis]) > 1)
         yield SourceImage(

@@ -79,7 +79,23 @@ def read_tiff(
         for number, one in enumerate(series, 1):
             word = "series" if one.kind == "ome" else "page"
             suffix = f"_{word}{number}" if len(series) > 1 else ""
-            yield _stack(tif, one, suffix, notes, large, stored)
+            if _has_channels_last(one):
+                yield _channels_last(one, suffix, notes)
+            else:
+                yield _stack(tif, one, suffix, notes, large, stored)
+
+
+def _has_channels_last(series: tifffile.TiffPageSeries) -> bool:
+    """Return whether an array (H, W, C) was saved by tifffile as H pages, each W x C."""
+    shape = series.shape
+    return series.kind == "shaped" and series.axes[1:] == "YX" and shape[2] <= 8 < min(shape[:2])
+
+
+def _channels_last(series: tifffile.TiffPageSeries, suffix: str, notes: tuple[str, ...]) -> Stack:
+    """Return the channels of an array (H, W, C)."""
+    values = series.asarray()
+    said = f"its {series.shape[0]} pages of {series.shape[1]} x {series.shape[2]} pixels are rows"
+    return Stack({"C": series.shape[2]}, lambda at: values[..., at["C"]], suffix=suffix, notes=(*notes, said))
 
 
 def _first_file(series: Sequence[tifffile.TiffPageSeries]) -> str:
