@@ -217,4 +217,4 @@ def test_of_a_large_image_four_windows_are_measured():
     network = Seen()
     zoom, own_maps = estimate_zoom(network, image, CHANNELS, 26.0)
     assert zoom == pytest.approx(2.0, abs=0.1) and own_maps is None
-    assert network.sizes == [(768, 768), (1536, 1536)]
+    assert network.sizes == [(512, 512), (1024, 1024)]

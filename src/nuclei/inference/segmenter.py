@@ -38,6 +38,8 @@ LARGE_DIAMETER = 36.0
 """In pixels; only parts of larger nuclei are seen at the image's own size."""
 NEAR = (0.75, 1.35)
 """Zooms that a single view goes without: nuclei of 19 to 35 pixels are seen as well (docs/ablation.md)."""
+MEASURED_SIDE = 512
+"""Side in pixels of each of the four windows in which the nuclei of larger images are measured."""
 MIN_AREA = 10
 """In square pixels; smaller objects do not count."""
 
@@ -268,7 +270,7 @@ def estimate_zoom(
 
 def busiest_part(image: Pixels) -> np.ndarray:
     """Return the four windows of an image with the greatest contrast, as one image of 2 by 2 of them."""
-    a, b, c, d = (image[window] for window in busiest_windows(image))
+    a, b, c, d = (image[window] for window in busiest_windows(image, MEASURED_SIDE))
     return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)], axis=0)
 
 
