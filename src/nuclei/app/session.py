@@ -18,11 +18,11 @@ import pandas as pd
 import tifffile
 from PIL import Image
 
+from nuclei.data.drawn_marks import is_note
 from nuclei.data.image_files import csv_name
 from nuclei.data.image_io import read_images
 from nuclei.data.image_stacks import SourceImage, show
 from nuclei.data.preprocessing import NO_HINTS, ImageHints, Modality, judge_modality
-from nuclei.data.scale_bars import is_note
 from nuclei.data.sources.demo import draw_brightfield, draw_fluorescence, draw_histology, draw_nuclei
 from nuclei.data.tiff_reader import MAGIC, imagej_planes
 from nuclei.errors import UserError

@@ -15,13 +15,13 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from nuclei.data.drawn_marks import find_marks, paint_out
 from nuclei.data.nuclear_intensity import (
     choose_grey_levels,
     find_colour_map,
     most_nuclear,
 )
 from nuclei.data.preprocessing import COLOURS, choose_8_bits, is_grey
-from nuclei.data.scale_bars import find_marks, paint_out
 from nuclei.errors import UserError
 
 SAMPLE = 12_000_000

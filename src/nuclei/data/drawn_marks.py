@@ -10,29 +10,40 @@ import cv2
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-LEVEL = 0.75
+MARK_LEVEL = 0.75
 """Share of the greatest value above which a pixel may belong to a mark; JPEG and smooth fonts blur them."""
-BAR = 15
+BAR_LENGTH = 15
 """Length in pixels of the shortest scale bar."""
-LETTER = (5, 120)
-"""Least and greatest height of a letter in pixels."""
-STROKE = 0.45
+SMALLEST_LETTER = 5
+"""Least height of a letter in pixels."""
+LARGEST_LETTER = 120
+"""Greatest height of a letter in pixels."""
+LETTER_STROKE = 0.45
 """Greatest width of a letter's strokes, as a share of its shorter side; nuclei are thicker."""
-SOLID = 0.85
+LETTER_SOLIDITY = 0.85
 """Greatest share of its convex hull that a letter of several strokes fills."""
-LINE = (30, 0.12, 10)
-"""Least extent of frames and arrows in pixels; greatest width of lines, as a share of it and in pixels."""
-MOST = 1500
+MOST_LETTERS = 1500
 """Letters of the longest caption; where there are more pieces they are noise."""
+LINE_EXTENT = 30
+"""Least extent of frames and arrows in pixels."""
+LINE_SHARE = 0.12
+"""Greatest width of a line, as a share of its extent."""
+LINE_WIDTH = 10
+"""Greatest width of a line in pixels."""
 MARGIN = 2
 """Value of the pixels of margins in the mask of all marks; those of others are 1."""
-ALIKE = 8
+MARGIN_DEPTH = 5
+"""Depth in pixels of the narrowest margin."""
+MARGIN_TOLERANCE = 8
 """Levels by which the pixels of a margin differ at most; JPEG blurs its edge."""
-SHORTEST = 64
+SHORTEST_SIDE = 64
 """Least height and width in pixels of an image in which margins are searched."""
-DARK = (110, 8, 0.01)
-"""Least median of a bright image, greatest value of its black surroundings, and their least share of it."""
-
+BRIGHT_MEDIAN = 110
+"""Least median of a bright image, in which black surroundings are searched."""
+BLACK_LEVEL = 8
+"""Greatest value of black surroundings."""
+BLACK_SHARE = 0.01
+"""Least share of a bright image that its black surroundings are."""
 KINDS = ("scale bar", "caption", "drawn line", "margin")
 """Names of the marks."""
 
@@ -86,32 +97,6 @@ def find_marks(image: np.ndarray) -> Marks:
     return Marks(np.where(margins, np.uint8(MARGIN), drawn), bars, captions, lines, n_margins)
 
 
-def paint_out(image: np.ndarray, mask: np.ndarray, ground: np.ndarray | None = None) -> np.ndarray:
-    """Replace the pixels of a mask by what surrounds them, and margins by the ground; see ``find_marks``.
-
-    Args:
-        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``, or a part of one.
-        mask: ``uint8 (H, W)``.
-        ground: median of the whole image without its marks; None takes that of ``image``.
-    """
-    margins = mask == MARGIN
-    if margins.any():
-        image = _filled(image, margins, _ground(image, mask > 0) if ground is None else ground)
-    others = (mask == 1).view(np.uint8)
-    return cv2.inpaint(image, others, 3, cv2.INPAINT_TELEA) if others.any() else image
-
-
-def _ground(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the median of the pixels outside of a mask, for each colour."""
-    return np.median(image[~mask], axis=0).astype(np.uint8)
-
-
-def _filled(image: np.ndarray, mask: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    image = image.copy()
-    image[mask] = ground
-    return image
-
-
 def find_margins(image: np.ndarray) -> tuple[np.ndarray, int]:
     """Find margins of one colour with a straight edge, with text in them or not, and black surroundings.
 
@@ -134,15 +119,32 @@ def find_margins(image: np.ndarray) -> tuple[np.ndarray, int]:
     return mask | around, count + int(around.any())
 
 
+def _margin_depth(image: np.ndarray) -> int:
+    """Return how many of the first rows are a margin: most pixels of its colour, few in the next rows."""
+    first = np.median(image[0], axis=0)
+    if min(image.shape[:2]) < SHORTEST_SIDE or np.mean(image[0] == first) < 0.98:
+        return 0
+    share = _alike(image, first).mean(axis=1)
+    full = np.flatnonzero((share[:-3] > 0.98) & (share[3:] < 0.5)).tolist()
+    ends = (k + int(np.argmax(share[k:] < 0.5)) for k in full)
+    depths = (n for n in ends if MARGIN_DEPTH <= n <= len(image) / 2 and share[:n].mean() > 0.7)
+    return max(depths, default=0)
+
+
+def _alike(image: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Return which pixels have about a colour, ``bool (H, W)``."""
+    near = cv2.absdiff(image, np.broadcast_to(colour, image.shape).astype(np.uint8)) <= MARGIN_TOLERANCE
+    return np.asarray(near if image.ndim == 2 else near.all(axis=2))
+
+
 def _black_surroundings(image: np.ndarray, margins: np.ndarray) -> np.ndarray:
     """Return what lies around a bright field without bays, ``bool (H, W)``, if it is black."""
-    bright, darkest, share = DARK
     nothing = np.zeros(margins.shape, bool)
     corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
-    if np.sum(corners.reshape(4, -1).max(axis=1) <= darkest) < 2:
+    if np.sum(corners.reshape(4, -1).max(axis=1) <= BLACK_LEVEL) < 2:
         return nothing
-    black = (image if image.ndim == 2 else image.max(axis=2)) <= darkest
-    if (black & ~margins).mean() < share or np.median(image[~margins]) < bright:
+    black = (image if image.ndim == 2 else image.max(axis=2)) <= BLACK_LEVEL
+    if (black & ~margins).mean() < BLACK_SHARE or np.median(image[~margins]) < BRIGHT_MEDIAN:
         return nothing
     outlines, _ = cv2.findContours((~black).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     field = max(outlines, key=cv2.contourArea)
@@ -152,36 +154,18 @@ def _black_surroundings(image: np.ndarray, margins: np.ndarray) -> np.ndarray:
     return ~cv2.erode(inside, np.ones((5, 5), np.uint8), borderValue=1).astype(bool) & ~margins
 
 
-def _margin_depth(image: np.ndarray) -> int:
-    """Return how many of the first rows are a margin: most pixels of its colour, few in the next rows."""
-    first = np.median(image[0], axis=0)
-    if min(image.shape[:2]) < SHORTEST or np.mean(image[0] == first) < 0.98:
-        return 0
-    share = _alike(image, first).mean(axis=1)
-    full = np.flatnonzero((share[:-3] > 0.98) & (share[3:] < 0.5)).tolist()
-    ends = (k + int(np.argmax(share[k:] < 0.5)) for k in full)
-    depths = (n for n in ends if LETTER[0] <= n <= len(image) / 2 and share[:n].mean() > 0.7)
-    return max(depths, default=0)
-
-
-def _alike(image: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Return which pixels have about a colour, ``bool (H, W)``."""
-    near = cv2.absdiff(image, np.broadcast_to(colour, image.shape).astype(np.uint8)) <= ALIKE
-    return np.asarray(near if image.ndim == 2 else near.all(axis=2))
-
-
 def find_bright_marks(plane: np.ndarray) -> Marks:
     """Find bright scale bars, captions and lines on a darker ground.
 
-    All are of one value, without a blurred edge. A bar is a rectangle, at least ``BAR`` pixels long and four
-    times as long as wide, as no nucleus is. Letters are of thin strokes, and stand side by side with their
-    tops or bottoms at one height. Frames, outlines and arrows are thin for their extent.
+    All are of one value, without a blurred edge. A bar is a rectangle, at least ``BAR_LENGTH`` pixels
+    long and four times as long as wide, as no nucleus is. Letters are of thin strokes, and stand side by side
+    with their tops or bottoms at one height. Frames, outlines and arrows are thin for their extent.
 
     Args:
         plane: ``uint8 (H, W)``, not empty.
     """
     top = int(plane.max())
-    bright = (plane > LEVEL * top).view(np.uint8)
+    bright = (plane > MARK_LEVEL * top).view(np.uint8)
     if bright.mean() > 0.5:
         return Marks(np.zeros_like(plane), 0, 0, 0)
     n, numbered, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
@@ -220,26 +204,30 @@ class Pieces:
     def bars(self) -> np.ndarray:
         """Return which pieces are scale bars, ``bool (N,)``."""
         width, length = np.minimum(self.width, self.height), np.maximum(self.width, self.height)
-        long = (self.area >= 0.95 * length * width) & (length >= np.maximum(BAR, 4 * width))
+        long = (self.area >= 0.95 * length * width) & (length >= np.maximum(BAR_LENGTH, 4 * width))
         return self._where(long & (self.white > 0.9), lambda k: self._has_corners(k) and self._is_crisp(k))
 
     def lines(self) -> np.ndarray:
         """Return which pieces are frames, outlines or arrows, ``bool (N,)``."""
-        least, share, widest = LINE
         extent = np.maximum(self.width, self.height)
-        thin = (extent >= least) & (self.stroke <= np.minimum(share * extent, widest))
+        thin = (extent >= LINE_EXTENT) & (self.stroke <= np.minimum(LINE_SHARE * extent, LINE_WIDTH))
         return self._where(thin & (self.white > 0.8), self._is_crisp)
 
     def letters(self) -> list[np.ndarray]:
         """Return the indices of the pieces of each caption; half of them, or more, are thin letters."""
-        least, most = LETTER
-        tall = (self.height >= least) & (self.height <= most)
-        sized = (self.height <= most) & (self.width <= 4 * np.maximum(self.height, least)) & (self.area > 1)
-        if (sized & tall).sum() > MOST:
+        tall = (self.height >= SMALLEST_LETTER) & (self.height <= LARGEST_LETTER)
+        sized = (
+            (self.height <= LARGEST_LETTER)
+            & (self.width <= 4 * np.maximum(self.height, SMALLEST_LETTER))
+            & (self.area > 1)
+        )
+        if (sized & tall).sum() > MOST_LETTERS:
             return []
         sized &= self.white > 0.3
-        stroke = self.stroke <= STROKE * np.minimum(self.width, self.height)
-        thin = self._where(sized & tall & stroke, lambda k: self._solidity(k) <= SOLID and self._is_crisp(k))
+        stroke = self.stroke <= LETTER_STROKE * np.minimum(self.width, self.height)
+        thin = self._where(
+            sized & tall & stroke, lambda k: self._solidity(k) <= LETTER_SOLIDITY and self._is_crisp(k)
+        )
         if thin.sum() < 2:  # the fewest of a caption
             return []
         indices = np.flatnonzero(self._where(sized, self._is_crisp))
@@ -267,6 +255,7 @@ class Pieces:
         return passed
 
     def _window(self, k: int, margin: int = 0) -> tuple[slice, slice]:
+        """Return the rows and columns of a piece's bounding box, with a margin around it."""
         x, y, width, height, _ = self.stats[k]
         rows = slice(max(0, y - margin), y + height + margin)
         return rows, slice(max(0, x - margin), x + width + margin)
@@ -280,7 +269,7 @@ class Pieces:
         window = self._window(k, 3)
         piece = (self.numbered[window] == k + 1).astype(np.uint8)
         near, far = (cv2.dilate(piece, np.ones((side, side), np.uint8)) for side in (3, 7))
-        around = self.plane[window][(far > near) & (self.plane[window] <= LEVEL * self.top)]
+        around = self.plane[window][(far > near) & (self.plane[window] <= MARK_LEVEL * self.top)]
         return around.size > 0 and float(np.percentile(around, 75)) < self.top / 2
 
     def _solidity(self, k: int) -> float:
@@ -289,3 +278,30 @@ class Pieces:
         hull = np.zeros_like(piece)
         cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(piece)), 1)
         return float(piece.sum() / hull.sum())
+
+
+def paint_out(image: np.ndarray, mask: np.ndarray, ground: np.ndarray | None = None) -> np.ndarray:
+    """Replace the pixels of a mask by what surrounds them, and margins by the ground; see ``find_marks``.
+
+    Args:
+        image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``, or a part of one.
+        mask: ``uint8 (H, W)``.
+        ground: median of the whole image without its marks; None takes that of ``image``.
+    """
+    margins = mask == MARGIN
+    if margins.any():
+        image = _filled(image, margins, _ground(image, mask > 0) if ground is None else ground)
+    others = (mask == 1).view(np.uint8)
+    return cv2.inpaint(image, others, 3, cv2.INPAINT_TELEA) if others.any() else image
+
+
+def _ground(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the median of the pixels outside of a mask, for each colour."""
+    return np.median(image[~mask], axis=0).astype(np.uint8)
+
+
+def _filled(image: np.ndarray, mask: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Return a copy of an image with one colour in the pixels of a mask."""
+    image = image.copy()
+    image[mask] = ground
+    return image
