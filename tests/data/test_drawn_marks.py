@@ -95,6 +95,34 @@ def test_the_black_surroundings_of_a_bright_image_become_ground() -> None:
         assert np.array_equal(painted[70:90, 60:180], image[70:90, 60:180])
 
 
+@pytest.mark.parametrize("angle", [8, 45])
+def test_the_white_corners_around_a_rotated_picture_become_ground(angle: int) -> None:
+    matrix = cv2.getRotationMatrix2D((120, 80), angle, 1)
+    matrix[:, 2] += (30, 70)
+    image = cv2.warpAffine(nuclei(), matrix, (300, 300), borderValue=255)
+    inside = cv2.warpAffine(np.ones((160, 240), np.uint8), matrix, (300, 300))
+    painted, notes = paint_out_marks(image)
+    assert notes == ("1 margin left out",) and painted[inside == 0].max() < 60
+    core = cv2.erode(inside, np.ones((9, 9), np.uint8), borderValue=0) == 1
+    assert np.array_equal(painted[core], image[core])
+
+
+def test_a_dark_disc_on_white_is_no_rotated_picture() -> None:
+    disc = cv2.circle(np.full((200, 200), 255, np.uint8), (100, 100), 80, 90, cv2.FILLED)
+    assert find_marks(cv2.GaussianBlur(disc, (0, 0), 1)).margins == 0
+
+
+@pytest.mark.parametrize("width", [6, 14, 30])
+def test_white_gaps_between_the_pictures_of_a_montage_become_ground(width: int) -> None:
+    image = nuclei()
+    across = np.full((160, width), 255, np.uint8)
+    row = np.hstack([image, across, image[::-1]])
+    montage = np.vstack([row, np.full((width, row.shape[1]), 255, np.uint8), row])
+    painted, notes = paint_out_marks(montage)
+    assert notes == ("2 margins left out",) and painted.max() < 150
+    assert np.array_equal(painted[:155, :235], image[:155, :235])
+
+
 def test_a_clipped_ground_is_no_margin() -> None:
     image = nuclei()
     clipped = np.where(image < 40, 0, image).astype(np.uint8)  # of one value up to the first nuclei

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import NamedTuple
 
 import cv2
@@ -38,12 +39,22 @@ MARGIN_TOLERANCE = 8
 """Levels by which the pixels of a margin differ at most; JPEG blurs its edge."""
 SHORTEST_SIDE = 64
 """Least height and width in pixels of an image in which margins are searched."""
+WHITE = 255
+"""Colour of the gaps between the pictures of a montage."""
+GAP_SHARE = 0.25
+"""Greatest width of such a gap, as a share of the image."""
 BRIGHT_MEDIAN = 110
 """Least median of a bright image, in which black surroundings are searched."""
 BLACK_LEVEL = 8
 """Greatest value of black surroundings."""
-BLACK_SHARE = 0.01
-"""Least share of a bright image that its black surroundings are."""
+STRAIGHT = 0.005
+"""Greatest distance of the sides of a rotated picture from straight lines, as a share of their length."""
+MOST_SIDES = 8
+"""Sides of a rotated picture whose corners are cut off."""
+PICTURE_SHARE = 0.25
+"""Least share of an image that a rotated picture in it is."""
+SURROUNDING_SHARE = 0.01
+"""Least share of an image that its surroundings are."""
 KINDS = ("scale bar", "caption", "drawn line", "margin")
 """Names of the marks."""
 
@@ -98,10 +109,11 @@ def find_marks(image: np.ndarray) -> Marks:
 
 
 def find_margins(image: np.ndarray) -> tuple[np.ndarray, int]:
-    """Find margins of one colour with a straight edge, with text in them or not, and black surroundings.
+    """Find margins of one colour with a straight edge, with text in them or not, gaps and surroundings.
 
-    Surroundings, such as those of the round field of an eyepiece, are searched in bright images alone: in
-    fluorescence they are like the ground.
+    Gaps are white, between the pictures of a montage. Surroundings, such as those of the round field of an
+    eyepiece or of a rotated picture, are black around bright images and white around dark ones: the others
+    are like the ground.
 
     Args:
         image: ``uint8 (H, W)`` or RGB ``uint8 (H, W, 3)``, not empty.
@@ -115,7 +127,10 @@ def find_margins(image: np.ndarray) -> tuple[np.ndarray, int]:
         if depth := _margin_depth(rest):
             rest_mask[:depth], count = True, count + 1
         rest, rest_mask = np.rot90(rest[depth:]), np.rot90(rest_mask[depth:])
-    around = _black_surroundings(image, mask)
+    for turns in range(2):
+        for rows in _white_gaps(np.rot90(rest, turns)):
+            np.rot90(rest_mask, turns)[rows], count = True, count + 1
+    around = _black_surroundings(image, mask) | _white_surroundings(image, mask)
     return mask | around, count + int(around.any())
 
 
@@ -131,6 +146,18 @@ def _margin_depth(image: np.ndarray) -> int:
     return max(depths, default=0)
 
 
+def _white_gaps(image: np.ndarray) -> Iterator[slice]:
+    """Yield the rows of each white gap with sharp edges that lies between the first and the last row."""
+    if min(image.shape[:2]) < SHORTEST_SIDE:
+        return
+    share = _alike(image, np.array(WHITE)).mean(axis=1)
+    for start, stop in np.flatnonzero(np.diff(np.pad(share >= 0.5, 1))).reshape(-1, 2).tolist():
+        is_between = start > 0 and stop < len(share)
+        is_narrow = MARGIN_DEPTH <= stop - start <= GAP_SHARE * len(share)
+        if is_between and is_narrow and (share[start + 2 : stop - 2] > 0.98).all():
+            yield slice(start, stop)
+
+
 def _alike(image: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Return which pixels have about a colour, ``bool (H, W)``."""
     near = cv2.absdiff(image, np.broadcast_to(colour, image.shape).astype(np.uint8)) <= MARGIN_TOLERANCE
@@ -139,18 +166,47 @@ def _alike(image: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 def _black_surroundings(image: np.ndarray, margins: np.ndarray) -> np.ndarray:
     """Return what lies around a bright field without bays, ``bool (H, W)``, if it is black."""
-    nothing = np.zeros(margins.shape, bool)
-    corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
-    if np.sum(corners.reshape(4, -1).max(axis=1) <= BLACK_LEVEL) < 2:
-        return nothing
+    field = _field_on_black(image, margins, corners=2)
+    if field is None or np.median(image[~margins]) < BRIGHT_MEDIAN:
+        return np.zeros_like(margins)
+    return _outside(field, margins)
+
+
+def _white_surroundings(image: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """Return what lies around a dark picture with straight sides, ``bool (H, W)``, if it is white."""
+    field = _field_on_black(255 - image, margins, corners=4)
+    if field is None:
+        return np.zeros_like(margins)
+    hull = cv2.convexHull(field)
+    sides = cv2.approxPolyDP(hull, STRAIGHT * cv2.arcLength(hull, closed=True), closed=True)
+    if len(sides) > MOST_SIDES or cv2.contourArea(hull) < PICTURE_SHARE * margins.size:
+        return np.zeros_like(margins)
+    around = _outside(hull, margins)
+    is_dark = np.median(255 - image[~(around | margins)]) >= BRIGHT_MEDIAN
+    return around if is_dark else np.zeros_like(margins)
+
+
+def _field_on_black(image: np.ndarray, margins: np.ndarray, corners: int) -> np.ndarray | None:
+    """Return OpenCV's outline of the largest piece that is not black; None where it has bays or fills all.
+
+    Args:
+        corners: least number of the image's corners, squares of ``MARGIN_DEPTH`` pixels, that are black.
+    """
     black = (image if image.ndim == 2 else image.max(axis=2)) <= BLACK_LEVEL
-    if (black & ~margins).mean() < BLACK_SHARE or np.median(image[~margins]) < BRIGHT_MEDIAN:
-        return nothing
+    ends = slice(MARGIN_DEPTH), slice(-MARGIN_DEPTH, None)
+    if sum(black[rows, columns].all() for rows, columns in product(ends, ends)) < corners:
+        return None
+    if (black & ~margins).mean() < SURROUNDING_SHARE or black.all():
+        return None
     outlines, _ = cv2.findContours((~black).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     field = max(outlines, key=cv2.contourArea)
-    if cv2.contourArea(field) < 0.9 * cv2.contourArea(cv2.convexHull(field)):
-        return nothing
-    inside = cv2.fillPoly(nothing.view(np.uint8).copy(), [field], 1)
+    convex = cv2.contourArea(field) >= 0.9 * cv2.contourArea(cv2.convexHull(field))
+    return field if convex else None
+
+
+def _outside(field: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """Return the pixels outside of an outline, and those of its blurred edge, that are no margin."""
+    inside = cv2.fillPoly(np.zeros(margins.shape, np.uint8), [field], 1)
     return ~cv2.erode(inside, np.ones((5, 5), np.uint8), borderValue=1).astype(bool) & ~margins
 
 
