@@ -200,3 +200,22 @@ def test_complex_numbers_are_refused_in_words(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.ones((9, 9), np.complex64))
     with pytest.raises(UserError, match=r"a\.tif has numbers of type complex64; save their magnitude"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("large", [0, 10**6])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_an_image_that_stands_in_alpha_is_taken_from_it(tmp_path: Path, colours: int, large: int) -> None:
+    signal = np.arange(6000, dtype=np.uint16).reshape(60, 100)
+    planes = np.dstack([np.full_like(signal, 7)] * colours + [signal])
+    kind = "rgb" if colours == 3 else "minisblack"
+    for name, options in (("a.tif", {}), ("b.tif", {"planarconfig": "separate"}), ("c.tif", TILES)):
+        values = np.moveaxis(planes, -1, 0) if "planarconfig" in options else planes
+        extra = {"photometric": kind, "extrasamples": ["unassalpha"], "planarconfig": "contig", **options}
+        tifffile.imwrite(tmp_path / name, values, **extra)
+        for channel in (None, 1):
+            for image in read_images(tmp_path / name, PlaneSelection(channel), large):
+                assert np.array_equal(np.asarray(image.pixels), signal) and image.shown.ndim == 2
+    planes[0, 0, 0] = 8
+    tifffile.imwrite(tmp_path / "d.tif", planes, photometric=kind, extrasamples=["unassalpha"])
+    (image,) = read_images(tmp_path / "d.tif")
+    assert not np.array_equal(np.asarray(image.pixels), signal)

@@ -24,6 +24,8 @@ ASIDE = re.compile(r"\s*(label|macro|thumbnail|overview|slide)\b", re.IGNORECASE
 """Begin of the descriptions of pictures that whole-slide files hold beside the image."""
 ASIDE_IN_OME = re.compile(r"\s*(label|macro|thumbnail|overview|slide)( image)?\s*\d*\s*", re.IGNORECASE)
 """Names of such pictures in OME files, where a series may be called Slide 1 ROI 2 too."""
+CENTRE = 1024
+"""Half of the side in pixels of the square by which the colours of a large page are judged."""
 SHADES = 200
 """Least number of colours of a look-up table that is no ramp of one colour."""
 SHADE = 16 * 257
@@ -161,7 +163,9 @@ def _stack(
     page = series.keyframe
     axes = _leading_axes(series)
     sizes = dict(zip(axes, series.shape, strict=False))
-    samples = page.samplesperpixel - _alphas(page)
+    alphas = _alphas(page)
+    signal_in_alpha = bool(alphas) and _is_signal_in_alpha(tif, series, large)
+    samples = 1 if signal_in_alpha else page.samplesperpixel - alphas
     palette = _photometric(page) == "PALETTE" and _ramp(page.colormap) == 0
     colour = palette or (samples >= 3 and _photometric(page) in ("RGB", "YCBCR", "SEPARATED", "CIELAB"))
     if not colour and samples > 1:
@@ -181,6 +185,8 @@ def _stack(
                 part = np.moveaxis(part, letters.index("S"), -1)
             if colour:
                 return _rgb(part, page)
+            if signal_in_alpha:
+                return part[..., -alphas]
             if part.ndim == 3:
                 part = part[..., position["C"] if samples > 1 and "C" not in axes else 0]
             return part if stored and part.dtype != bool else _grey(part, page)
@@ -290,6 +296,24 @@ def _alphas(page: tifffile.TiffPage) -> int:
     """Return the number of samples that are opacity; of RGB with a fourth sample also an unnamed one."""
     unnamed = _photometric(page) == "RGB" and page.samplesperpixel == 4 and not _opacities(page)
     return _opacities(page) or int(unnamed)
+
+
+def _is_signal_in_alpha(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, large: float) -> bool:
+    """Return whether opacity alone tells the pixels of the first page apart; of a large page, its centre."""
+    page = series.keyframe
+    at = (0,) * len(_leading_axes(series))
+    whole = _size(series) <= large
+    centre = {
+        axis: slice(None) if whole else slice(max(0, n // 2 - CENTRE), n // 2 + CENTRE)
+        for axis, n in (("Y", page.imagelength), ("X", page.imagewidth))
+    }
+    pixels = (_whole if whole else _slices)(tif, series, at)(
+        tuple(centre.get(axis, slice(None)) for axis in page.axes)
+    )
+    samples = np.moveaxis(pixels, page.axes.index("S"), 0)
+    alphas = _alphas(page)
+    colours = samples[:-alphas].reshape(len(samples) - alphas, -1)
+    return bool(np.ptp(samples[-alphas])) and bool((colours == colours[:, :1]).all())
 
 
 def _opacities(page: tifffile.TiffPage) -> int:
