@@ -65,6 +65,17 @@ def test_an_image_that_stands_in_alpha_is_taken_from_it(tmp_path: Path, colour: 
         assert np.array_equal(read_image(tmp_path / name).pixels, signal)
 
 
+@pytest.mark.parametrize("ending", ["gif", "png", "webp", "avif"])
+def test_each_frame_of_an_animation_is_an_image(tmp_path: Path, ending: str) -> None:
+    planes = [np.full((16, 20), value, np.uint8) for value in (40, 90, 200)]
+    first, *others = (Image.fromarray(plane) for plane in planes)
+    first.save(tmp_path / f"a.{ending}", save_all=True, append_images=others, duration=100)
+    images = list(read_images(tmp_path / f"a.{ending}"))
+    assert [image.suffix for image in images] == ["_page1", "_page2", "_page3"]
+    for image, plane in zip(images, planes, strict=True):
+        assert np.abs(image.pixels.astype(int) - plane).max() <= 3
+
+
 def test_colour_comes_as_rgb():
     rgb = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     assert np.array_equal(decode_image(png(rgb[..., ::-1]), "x"), rgb)

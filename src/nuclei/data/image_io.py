@@ -116,7 +116,7 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
     Raises:
         UserError: ``data`` is no image, or is damaged.
     """
-    if data[:4] == b"GIF8":
+    if _is_animated(data):  # OpenCV reads the first frame alone
         return _pillow_frames(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
@@ -135,6 +135,13 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
     raise UserError(f"{name} is no image; expected one of {', '.join(SUFFIXES)}")
 
 
+def _is_animated(data: bytes) -> bool:
+    """Return whether the head of a file says that it may hold several frames: GIF, WebP, PNG or AVIF."""
+    webp = data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and bool(data[20] & 2)
+    png = data[:4] == b"\x89PNG" and b"acTL" in data[: max(0, data.find(b"IDAT"))]
+    return data[:4] == b"GIF8" or webp or png or data[4:12] == b"ftypavis"
+
+
 def _pillow_frames(data: bytes) -> list[np.ndarray]:
     """Decode all frames of what Pillow reads."""
     with Image.open(io.BytesIO(data)) as image:
@@ -142,6 +149,9 @@ def _pillow_frames(data: bytes) -> list[np.ndarray]:
 
 
 def _pillow_frame(frame: Image.Image) -> np.ndarray:
+    """Return a frame ``(H, W)`` or RGB ``(H, W, 3)``, of 16 bits as it is."""
+    if frame.mode.startswith("I"):
+        return np.array(frame)
     return _without_alpha(np.asarray(frame.convert("RGBA" if frame.mode in ("RGBA", "LA") else "RGB")))
 
 
