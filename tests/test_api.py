@@ -36,10 +36,23 @@ def test_read_image_reads_what_was_written(scene: np.ndarray, tmp_path: Path) ->
 
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan")])
 def test_a_size_of_a_pixel_that_is_none_is_refused(scene: np.ndarray, size: float) -> None:
-    with pytest.raises(nuclei.UserError, match=r"pixel_size=.* expected the side of a pixel in µm, above 0"):
+    with pytest.raises(
+        nuclei.UserError, match=r"pixel_size=.* expected the side of a pixel in µm, a number above 0"
+    ):
         nuclei.segment(scene, diameter=10, pixel_size=size)
     with pytest.raises(nuclei.UserError, match="pixel_size="):
         nuclei.measure(np.ones((4, 4), np.int32), np.ones((4, 4)), pixel_size=size)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("model", "a.safetensors"), ("diameter", "21"), ("pixel_size", "0.5"), ("invert", "yes")],
+)
+def test_a_setting_of_another_type_is_refused_in_words(scene: np.ndarray, setting: str, value: str) -> None:
+    with pytest.raises(nuclei.UserError, match=f"{setting}='{value}': expected"):
+        nuclei.segment(scene, **{setting: value})
+    with pytest.raises(nuclei.UserError, match="tta='3': expected"):
+        nuclei.load_model(tta="3")
 
 
 def test_labels_of_another_image_are_not_measured() -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from nuclei.errors import UserError
+
 if TYPE_CHECKING:
     import napari.layers
     import napari.types
@@ -93,12 +95,16 @@ def segment(
 
     Raises:
         ValueError: the image has another shape or type.
-        nuclei.UserError: there is no such channel or modality, or a size is not positive.
+        nuclei.UserError: there is no such channel or modality, a size is no positive number, or ``model`` is
+            not from ``load_model``.
     """
     from nuclei.data.image_stacks import channel_of, show
     from nuclei.data.preprocessing import ImageHints
     from nuclei.inference.large_images import segment as segment_image
+    from nuclei.inference.segmenter import Segmenter
 
+    if not isinstance(model, Segmenter | None):
+        raise UserError(f"model={model!r}: expected a model from nuclei.load_model, which loads a file")
     image = np.asarray(image)
     if channel is not None:
         image = channel_of(image, int(channel) if isinstance(channel, np.integer) else channel)

@@ -117,3 +117,20 @@ def test_every_nucleus_of_an_image_comes_back():
         for ring in feature["geometry"]["coordinates"]:
             assert ring[0] == ring[-1]
         assert np.array_equal(filled(feature["geometry"], labels.shape), labels == n)
+
+
+def test_numbers_far_above_those_of_pixels_take_no_memory_and_stay() -> None:
+    labels = np.array([[0, 3, 3, 0], [0, 3, 0, 5], [0, 0, 0, 5]])
+    image = np.arange(12.0).reshape(3, 4)
+    table = measure(labels, image, {"dye": image + 1})
+    far = measure(np.where(labels == 5, 2 * 10**9, labels), image, {"dye": image + 1})
+    assert far.pop("label").tolist() == [3, 2 * 10**9] and table.pop("label").tolist() == [3, 5]
+    assert all(np.array_equal(far[name], table[name]) for name in table)
+
+
+def test_a_hole_is_one_of_the_smallest_ring_around_it() -> None:
+    rows = ("1111111", "1000001", "1011101", "1010101", "1011101", "1000001", "1111111")
+    mask = np.array([[pixel == "1" for pixel in row] for row in rows])
+    shape = geometry(mask, (0, 0))
+    assert [len(polygon) for polygon in shape["coordinates"]] == [2, 2]
+    assert np.array_equal(filled(shape, mask.shape), mask)

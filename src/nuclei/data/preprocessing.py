@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
 import numpy as np
@@ -41,8 +42,9 @@ class ImageHints:
     def __post_init__(self) -> None:
         if self.modality not in (None, *MODALITIES):
             raise UserError(f"modality={self.modality}: expected one of {', '.join(MODALITIES)}")
-        if self.diameter is not None and not 0 < self.diameter < float("inf"):
-            raise UserError(f"diameter={self.diameter}: expected the nuclei's mean diameter, above 0")
+        if self.invert not in (None, True, False):
+            raise UserError(f"invert={self.invert!r}: expected true, false or nothing")
+        check_diameter(self.diameter)
 
     @classmethod
     def with_pixel_size(
@@ -50,13 +52,29 @@ class ImageHints:
     ) -> ImageHints:
         """Return hints whose diameter is given in µm where the side of a pixel is, in µm too."""
         check_pixel_size(pixel_size)
+        check_diameter(diameter)
         return cls(modality, invert, diameter and diameter / (pixel_size or 1.0))
 
 
 def check_pixel_size(pixel_size: float | None) -> None:
     """Refuse a side of a pixel that is no positive number of µm; None is unknown."""
-    if pixel_size is not None and not 0 < pixel_size < float("inf"):
-        raise UserError(f"pixel_size={pixel_size}: expected the side of a pixel in µm, above 0")
+    if pixel_size is not None and not is_positive(pixel_size):
+        raise UserError(f"pixel_size={pixel_size!r}: expected the side of a pixel in µm, a number above 0")
+
+
+def check_diameter(diameter: float | None) -> None:
+    """Refuse a diameter that is no positive number; None is unknown."""
+    if diameter is not None and not is_positive(diameter):
+        raise UserError(f"diameter={diameter!r}: expected the nuclei's mean diameter, a number above 0")
+
+
+def is_positive(value: object) -> bool:
+    """Return whether a value is a finite number above 0.
+
+    >>> is_positive(0.5), is_positive("21"), is_positive(float("nan"))
+    (True, False, False)
+    """
+    return isinstance(value, Real) and bool(0 < float(value) < float("inf"))
 
 
 NO_HINTS = ImageHints()

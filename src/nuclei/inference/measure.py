@@ -98,13 +98,29 @@ def measure(
     for name, plane in {"the image": image, **(channels or {})}.items():
         if plane.shape[:2] != labels.shape:
             raise ValueError(f"{name}: expected {labels.shape}, as the labels, got {plane.shape}")
+    numbers = None
+    if labels.max(initial=0) > labels.size:  # what follows takes memory for each number up to the largest
+        numbers, labels = renumber(labels)
     measured = regionprops_table(labels, properties=("label", "perimeter", "solidity"))
     measured |= _ellipses(labels, measured["label"])
     measured[INTENSITY] = mean_intensity(labels, measured["label"], image)
     table = {column: measured[name] for name, column in MEASUREMENTS.items()}
     for name, plane in (channels or {}).items():
         table[f"{MEASUREMENTS[INTENSITY]}_{name}"] = mean_intensity(labels, table["label"], plane)
+    if numbers is not None:
+        table["label"] = numbers[table["label"]]
     return in_micrometres(table, pixel_size)
+
+
+def renumber(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of labels, 0 first, and the labels with these numbers' indices, ``int32``.
+
+    >>> numbers, labels = renumber(np.array([[7, 0], [7, 900]]))
+    >>> numbers.tolist(), labels.tolist()
+    ([0, 7, 900], [[1, 0], [1, 2]])
+    """
+    numbers = np.union1d(labels, np.zeros(1, labels.dtype))
+    return numbers, np.searchsorted(numbers, labels).astype(np.int32)
 
 
 def _ellipses(labels: np.ndarray, numbers: np.ndarray) -> Columns:
@@ -316,7 +332,8 @@ def geometry(mask: np.ndarray, corner: tuple[int, int]) -> dict[str, Any]:
         corner: (row, column) of its first pixel in the image.
     """
     outer, holes = rings(mask, corner)
-    polygons = [[ring, *(hole for hole in holes if inside(hole, ring))] for ring in outer]
+    around = [min((ring for ring in outer if inside(hole, ring)), key=ring_area) for hole in holes]
+    polygons = [[ring, *(h for h, o in zip(holes, around, strict=True) if o is ring)] for ring in outer]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}
@@ -328,11 +345,15 @@ def rings(mask: np.ndarray, corner: tuple[int, int]) -> tuple[list[Ring], list[R
     holes: list[Ring] = []
     for points in find_contours(np.pad(mask, 1).astype(np.uint8), 0.5, positive_orientation="low"):
         xy = points[:, ::-1] + (corner[1] - 0.5, corner[0] - 0.5)
-        x, y = xy.T
-        area = x[:-1] @ y[1:] - x[1:] @ y[:-1]
         # By RFC 7946 outlines turn one way and holes the other; scikit-image turns them so.
-        (outer if area > 0 else holes).append(xy.tolist())
+        (outer if ring_area(xy) > 0 else holes).append(xy.tolist())
     return outer, holes
+
+
+def ring_area(ring: Ring | np.ndarray) -> float:
+    """Return the area within a ring, below 0 where it turns as holes do."""
+    x, y = np.asarray(ring).T
+    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1]) / 2
 
 
 def inside(hole: Ring, ring: Ring) -> bool:

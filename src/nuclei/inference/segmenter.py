@@ -60,8 +60,8 @@ class EstimatedZoom(NamedTuple):
 
 def check_views(tta: int, diameter: float | None, scales: Sequence[float]) -> None:
     """Refuse settings with which no image can be predicted; see ``WeightedNetwork``."""
-    if not 1 <= tta <= len(VIEWS):
-        raise UserError(f"tta={tta}: expected 1 to {len(VIEWS)} views")
+    if not isinstance(tta, int) or not 1 <= tta <= len(VIEWS):
+        raise UserError(f"tta={tta!r}: expected 1 to {len(VIEWS)} views")
     if diameter is not None and not 0 < diameter < float("inf"):
         raise UserError(f"diameter={diameter}: expected the mean diameter of nuclei in pixels, or null")
     if not scales or not all(0 < scale < float("inf") for scale in scales):
