@@ -36,7 +36,8 @@ def read_image(
         t: time point, from 1.
 
     Returns:
-        ``(H, W)`` of the file's type, or RGB ``(H, W, 3)`` where the colours differ.
+        ``(H, W)`` of the file's type, or RGB ``(H, W, 3)`` where the colours differ. Numbers that
+        stand for no value, such as -9999 in float images, are NaN.
 
     Raises:
         nuclei.UserError: the file is missing, damaged, or no image, or has no such channel.

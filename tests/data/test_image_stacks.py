@@ -20,6 +20,7 @@ from nuclei.data.image_stacks import (
     keep_rows,
     maximum,
     sample_pixels,
+    show,
 )
 from nuclei.errors import UserError
 
@@ -56,6 +57,26 @@ def test_without_names_the_channel_that_looks_like_nuclei_is_taken_and_it_is_sai
     assert image.notes == ("channel 2 of 2: channel2 of channel1, channel2",)
     (chosen,) = images_of(unnamed, PlaneSelection(1), "x.tif")
     assert np.array_equal(chosen.pixels, planes[0]) and not chosen.warnings
+
+
+@pytest.mark.parametrize(("pages", "colour", "said"), [(3, False, True), (3, True, False), (9, False, False)])
+def test_a_few_pages_may_be_channels_and_it_is_said(pages: int, colour: bool, said: bool) -> None:
+    planes = np.random.default_rng(0).integers(0, 99, (pages, 4, 5, *([3] if colour else [])), dtype=np.uint8)
+    images = images_of(Stack({"Q": pages}, lambda at: planes[at["Q"]], colour), EVERYTHING, "x.tif")
+    note = "its 3 pages are separate images, channel=1 to 3 takes one as a channel"
+    assert [image.notes for image in images] == [(note,) if said else ()] * pages
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_numbers_that_stand_for_no_value_set_no_range(large: bool) -> None:
+    values = np.random.default_rng(0).normal(0.5, 0.1, (80, 90)).astype(np.float32)
+    filled = np.pad(values, 20, constant_values=-9999)
+    image = RegionImage(filled.shape, filled.dtype, lambda y, x: filled[y, x]) if large else filled
+    pixels, shown, notes, warning = show(image)
+    assert notes[0] == "pixels of -9999 taken for no values" and not warning  # on margins, which are left out
+    assert pixels.dtype == np.float32 and np.isnan(np.asarray(pixels)[0]).all()
+    assert np.array_equal(np.asarray(shown)[20:-20, 20:-20], show(values).shown)
+    assert show(filled, stored=True).pixels is filled
 
 
 def test_every_channel_can_be_read() -> None:

@@ -9,6 +9,7 @@ from nuclei.data.nuclear_intensity import (
     MAPS,
     choose_grey_levels,
     find_colour_map,
+    find_fill_values,
     intensities,
     most_nuclear,
 )
@@ -154,3 +155,16 @@ def test_maps_are_known_by_colours_alone_wherever_these_are():
         framed[:8] = 0
         framed[20:40, 20:40] = coloured(name)[0, 128]
         assert find_colour_map(framed) is None, "a ground, a frame and one colour"
+
+
+def test_fill_values_are_far_outside_and_known_numbers() -> None:
+    values = np.random.default_rng(0).normal(800, 100, (40, 50)).astype(np.float32)
+    for fills in ([-9999], [-32768], [1e20], [float(np.finfo(np.float32).min)], [1e30, -9999]):
+        filled = values.copy()
+        for n, fill in enumerate(fills):
+            filled[:, 10 * n : 10 * n + 9] = fill
+        assert np.allclose(find_fill_values(filled), fills)
+    clipped = np.where(values < 790, -50, values)
+    offset = values - 3000
+    for other in (values, clipped, offset, values.astype(np.int16), values * np.nan, values[:0]):
+        assert find_fill_values(other) == []

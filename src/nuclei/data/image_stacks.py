@@ -19,6 +19,7 @@ from nuclei.data.drawn_marks import find_marks, paint_out
 from nuclei.data.nuclear_intensity import (
     choose_grey_levels,
     find_colour_map,
+    find_fill_values,
     most_nuclear,
 )
 from nuclei.data.preprocessing import COLOURS, choose_8_bits, is_grey
@@ -158,6 +159,8 @@ UNNAMED = (
     "no name tells which channel shows nuclei; the one that looks most like them is taken, "
     "channel= takes another"
 )
+MOST_CHANNELS = 8
+"""Number of pages up to which they may be channels."""
 PAGES = "QI"
 """Axes whose meaning a file does not tell."""
 
@@ -273,10 +276,14 @@ def images_of(
     named = stack.nuclear is not None or any(map(NUCLEAR.search, names))
     if note and selection.channel is None and not named:
         first = {axis: indices[0] for axis, indices in others.items()}
-        index = most_nuclear(_same_windows([read_channel(n, first) for n in range(len(names))]))
+        channels = [_without_fill(read_channel(n, first))[0] for n in range(len(names))]
+        index = most_nuclear(_same_windows(channels))
         note = _describe(names, index)
         doubts.append(UNNAMED)
     chosen = [note] if note else []
+    pages = len(others.get(_pages(sizes), ()))
+    if 1 < pages <= MOST_CHANNELS and not stack.colour and "C" not in sizes:
+        chosen.append(f"its {pages} pages are separate images, channel=1 to {pages} takes one as a channel")
     if selection.z is not None:
         chosen += [f"slice {selection.z} of {sizes['Z']}"] if "Z" in sizes else []
     elif len(slices) > 1:
@@ -314,9 +321,11 @@ class Shown(NamedTuple):
 def show(pixels: Pixels, stored: bool = False) -> Shown:
     """Bring the values of an image to the 8 bits that are segmented; a sample of a large image decides.
 
-    Images in equal colours, or in those of a colour map, become grey. Scale bars, captions, lines and margins
-    are painted out. With ``stored`` the values stay as they are stored, for label maps.
+    Images in equal colours, or in those of a colour map, become grey. Numbers that stand for no value become
+    NaN. Scale bars, captions, lines and margins are painted out. With ``stored`` the values stay as they are
+    stored, for label maps.
     """
+    pixels, notes = (pixels, ()) if stored else _without_fill(pixels)
     sample = sample_pixels(pixels)
     levels = choose_8_bits(sample)[0](sample)
     if sample.ndim == 3 and is_grey(levels):
@@ -332,14 +341,23 @@ def show(pixels: Pixels, stored: bool = False) -> Shown:
     shown = _map(pixels, convert)
     if not marks:
         return Shown(pixels, shown, (), warning)
-    notes = marks.notes
-    if notes:
+    notes += marks.notes
+    if marks.notes:
         shown = _painted(shown, marks.mask)
     if shown.ndim == 3 and (found := find_colour_map(sample_pixels(shown))):
         intensities, name = found
         pixels = shown = _map(shown, intensities)
         notes += (f"intensities of the colour map {name}",)
     return Shown(pixels, shown, notes, warning)
+
+
+def _without_fill(image: Pixels) -> tuple[Pixels, tuple[str, ...]]:
+    """Return an image with NaN for ``find_fill_values``, and a note of it."""
+    fills = find_fill_values(sample_pixels(image)) if image.dtype.kind == "f" else []
+    if not fills:
+        return image, ()
+    note = f"pixels of {' and '.join(format(fill, 'g') for fill in fills)} taken for no values"
+    return _map(image, lambda part: np.where(np.isin(part, fills), part.dtype.type(np.nan), part)), (note,)
 
 
 def busiest_windows(image: Pixels, side: int = WINDOW) -> list[Slices]:

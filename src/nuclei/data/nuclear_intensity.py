@@ -36,6 +36,10 @@ SQUEEZED = 6
 """How many times farther than nuclei saturated pixels reach where they hide them."""
 SATURATED = 0.004
 """Share of saturated pixels from which on they set the range of an image."""
+LEAST_FILL = 999
+"""Least distance below 0 of a number that may stand for no value, such as -9999 and -32768."""
+HUGE_FILL = 1e20
+"""Least number above 0 that may."""
 LIKE_NUCLEI = 0.12
 """What ``objects_like_nuclei`` says of nuclei at least; of diffuse light and of noise it says half of it."""
 CLEARLY = 1.25
@@ -81,6 +85,31 @@ def _colours(name: str) -> KDTree:
         return KDTree(np.stack([np.interp(np.linspace(0, 31, 256), range(32), c) for c in FIRE], axis=1))
     levels = np.arange(256, dtype=np.uint8)[:, None]
     return KDTree(cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0, ::-1])
+
+
+def find_fill_values(image: np.ndarray) -> list[float]:
+    """Return the numbers that stand for no value: the extremes, where they lie far from the rest.
+
+    Args:
+        image: of any shape, or a sample of its pixels; only floats have such numbers.
+
+    >>> find_fill_values(np.array([-9999, 0.1, 0.5, 0.9])), find_fill_values(np.array([-0.2, 0.1, 0.5, 0.9]))
+    ([-9999.0], [])
+    """
+    if image.dtype.kind != "f":
+        return []
+    known, found = image[np.isfinite(image)].astype(float), []
+    for extreme in (np.max, np.min):
+        if not known.size:
+            break
+        value = float(extreme(known))
+        rest = known[known != value]
+        low, high = np.percentile(rest, (0.5, 99.5)).tolist() if rest.size else (value, value)
+        is_far = 0 < high - low < max(low - value, value - high)
+        if is_far and not -LEAST_FILL < value < HUGE_FILL:
+            found.append(value)
+            known = rest
+    return found
 
 
 def choose_grey_levels(image: np.ndarray) -> tuple[Transform, str]:
