@@ -137,7 +137,7 @@ def _frames(data: bytes, name: str) -> list[np.ndarray]:
 
 def _is_animated(data: bytes) -> bool:
     """Return whether the head of a file says that it may hold several frames: GIF, WebP, PNG or AVIF."""
-    webp = data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and bool(data[20] & 2)
+    webp = data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and any(byte & 2 for byte in data[20:21])
     png = data[:4] == b"\x89PNG" and b"acTL" in data[: max(0, data.find(b"IDAT"))]
     return data[:4] == b"GIF8" or webp or png or data[4:12] == b"ftypavis"
 
