@@ -18,7 +18,7 @@ import pandas as pd
 import tifffile
 from PIL import Image
 
-from nuclei.data.drawn_marks import is_note
+from nuclei.data.burned_in_marks import is_note
 from nuclei.data.image_files import csv_name
 from nuclei.data.image_io import read_images
 from nuclei.data.image_stacks import SourceImage, show

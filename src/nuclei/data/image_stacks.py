@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from nuclei.data.drawn_marks import find_marks, paint_out
+from nuclei.data.burned_in_marks import find_marks, paint_out
 from nuclei.data.nuclear_intensity import (
     choose_grey_levels,
     find_colour_map,

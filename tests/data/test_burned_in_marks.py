@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nuclei.data.drawn_marks import Marks, find_marks, is_note, paint_out
+from nuclei.data.burned_in_marks import Marks, find_marks, is_note, paint_out
 
 
 def paint_out_marks(image: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """Compare trained recipes, out-of-fold: prints a row of docs/ablation.md for each run.
 
-    PYTHONPATH=src python bench/recipes.py MODEL/NAME MODEL/NAME+MODEL/NAME ...
+    PYTHONPATH=src python bench/compare_runs.py MODEL/NAME MODEL/NAME+MODEL/NAME ...
 
 Each run, or the average of several, is scored, without tuning, on the folds that all of the given runs
 have, on both cross-validations: ``dsb2018`` (tiles of one picture stay together) and ``dsb2018_kinds``
