@@ -18,6 +18,7 @@ from nuclei.data.image_files import as_text
 from nuclei.data.image_stacks import Pixels
 from nuclei.data.preprocessing import check_pixel_size
 from nuclei.labelmap.objects import object_sums
+from nuclei.labelmap.regions import compact_labels
 
 MEASUREMENTS = {
     "label": "label",
@@ -98,29 +99,18 @@ def measure(
     for name, plane in {"the image": image, **(channels or {})}.items():
         if plane.shape[:2] != labels.shape:
             raise ValueError(f"{name}: expected {labels.shape}, as the labels, got {plane.shape}")
-    numbers = None
+    given = labels
     if labels.max(initial=0) > labels.size:  # what follows takes memory for each number up to the largest
-        numbers, labels = renumber(labels)
+        labels = compact_labels(labels.ravel(), "labels").reshape(labels.shape)
     measured = regionprops_table(labels, properties=("label", "perimeter", "solidity"))
     measured |= _ellipses(labels, measured["label"])
     measured[INTENSITY] = mean_intensity(labels, measured["label"], image)
     table = {column: measured[name] for name, column in MEASUREMENTS.items()}
     for name, plane in (channels or {}).items():
         table[f"{MEASUREMENTS[INTENSITY]}_{name}"] = mean_intensity(labels, table["label"], plane)
-    if numbers is not None:
-        table["label"] = numbers[table["label"]]
+    if labels is not given:
+        table["label"] = np.unique(given[given > 0])
     return in_micrometres(table, pixel_size)
-
-
-def renumber(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of labels, 0 first, and the labels with these numbers' indices, ``int32``.
-
-    >>> numbers, labels = renumber(np.array([[7, 0], [7, 900]]))
-    >>> numbers.tolist(), labels.tolist()
-    ([0, 7, 900], [[1, 0], [1, 2]])
-    """
-    numbers = np.union1d(labels, np.zeros(1, labels.dtype))
-    return numbers, np.searchsorted(numbers, labels).astype(np.int32)
 
 
 def _ellipses(labels: np.ndarray, numbers: np.ndarray) -> Columns:

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from nuclei.data.image_stacks import JUDGED_WHOLE, Pixels, busiest_windows
-from nuclei.data.preprocessing import NO_HINTS, ImageHints, preprocess
+from nuclei.data.preprocessing import NO_HINTS, ImageHints, is_positive, preprocess
 from nuclei.errors import UserError
 from nuclei.inference.model_file import OnnxNetwork
 from nuclei.inference.predict_maps import VIEWS, Network, View, place, predict, resize_maps
@@ -62,9 +62,9 @@ def check_views(tta: int, diameter: float | None, scales: Sequence[float]) -> No
     """Refuse settings with which no image can be predicted; see ``WeightedNetwork``."""
     if not isinstance(tta, int) or not 1 <= tta <= len(VIEWS):
         raise UserError(f"tta={tta!r}: expected 1 to {len(VIEWS)} views")
-    if diameter is not None and not 0 < diameter < float("inf"):
+    if diameter is not None and not is_positive(diameter):
         raise UserError(f"diameter={diameter}: expected the mean diameter of nuclei in pixels, or null")
-    if not scales or not all(0 < scale < float("inf") for scale in scales):
+    if not scales or not all(map(is_positive, scales)):
         raise UserError(f"scales={list(scales)}: expected factors above 0, such as [1.0,1.25]")
 
 
@@ -102,9 +102,7 @@ class WeightedNetwork:
         """Return the maps of an image and its zoom; see ``zoom`` for the error."""
         shown = preprocess(image, self.network.preprocessing, hints)
         zoom, own_maps = self._estimate(shown, hints)
-        if zoom == 1 and own_maps is not None and self._is_single:
-            return Prediction(own_maps, zoom)
-        return Prediction(self.zoomed_maps(shown, zoom), zoom)
+        return Prediction(self.zoomed_maps(shown, zoom) if own_maps is None else own_maps, zoom)
 
     @property
     def _is_zoomed(self) -> bool:
@@ -125,7 +123,7 @@ class WeightedNetwork:
         return self._estimate(shown, hints).zoom
 
     def _estimate(self, shown: np.ndarray, hints: ImageHints) -> EstimatedZoom:
-        """Return what ``zoom`` returns, and the maps at the image's own size if they were made."""
+        """Return what ``zoom`` returns, and the maps if they were made to find it."""
         if self.diameter is None or not self._is_zoomed:
             if hints.diameter is not None:
                 raise UserError(f"diameter={hints.diameter}: this model sees images at their own size alone")
@@ -136,7 +134,7 @@ class WeightedNetwork:
             estimated = estimate_zoom(self.network, shown, self.channels, self.diameter)
         if self._is_single and NEAR[0] <= estimated.zoom <= NEAR[1]:
             return estimated._replace(zoom=1.0)
-        return estimated
+        return estimated._replace(own_maps=None)
 
     def zoomed_maps(self, shown: np.ndarray, zoom: float) -> np.ndarray:
         """Return maps ``uint8 (C, H, W)`` of an image after preprocessing, predicted at a zoom."""
